@@ -1,0 +1,95 @@
+"""Key-value caches of fixed size and address: one per denoising step.
+
+A block attends to itself, to the blocks before it *at the same noise level*, and to the condition (reference and
+motion tokens). That is why every step has a cache of its own, why finished blocks need no clean pass, and what
+lets steps live on different GPUs (LiveAvatar, section 3.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .attention import attention
+from .rope import Rotation, rotate
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """Sizes of one step's cache.
+
+    Attributes:
+        condition_tokens: reference and motion tokens, ``2.5 n`` for ``n`` tokens per latent frame.
+        ring_tokens: tokens of the rolling window, a whole number of blocks.
+        block_tokens: tokens of one block, ``3 n``.
+    """
+
+    layers: int
+    heads: int
+    head_dim: int
+    condition_tokens: int
+    ring_tokens: int
+    block_tokens: int
+
+    def bytes(self, dtype: torch.dtype) -> int:
+        """Memory of one step's cache."""
+        tokens = self.condition_tokens + self.ring_tokens
+        return 2 * self.layers * tokens * self.heads * self.head_dim * dtype.itemsize
+
+
+class StepCache:
+    """Keys and values of one denoising step, laid out ``[condition | ring]`` per layer.
+
+    The visible part is always one contiguous slice: the condition, then as much of the ring as is filled.
+    Keys are stored rotated. The ring keeps each key at its absolute position; the reference is turned anew when
+    it moves along with the video (`place_reference`).
+    """
+
+    def __init__(self, shape: CacheShape, device: torch.device, dtype: torch.dtype) -> None:
+        self.shape = shape
+        size = (1, shape.condition_tokens + shape.ring_tokens, shape.heads, shape.head_dim)
+        self.k = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
+        self.v = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
+        self.blocks = 0
+        self.reference_time: int | None = None
+
+    @property
+    def visible_tokens(self) -> int:
+        """Tokens that a block written now can see, itself included once `append` has stored it."""
+        return self.shape.condition_tokens + min(
+            self.blocks * self.shape.block_tokens, self.shape.ring_tokens
+        )
+
+    def set_condition(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Store a layer's rotated condition keys and its values [1, condition tokens, heads, head_dim]."""
+        self.k[layer][:, : self.shape.condition_tokens] = k
+        self.v[layer][:, : self.shape.condition_tokens] = v
+
+    def place_reference(self, time: int, keys: list[Tensor], rotation: Rotation) -> None:
+        """Rewrite the reference keys of all layers for temporal position ``time``; a no-op where it is already.
+
+        Args:
+            time: the reference's position in latent frames.
+            keys: per layer, unrotated reference keys [1, n, heads, head_dim].
+            rotation: of the reference's grid at that time.
+        """
+        if time == self.reference_time:
+            return
+        for cached, key in zip(self.k, keys, strict=True):
+            cached[:, : key.shape[1]] = rotate(key, rotation)
+        self.reference_time = time
+
+    def advance(self) -> None:
+        """Open the slot of the next block; call once per block and step, before its forward pass."""
+        self.blocks += 1
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Store a block's rotated keys and values in the open slot and attend to everything visible."""
+        slots = self.shape.ring_tokens // self.shape.block_tokens
+        start = self.shape.condition_tokens + (self.blocks - 1) % slots * self.shape.block_tokens
+        self.k[layer][:, start : start + k.shape[1]] = k
+        self.v[layer][:, start : start + v.shape[1]] = v
+        visible = self.visible_tokens
+        return attention(q, self.k[layer][:, :visible], self.v[layer][:, :visible])

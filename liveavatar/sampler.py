@@ -1,0 +1,196 @@
+"""Block-wise causal sampling: one block of latent frames after the other, at constant memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .audio import SpeechTokens
+from .config import BLOCK_LATENTS, SamplingConfig
+from .framepack import motion_rotation
+from .kv_cache import CacheShape, StepCache
+from .rope import RotaryEmbedding, Rotation, concatenate, rotate
+from .schedule import Schedule, clip_noise
+from .transformer import S2VTransformer
+
+PREFILL_TIME = 30
+"""Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
+
+
+def cache_shape(model: S2VTransformer, height: int, width: int, config: SamplingConfig) -> CacheShape:
+    """Cache sizes for latents of ``height`` x ``width``; use it to plan memory before sampling."""
+    tokens = (height // 2) * (width // 2)
+    return CacheShape(
+        layers=model.config.num_layers,
+        heads=model.config.num_heads,
+        head_dim=model.config.head_dim,
+        condition_tokens=tokens * 5 // 2,
+        ring_tokens=tokens * config.clip_latents,
+        block_tokens=tokens * BLOCK_LATENTS,
+    )
+
+
+@dataclass(frozen=True)
+class BlockInputs:
+    """What all denoising steps of one block share."""
+
+    speech: list[SpeechTokens | None]
+    rotation: Rotation
+    start: int
+    pose: Tensor | None
+    speaker_mask: Tensor | None
+
+
+class BlockSampler:
+    """Generates the latents of a talking video block by block.
+
+    The state is the caches, the number of blocks done and the first generated frame; none of it grows.
+
+    Args:
+        model: the transformer; its device and dtype are used throughout.
+        config: steps, seed, window and sink.
+        context: text embedding of the prompt [tokens, text_dim].
+        reference: normalised latent of the reference image [1, 16, 1, h, w].
+        motion: normalised latents of the motion history [1, 16, frames, h, w].
+        check_interrupt: called before every forward pass; raises to stop the run.
+    """
+
+    def __init__(
+        self,
+        model: S2VTransformer,
+        config: SamplingConfig,
+        *,
+        context: Tensor,
+        reference: Tensor,
+        motion: Tensor,
+        check_interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.model, self.config, self.check_interrupt = model, config, check_interrupt
+        self.device = reference.device
+        self.schedule = Schedule(config.steps, config.shift)
+        self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
+        self.height, self.width = reference.shape[-2:]
+        self.rows, self.columns = range(self.height // 2), range(self.width // 2)
+        self.block_index = 0
+        self._distances = random.Random(config.seed)
+        self._first_latent: Tensor | None = None
+        with torch.inference_mode():
+            self.times = [model.encode_time(t.item(), self.device) for t in self.schedule.timesteps]
+            self.text = model.encode_text(context.to(self.device))
+            shape = cache_shape(model, self.height, self.width, config)
+            self.caches = [StepCache(shape, self.device, model.dtype) for _ in self.times]
+        self.set_condition(reference, motion)
+
+    @torch.inference_mode()
+    def set_condition(self, reference: Tensor, motion: Tensor) -> None:
+        """Prefill the condition part of all caches; the rolling part and the time positions go on."""
+        self.check_interrupt()
+        self.motion = motion
+        rotation = self.condition_rotation()
+        reference_tokens = len(self.rows) * len(self.columns)
+        self._reference_keys: list[Tensor] = []
+
+        def store(layer: int, k: Tensor, v: Tensor) -> None:
+            self._reference_keys.append(k[:, :reference_tokens].clone())
+            rotated = rotate(k, rotation)
+            for cache in self.caches:
+                cache.set_condition(layer, rotated, v)
+
+        self.model.prefill(
+            reference, motion, self.model.encode_time(0.0, self.device), self.text, rotation, store
+        )
+        for cache in self.caches:
+            cache.reference_time = PREFILL_TIME
+
+    def condition_rotation(self) -> Rotation:
+        """Rotations of reference and motion tokens during the prefill."""
+        motion = motion_rotation(self.rope, len(self.rows), len(self.columns), self.device)
+        return concatenate([self._reference_rotation(PREFILL_TIME), motion])
+
+    @torch.inference_mode()
+    def prepare_block(
+        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+    ) -> BlockInputs:
+        """Everything of the next block that its steps share.
+
+        Args:
+            features: wav2vec2 features of its 12 video frames [speakers, layers, audio_dim, 12].
+            pose: latents of the pose video [1, 16, 3, h, w].
+            speaker_mask: where each speaker is heard [speakers, 3, h / 2, w / 2]; needed for more than one.
+        """
+        if features.shape[0] > 1 and speaker_mask is None:
+            raise ValueError(
+                f"{features.shape[0]} speakers need a mask each that says which part of the picture is theirs."
+            )
+        start = self.block_index * BLOCK_LATENTS
+        return BlockInputs(
+            speech=self.model.encode_speech(features.to(self.device)),
+            rotation=self.rope.grid(
+                range(start, start + BLOCK_LATENTS), self.rows, self.columns, self.device
+            ),
+            start=start,
+            pose=None if pose is None else pose.to(self.device),
+            speaker_mask=None if speaker_mask is None else speaker_mask.to(self.device).flatten(1)[..., None],
+        )
+
+    @torch.inference_mode()
+    def predict(self, inputs: BlockInputs, latents: Tensor, step: int) -> Tensor:
+        """Flow of the current block at denoising step ``step``; writes the block's keys into that step's cache."""
+        self.check_interrupt()
+        cache = self.caches[step]
+        cache.advance()
+        time = self.reference_time(inputs.start)
+        if time != cache.reference_time:
+            cache.place_reference(time, self._reference_keys, self._reference_rotation(time))
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return cache.attend(layer, rotate(q, inputs.rotation), rotate(k, inputs.rotation), v)
+
+        return self.model(
+            latents, self.times[step], self.text, inputs.speech, attend, inputs.pose, inputs.speaker_mask
+        )
+
+    @torch.inference_mode()
+    def next_block(
+        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+    ) -> Tensor:
+        """Denoise the next block: latents [1, 16, 3, h, w]; arguments as for `prepare_block`."""
+        clip, position = divmod(self.block_index, self.config.clip_blocks)
+        if clip == 1 and position == 0 and self.config.replace_sink:
+            self.set_condition(self._first_latent, self.motion)
+        inputs = self.prepare_block(features, pose, speaker_mask)
+        latents = self._noise(clip, position)
+        for step in range(len(self.schedule)):
+            flow = self.predict(inputs, latents, step)
+            latents = self.schedule.step(latents, flow, step)
+        self.finish_block(latents)
+        return latents
+
+    def finish_block(self, latents: Tensor) -> None:
+        """Count the block as done; the first one's first frame is kept as the later reference."""
+        if self.block_index == 0:
+            self._first_latent = latents[:, :, :1].clone()
+        self.block_index += 1
+
+    def _noise(self, clip: int, position: int) -> Tensor:
+        # Drawn per clip, so that a block's noise does not depend on what was generated before it.
+        if position == 0 or self._clip != clip:
+            size = (self.model.config.in_dim, self.config.clip_latents, self.height, self.width)
+            self._clip, self._clip_noise = clip, clip_noise(size, self.config.seed + clip)
+        first = position * BLOCK_LATENTS
+        noise = self._clip_noise[None, :, first : first + BLOCK_LATENTS]
+        return noise.to(device=self.device, dtype=self.model.dtype)
+
+    def _reference_rotation(self, time: int) -> Rotation:
+        return self.rope.grid((time,), self.rows, self.columns, self.device)
+
+    def reference_time(self, start: int) -> int:
+        """Temporal position of the reference for a block that starts at latent frame ``start``."""
+        distance = self.config.sink_distance
+        if distance is None:
+            distance = self._distances.randint(4, PREFILL_TIME)
+        return PREFILL_TIME + max(0, start - (PREFILL_TIME - distance))

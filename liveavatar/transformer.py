@@ -1,0 +1,249 @@
+"""The causal speech-to-video transformer of Wan2.2-S2V, with the checkpoint's parameter names.
+
+Parameter paths equal the checkpoint's keys, so that a state dict loads as it is and the leaf layers of another
+implementation of the same model (ComfyUI's) can take the place of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import Attention, attention
+from .audio import AudioInjector, CausalAudioEncoder, SpeechTokens
+from .config import BLOCK_LATENTS, S2VConfig
+from .framepack import FramePacker
+from .precision import layer_norm, run
+from .rope import Rotation, rotate
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""Where queries, keys and values of a self-attention layer meet: (layer, q, k, v) -> values, unrotated inputs."""
+
+TextKV = tuple[Tensor, Tensor]
+
+NOISY, REFERENCE, MOTION = range(3)
+"""Rows of the condition-mask embedding that marks what a token is."""
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """What one timestep contributes to every layer, float32.
+
+    ``blocks`` [6, dim]: shift, scale and gate of self-attention, then of the feed-forward; ``head`` [dim].
+    """
+
+    blocks: Tensor
+    head: Tensor
+
+
+class Block(nn.Module):
+    """Self-attention, text cross-attention and feed-forward, modulated by the timestep."""
+
+    def __init__(self, config: S2VConfig) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.self_attn = Attention(config.dim, config.num_heads, config.eps)
+        self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
+        self.cross_attn = Attention(config.dim, config.num_heads, config.eps)
+        self.ffn = nn.Sequential(
+            nn.Linear(config.dim, config.ffn_dim),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.ffn_dim, config.dim),
+        )
+        self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
+
+    def forward(self, x: Tensor, modulation: Tensor, text: TextKV, attend: Callable[..., Tensor]) -> Tensor:
+        """``x`` [1, tokens, dim] -> the same shape and dtype.
+
+        Args:
+            modulation: the timestep's [6, dim].
+            text: keys and values of the prompt for this layer, each [1, text tokens, heads, head_dim].
+            attend: (q, k, v) -> values, where unrotated queries meet the keys of this and other frames.
+        """
+        dtype = x.dtype
+        shift1, scale1, gate1, shift2, scale2, gate2 = (
+            self.modulation[0].to(device=x.device, dtype=torch.float32) + modulation
+        )
+        # The residual stays in float32 within a block, as in the reference.
+        x = x.float()
+        y = (layer_norm(x, self.eps) * (1 + scale1) + shift1).to(dtype)
+        y = attend(self.self_attn.query(y), *self.self_attn.key_value(y))
+        x = x + self.self_attn.output(y).float() * gate1
+        y = self.cross_attn.query(run(self.norm3, x, dtype).to(dtype))
+        x = x + self.cross_attn.output(attention(y, *text)).float()
+        y = (layer_norm(x, self.eps) * (1 + scale2) + shift2).to(dtype)
+        return (x + self.ffn(y).float() * gate2).to(dtype)
+
+
+class Head(nn.Module):
+    """Modulated projection from tokens to latent patches."""
+
+    def __init__(self, config: S2VConfig) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.head = nn.Linear(config.dim, 4 * config.out_dim)
+        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """[1, tokens, dim] -> [1, tokens, 4 * out_dim]; ``time`` [dim] is the timestep's embedding."""
+        shift, scale = self.modulation[0].to(device=x.device, dtype=torch.float32) + time
+        return run(self.head, layer_norm(x, self.eps) * (1 + scale) + shift, x.dtype).to(x.dtype)
+
+
+class S2VTransformer(nn.Module):
+    """Predicts the flow (noise minus clean) of one block of latent frames.
+
+    What does not depend on the noisy latents is prepared once by the ``encode_*`` methods and handed in:
+    timesteps, prompt, speech of a block, and the condition through `prefill`.
+
+    Args:
+        config: architecture; ``S2VConfig()`` is the 14B model.
+        compute_dtype: number format of the hidden states. None: that of the first layer's weights.
+    """
+
+    def __init__(self, config: S2VConfig, compute_dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self._compute_dtype = compute_dtype
+        dim, patch = config.dim, (1, 2, 2)
+        self.patch_embedding = nn.Conv3d(config.in_dim, dim, patch, patch)
+        self.cond_encoder = nn.Conv3d(config.cond_dim, dim, patch, patch)
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.trainable_cond_mask = nn.Embedding(3, dim)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.head = Head(config)
+        self.casual_audio_encoder = CausalAudioEncoder(config)  # the checkpoint's spelling
+        self.audio_injector = AudioInjector(config)
+        self.frame_packer = FramePacker(config.in_dim, dim)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the hidden states."""
+        return self._compute_dtype or self.blocks[0].self_attn.q.weight.dtype
+
+    def encode_time(self, timestep: float, device: torch.device) -> Modulation:
+        """Modulation of a timestep in 0..1000 (sigma * 1000, float32)."""
+        half = self.config.freq_dim // 2
+        frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+        angles = torch.tensor(timestep, dtype=torch.float32).double() * frequencies
+        wave = torch.cat((angles.cos(), angles.sin())).float().to(device)[None]
+        first, _, second = self.time_embedding
+        time = run(second, F.silu(run(first, wave, self.dtype)), self.dtype)
+        blocks = run(self.time_projection[1], F.silu(time), self.dtype)
+        return Modulation(blocks[0].float().unflatten(0, (6, -1)), time[0].float())
+
+    def encode_text(self, context: Tensor) -> list[TextKV]:
+        """Cross-attention keys and values per layer of a prompt.
+
+        ``context`` [tokens, text_dim] is the text encoder's output without padding. It is zero-padded to the
+        model's text length, and the embedded padding is attended to: the model was trained that way.
+        """
+        tokens, width = context.shape
+        if width != self.config.text_dim:
+            raise ValueError(
+                f"The prompt's embedding is {width} wide, the model expects {self.config.text_dim}; "
+                "use the UMT5-XXL text encoder of Wan."
+            )
+        context = context[: self.config.text_len].to(self.dtype)
+        context = F.pad(context, (0, 0, 0, self.config.text_len - context.shape[0]))[None]
+        first, gelu, second = self.text_embedding
+        embedded = run(second, gelu(run(first, context, self.dtype)), self.dtype).to(self.dtype)
+        return [block.cross_attn.key_value(embedded) for block in self.blocks]
+
+    def encode_speech(self, features: Tensor) -> list[SpeechTokens | None]:
+        """Per layer, the audio tokens of one block, or None where a layer injects none.
+
+        ``features`` [speakers, layers, audio_dim, 12]: the block's wav2vec2 features, one per video frame.
+        """
+        overall, local = self.casual_audio_encoder.encode_block(features, self.dtype)
+        return [self.audio_injector.prepare(i, overall, local) for i in range(self.config.num_layers)]
+
+    def prefill(
+        self,
+        reference: Tensor,
+        motion: Tensor,
+        time: Modulation,
+        text: list[TextKV],
+        rotation: Rotation,
+        store: Callable[[int, Tensor, Tensor], None],
+    ) -> None:
+        """Run the condition tokens through all layers and hand out their keys and values.
+
+        Args:
+            reference: latent of the reference image [1, 16, 1, h, w].
+            motion: latents of the motion history [1, 16, frames, h, w].
+            time: modulation of timestep 0.
+            rotation: of reference and motion tokens.
+            store: called per layer with unrotated keys and values [1, 2.5 n, heads, head_dim].
+        """
+        mask = self._mask_embedding(reference.device)
+        x = torch.cat(
+            (
+                self._patchify(reference) + mask[REFERENCE],
+                self.frame_packer(motion, self.dtype) + mask[MOTION],
+            ),
+            dim=1,
+        )
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            store(layer, k, v)
+            return attention(rotate(q, rotation), rotate(k, rotation), v)
+
+        self._run_blocks(x, time, text, attend)
+
+    def forward(
+        self,
+        latents: Tensor,
+        time: Modulation,
+        text: list[TextKV],
+        speech: list[SpeechTokens | None],
+        attend: Attend,
+        pose: Tensor | None = None,
+        speaker_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Flow of one block of noisy latents [1, 16, 3, h, w].
+
+        Args:
+            attend: self-attention against the caches; rotates queries and keys itself.
+            pose: latents of the pose video for this block, like ``latents``; None is a clip of zeros.
+            speaker_mask: [speakers, 3 n, 1], where each speaker is heard; None with a single one.
+        """
+        # Without a pose its latents are zero, but the bias of their projection is part of the model.
+        pose = torch.zeros_like(latents) if pose is None else pose
+        condition = run(self.cond_encoder, pose, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
+        x = self._patchify(latents) + condition + self._mask_embedding(latents.device)[NOISY]
+
+        x = self._run_blocks(x, time, text, attend, speech, speaker_mask)
+        x = self.head(x, time.head)
+        rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
+        x = x.unflatten(2, (2, 2, -1)).unflatten(1, (BLOCK_LATENTS, rows, columns))
+        return x.permute(0, 6, 1, 2, 4, 3, 5).flatten(5).flatten(3, 4)
+
+    def _run_blocks(
+        self,
+        x: Tensor,
+        time: Modulation,
+        text: list[TextKV],
+        attend: Attend,
+        speech: list[SpeechTokens | None] | None = None,
+        speaker_mask: Tensor | None = None,
+    ) -> Tensor:
+        for layer, block in enumerate(self.blocks):
+            x = block(x, time.blocks, text[layer], lambda q, k, v, layer=layer: attend(layer, q, k, v))
+            if speech is not None and speech[layer] is not None:
+                x = self.audio_injector(layer, x, speech[layer], speaker_mask)
+        return x
+
+    def _patchify(self, latents: Tensor) -> Tensor:
+        return run(self.patch_embedding, latents, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
+
+    def _mask_embedding(self, device: torch.device) -> Tensor:
+        return self.trainable_cond_mask.weight.to(device=device, dtype=self.dtype)

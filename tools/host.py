@@ -1,0 +1,174 @@
+"""A running ComfyUI: started, driven over its HTTP interface, stopped. Needs the standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .comfyui import free_port, host_command
+
+# The host is on this machine: a proxy from the environment must not be asked for it.
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class HostError(RuntimeError):
+    """The host did not start, refused a workflow or failed while running it; the message says which and why."""
+
+
+class Host:
+    """ComfyUI in ``folder``, run by ``python`` with everything under ``base``; use it as a context manager.
+
+    ``base`` must have been made by ``prepare_base``. ``arguments`` are further command line arguments of the host.
+    """
+
+    def __init__(
+        self, python: Path, folder: Path, base: Path, *, cpu: bool, port: int = 0, arguments: Sequence[str] = ()
+    ):
+        self.base = base
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.input_dir = base / "input"
+        self.output_dir = base / "output"
+        self.models_dir = base / "models"
+        self.log_file = base / "host.log"
+        self.folder = folder
+        self.command = host_command(python, folder, base, port=self.port, cpu=cpu, extra=arguments)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Host:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, timeout: float = 300.0) -> None:
+        """Start the host and wait until it answers. Raises HostError with the end of its log."""
+        group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {}
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **group
+            )
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise HostError(f"ComfyUI ended while starting (log: {self.log_file}):\n{self.log()[-3000:]}")
+            try:
+                self.get("/system_stats")
+                return
+            except OSError:
+                time.sleep(0.2)
+        self.stop()
+        raise HostError(f"ComfyUI did not answer within {timeout:.0f} s (log: {self.log_file}):\n{self.log()[-3000:]}")
+
+    def stop(self) -> None:
+        """Stop the host: asked first, ended after 15 s."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def log(self) -> str:
+        """Everything that the host has printed."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def get(self, path: str) -> Any:
+        """The JSON answer to a GET request."""
+        with HTTP.open(self.url + path, timeout=30) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON answer (or None for an empty one) to a POST request with a JSON body."""
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with HTTP.open(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def submit(self, workflow: dict[str, Any], client_id: str | None = None) -> str:
+        """Queue a workflow in API format and return its prompt id; HostError names the inputs it was refused for."""
+        try:
+            return self.post("/prompt", {"prompt": workflow, "client_id": client_id or uuid.uuid4().hex})["prompt_id"]
+        except urllib.error.HTTPError as error:
+            raise HostError(refusal(json.load(error))) from None
+
+    def wait(self, prompt_id: str, timeout: float = 300.0, watch: Callable[[], None] | None = None) -> dict[str, Any]:
+        """The history entry of a prompt once it has ended, well or not; ``watch`` is called while waiting."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.process is not None and self.process.poll() is not None:
+                raise HostError(f"ComfyUI ended while it ran the workflow:\n{self.log()[-3000:]}")
+            entry = self.get(f"/history/{prompt_id}").get(prompt_id)
+            if entry:
+                return entry
+            if watch:
+                watch()
+            time.sleep(0.05)
+        raise HostError(f"The workflow was not finished after {timeout:.0f} s:\n{self.log()[-3000:]}")
+
+    def run(self, workflow: dict[str, Any], timeout: float = 300.0) -> dict[str, Any]:
+        """Submit, wait and return the history entry; HostError carries the error text of the node that failed."""
+        entry = self.wait(self.submit(workflow), timeout)
+        if problems := self.errors(entry):
+            raise HostError("\n".join(problems))
+        return entry
+
+    @staticmethod
+    def errors(entry: dict[str, Any]) -> list[str]:
+        """What went wrong in a history entry, one text per failed node; empty when it succeeded."""
+        problems = []
+        for kind, data in entry["status"]["messages"]:
+            if kind == "execution_error":
+                node = f"{data['node_type']} (node {data['node_id']})"
+                problems.append(f"{node}: {data['exception_type']}: {data['exception_message'].strip()}")
+            elif kind == "execution_interrupted":
+                problems.append(f"{data['node_type']} (node {data['node_id']}): interrupted")
+        return problems
+
+    def interrupt(self) -> None:
+        """Ask the host to stop what it runs."""
+        self.post("/interrupt", {})
+
+    def upload(self, path: Path) -> str:
+        """Copy a file into the host's input folder and return the name that nodes know it by."""
+        shutil.copyfile(path, self.input_dir / path.name)
+        return path.name
+
+    def files(self, entry: dict[str, Any]) -> list[Path]:
+        """The files that a history entry's outputs name, in node order."""
+        roots = {"output": self.output_dir, "input": self.input_dir, "temp": self.base / "temp"}
+        return [
+            roots[item["type"]] / item.get("subfolder", "") / item["filename"]
+            for output in entry["outputs"].values()
+            for items in output.values()
+            if isinstance(items, list)
+            for item in items
+            if isinstance(item, dict) and item.get("filename") and item.get("type") in roots
+        ]
+
+
+def refusal(answer: dict[str, Any]) -> str:
+    """One line per reason for which the host refused a workflow, from its answer."""
+    reasons = [
+        f"{node['class_type']} (node {number}): {error['message']}: {error['details']}"
+        for number, node in (answer.get("node_errors") or {}).items()
+        for error in node["errors"]
+    ]
+    general = answer["error"]
+    return "\n".join(reasons) or f"{general['message']}: {general.get('details', '')}"
