@@ -55,7 +55,7 @@ class BlockSampler:
         config: steps, seed, window and sink.
         context: text embedding of the prompt [tokens, text_dim].
         reference: normalised latent of the reference image [1, 16, 1, h, w].
-        motion: normalised latents of the motion history [1, 16, frames, h, w].
+        motion: normalised latents of the motion history [1, 16, frames, h, w]; the last 19 count.
         check_interrupt: called before every forward pass; raises to stop the run.
     """
 

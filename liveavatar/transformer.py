@@ -179,7 +179,7 @@ class S2VTransformer(nn.Module):
 
         Args:
             reference: latent of the reference image [1, 16, 1, h, w].
-            motion: latents of the motion history [1, 16, frames, h, w].
+            motion: latents of the motion history [1, 16, frames, h, w]; the last 19 count.
             time: modulation of timestep 0.
             rotation: of reference and motion tokens.
             store: called per layer with unrotated keys and values [1, 2.5 n, heads, head_dim].

@@ -1,0 +1,86 @@
+"""Speech and a portrait in, blocks of video frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .audio_features import block_features
+from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
+from .config import BLOCK_FRAMES, BLOCK_LATENTS, TEMPORAL_STRIDE, SamplingConfig
+from .sampler import BlockSampler
+from .speakers import routing_masks
+from .transformer import S2VTransformer
+from .vae import WanVAE, to_uint8_frames
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a video is made from; latents are normalised.
+
+    Attributes:
+        context: text embedding of the prompt [tokens, text_dim].
+        reference: latent of the portrait [1, 16, 1, h, w].
+        motion: latents of the whole motion history [1, 16, frames, h, w]; see `condition.encode_reference`.
+        tracks: per speaker, a 30-per-second feature track [layers, length, dim] of the sound behind 0.12 s of
+            silence (the pre-roll), so that picture and sound start together.
+        pose: latents of a pose video, 3 per block; see `condition.encode_pose`.
+        masks: for several speakers, which pixels are whose [speakers, frames or 1, H, W].
+    """
+
+    context: Tensor
+    reference: Tensor
+    motion: Tensor
+    tracks: list[Tensor]
+    pose: Tensor | None = None
+    masks: Tensor | None = None
+
+
+def block_count(frames: int) -> int:
+    """Blocks that are generated for a video of ``frames`` frames."""
+    return -(-(frames + PRE_ROLL_FRAMES) // BLOCK_FRAMES)
+
+
+def generate(
+    model: S2VTransformer,
+    vae: WanVAE,
+    scene: Scene,
+    config: SamplingConfig,
+    frames: int,
+    check_interrupt: Callable[[], None] = lambda: None,
+) -> Iterator[Tensor]:
+    """Yield uint8 frames [F, H, W, 3] on the CPU, block by block: 9 frames first, then 12 each.
+
+    The last block may reach beyond ``frames``; the consumer trims it. Memory does not grow with the length.
+    """
+    sampler = BlockSampler(
+        model,
+        config,
+        context=scene.context,
+        reference=scene.reference,
+        motion=scene.motion,
+        check_interrupt=check_interrupt,
+    )
+    rows, columns = len(sampler.rows), len(sampler.columns)
+    decoder = vae.stream()
+    decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
+    for block in range(block_count(frames)):
+        masks = None if scene.masks is None else _block_masks(scene.masks, block, rows, columns)
+        latents = sampler.next_block(
+            block_features(scene.tracks, block),
+            None if scene.pose is None else pose_block(scene.pose, block),
+            masks,
+        )
+        pixels = decoder(latents)
+        yield to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels)
+
+
+def _block_masks(masks: Tensor, block: int, rows: int, columns: int) -> Tensor:
+    """Routing masks of a block's latent frames [speakers, 3, rows, columns], each from its middle video frame."""
+    first = block * BLOCK_LATENTS
+    middle = torch.arange(first, first + BLOCK_LATENTS) * TEMPORAL_STRIDE + TEMPORAL_STRIDE // 2
+    indices = (middle - PRE_ROLL_FRAMES).clamp(0, masks.shape[1] - 1)
+    return routing_masks(masks[:, indices], rows, columns)

@@ -1,0 +1,226 @@
+"""Streaming video autoencoder: Wan 2.1's causal VAE, in normalised latent space.
+
+The layers are diffusers' ``AutoencoderKLWan``. Its own ``encode`` and ``decode`` keep the feature caches of
+the causal convolutions on the model and clear them on every call, so a video can only be decoded in one
+piece. Here each encode call and each :class:`StreamingDecoder` owns its caches and hands them to the encoder
+or decoder.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from torch import Tensor
+
+SPATIAL_FACTOR = 8
+TEMPORAL_FACTOR = 4
+
+
+class WanVAE:
+    """Encoding and (streaming) decoding between pixels in [-1, 1] and normalised latents.
+
+    Device and dtype follow the model's parameters at the time of each call, so a host may move the model
+    between calls. Inputs may lie anywhere; they are moved chunk by chunk. Results lie on the model's device
+    in float32.
+
+    A bfloat16 or float16 model works. Normalisation, its constants and clamping are float32 in any case,
+    whereas the reference rounds mean, std and 1/std to bfloat16 with the weights, which alone shifts its
+    latents by 0.2% on average and 1% at most. Tiling and slicing switches of the model are not used.
+
+    Raises ValueError for another autoencoder than Wan 2.1's (16 channels, 8x smaller in space).
+    """
+
+    def __init__(self, model: AutoencoderKLWan) -> None:
+        config = model.config
+        # Wan 2.2's autoencoder is the same class with residual shortcuts; older versions lack the entry.
+        if getattr(config, "is_residual", False) or len(config.latents_mean) != config.z_dim:
+            raise ValueError(
+                f"this autoencoder has {config.z_dim} latent channels and is not Wan 2.1's; "
+                "use the 16-channel Wan2.1_VAE.pth (wan_2.1_vae.safetensors)"
+            )
+        self.model = model
+        self.channels: int = config.z_dim
+        self._mean = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1, 1)
+        self._std = torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1, 1)
+        self._encoder_slots = _cache_slots(model.encoder)
+        self._decoder_slots = _cache_slots(model.decoder)
+        self._tells_first = "first_chunk" in inspect.signature(model.decoder.forward).parameters
+
+    @property
+    def device(self) -> torch.device:
+        """The one device of all weights; RuntimeError when they are spread over several."""
+        devices = {parameter.device for parameter in self.model.parameters()}
+        if len(devices) != 1:
+            names = ", ".join(sorted(map(str, devices)))
+            raise RuntimeError(
+                f"the VAE's weights are spread over {names}; load the whole VAE onto one device first"
+            )
+        return devices.pop()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the layers compute in."""
+        return self.model.decoder.conv_in.weight.dtype
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Raw latents as in a ComfyUI LATENT [B,16,f,h,w] -> normalised (z - mean) / std, float32."""
+        return (raw.float() - self._mean.to(raw.device)) / self._std.to(raw.device)
+
+    def denormalise(self, latents: Tensor) -> Tensor:
+        """Normalised latents [B,16,f,h,w] -> raw latents as in a ComfyUI LATENT, float32."""
+        return latents.float() * self._std.to(latents.device) + self._mean.to(latents.device)
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode a video [B,3,F,H,W] in [-1,1], F = 1 + 4k -> normalised latents [B,16,1+k,H/8,W/8] (mean, no
+        noise).
+
+        ValueError when F is not 1 + 4k or the sides are not multiples of 8.
+        """
+        _check_pixels(pixels)
+        frames = pixels.shape[2]
+        cache: list = [None] * self._encoder_slots
+        starts = [0, *range(1, frames, TEMPORAL_FACTOR)]
+        ends = [*range(1, frames, TEMPORAL_FACTOR), frames]
+        chunks = [self._encode_chunk(pixels[:, :, a:b], cache) for a, b in zip(starts, ends, strict=True)]
+        return torch.cat(chunks, dim=2)
+
+    @torch.no_grad()
+    def encode_still(self, image: Tensor, frames: int) -> Tensor:
+        """Encode one image [B,3,1,H,W] shown for ``frames`` = 1 + 4k frames -> [B,16,1+k,H/8,W/8].
+
+        Equal to ``encode`` of the repeated image, without building that video. The encoder sees a finite
+        past: once a chunk leaves every feature cache as it found it, the next chunk has the same input and
+        the same state, so its latent is the same and is repeated instead of computed.
+        """
+        if image.ndim != 5 or image.shape[2] != 1:
+            raise ValueError(f"a still image must be [B, 3, 1, H, W], not {list(image.shape)}")
+        _check_pixels(image)
+        _check_frames(frames)
+        image = image.to(self.device, self.dtype)
+        count = 1 + (frames - 1) // TEMPORAL_FACTOR
+        cache: list = [None] * self._encoder_slots
+        latents = [self._encode_chunk(image, cache)]
+        chunk = image.expand(-1, -1, TEMPORAL_FACTOR, -1, -1)
+        while len(latents) < count:
+            before = list(cache)
+            latents.append(self._encode_chunk(chunk, cache))
+            if _same(before, cache):
+                latents += [latents[-1]] * (count - len(latents))
+        return torch.cat(latents, dim=2)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode normalised latents [B,16,f,h,w] -> pixels [B,3,1+4(f-1),8h,8w], clamped to [-1,1],
+        float32."""
+        return self.stream()(latents)
+
+    def stream(self) -> StreamingDecoder:
+        """A decoder at the beginning of a video, independent of all others and of encode calls."""
+        return StreamingDecoder(self)
+
+    def _encode_chunk(self, pixels: Tensor, cache: list) -> Tensor:
+        hidden = self.model.encoder(pixels.to(self.device, self.dtype), feat_cache=cache, feat_idx=[0])
+        return self.normalise(self.model.quant_conv(hidden)[:, : self.channels])
+
+
+class StreamingDecoder:
+    """Decodes one video piece by piece; the pieces joined equal a full decode bit for bit.
+
+    Holds the last two frames of each causal convolution's input: its memory depends on the frame size, not on
+    the length of the video. Get one from :meth:`WanVAE.stream`. When a call fails (out of memory, say) the
+    state is the one after the last latent frame decoded completely.
+    """
+
+    def __init__(self, vae: WanVAE) -> None:
+        self._vae = vae
+        self._cache: list = [None] * vae._decoder_slots
+        self._shape: tuple[int, ...] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether a latent was decoded already, so that the next one gives 4 frames instead of 1."""
+        return self._shape is not None
+
+    def prime(self, latents: Tensor) -> None:
+        """Decode normalised latents [B,16,f,h,w] that precede the video, and throw the pixels away."""
+        for _ in self._frames(latents):
+            pass
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Decode the next normalised latents [B,16,f,h,w] -> [B,3,4f,8h,8w], clamped to [-1,1], float32.
+
+        The first latent of an unprimed stream gives 1 frame instead of 4. ValueError when batch or size
+        change within a stream.
+        """
+        total = TEMPORAL_FACTOR * latents.shape[2] - (0 if self.started else TEMPORAL_FACTOR - 1)
+        video, end = None, 0
+        for frames in self._frames(latents):
+            if video is None:
+                batch, channels, _, height, width = frames.shape
+                video = torch.empty(batch, channels, total, height, width, device=frames.device)
+            video[:, :, end : end + frames.shape[2]] = frames
+            end += frames.shape[2]
+        return video.clamp_(-1, 1)
+
+    @torch.no_grad()
+    def _frames(self, latents: Tensor) -> Iterator[Tensor]:
+        """The unclamped pixels of each latent frame in turn, in the model's dtype."""
+        vae = self._vae
+        if latents.ndim != 5 or latents.shape[1] != vae.channels or latents.shape[2] < 1:
+            raise ValueError(f"latents must be [B, {vae.channels}, f, h, w], not {list(latents.shape)}")
+        shape = (latents.shape[0], *latents.shape[3:])
+        if self._shape not in (None, shape):
+            raise ValueError(
+                f"this stream decodes batch, height, width {list(self._shape)} and cannot go on with "
+                f"{list(shape)}; start another stream"
+            )
+        device, dtype, decoder = vae.device, vae.dtype, vae.model.decoder
+        for index in range(latents.shape[2]):
+            raw = vae.denormalise(latents[:, :, index : index + 1].to(device)).to(dtype)
+            # The layers replace the entries of the list, never the tensors: a copy of the list is a safe
+            # trial.
+            cache = list(self._cache)
+            first = {"first_chunk": not self.started} if vae._tells_first else {}
+            frames = decoder(vae.model.post_quant_conv(raw), feat_cache=cache, feat_idx=[0], **first)
+            self._cache, self._shape = cache, shape
+            yield frames
+
+
+def to_uint8_frames(pixels: Tensor) -> Tensor:
+    """Pixels [1,3,F,H,W] in [-1,1] -> uint8 frames [F,H,W,3] on the CPU, rounded (the reference
+    truncates)."""
+    if pixels.ndim != 5 or pixels.shape[:2] != (1, 3):
+        raise ValueError(f"pixels must be [1, 3, F, H, W], not {list(pixels.shape)}")
+    levels = (pixels[0].float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 3, 0).contiguous().cpu()
+
+
+def _cache_slots(module: torch.nn.Module) -> int:
+    # One slot per causal convolution is an upper bound: 1x1x1 ones use none.
+    return sum(isinstance(layer, WanCausalConv3d) for layer in module.modules())
+
+
+def _check_pixels(pixels: Tensor) -> None:
+    if pixels.ndim != 5 or pixels.shape[1] != 3:
+        raise ValueError(f"pixels must be [B, 3, F, H, W], not {list(pixels.shape)}")
+    height, width = pixels.shape[3:]
+    if height % SPATIAL_FACTOR or width % SPATIAL_FACTOR:
+        raise ValueError(f"height and width must be multiples of {SPATIAL_FACTOR}, not {height}x{width}")
+    _check_frames(pixels.shape[2])
+
+
+def _check_frames(frames: int) -> None:
+    if frames < 1 or (frames - 1) % TEMPORAL_FACTOR:
+        raise ValueError(f"the number of frames must be 1 + 4k (1, 5, 9, ...), not {frames}")
+
+
+def _same(before: list, after: list) -> bool:
+    # From the last layer backwards: it is the last to settle, so a difference is found at once.
+    return all(
+        a is b or (a is not None and b is not None and torch.equal(a, b))
+        for a, b in zip(reversed(before), reversed(after), strict=True)
+    )
