@@ -69,7 +69,9 @@ class S2VConfig:
             found = values.get(key, expected)
             found = list(found) if isinstance(found, tuple) else found
             if found != expected:
-                raise ValueError(f"The model's config has {key}={found!r}; LiveAvatar supports {expected!r} only.")
+                raise ValueError(
+                    f"The model's config has {key}={found!r}; LiveAvatar supports {expected!r} only."
+                )
         known = {f.name for f in fields(cls)}
         chosen = {key: value for key, value in values.items() if key in known}
         if "audio_inject_layers" in chosen:
@@ -112,7 +114,9 @@ class SamplingConfig:
                 "(48 is what the model was trained with)."
             )
         if self.sink_distance is not None and not 4 <= self.sink_distance <= 30:
-            raise ValueError(f"sink_distance is {self.sink_distance}; choose 4 to 30, or none for a random one.")
+            raise ValueError(
+                f"sink_distance is {self.sink_distance}; choose 4 to 30, or none for a random one."
+            )
         if self.shift <= 0:
             raise ValueError(f"shift is {self.shift}; it must be greater than 0 (3 is the model's).")
 

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Float32Layer(nn.Module):
+    """A layer that computes in float32 although its weights are stored in another format.
+
+    Args:
+        layer: the layer whose weights are used.
+        forward: how to call it so that it casts its weights to the dtype of its input.
+    """
+
+    def __init__(self, layer: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer = layer
+        self._forward = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._forward(x.float())
 
 
 def run(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -13,7 +32,8 @@ def run(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
     A loader may keep sensitive layers in float32. The layer may also be a host's own (quantised, off-loaded,
     patched): its weight's dtype then says nothing about the arithmetic, which follows the input.
     """
-    return layer(x.float() if layer.weight.dtype == torch.float32 else x.to(dtype))
+    exact = isinstance(layer, Float32Layer) or layer.weight.dtype == torch.float32
+    return layer(x.float() if exact else x.to(dtype))
 
 
 def layer_norm(x: Tensor, eps: float) -> Tensor:

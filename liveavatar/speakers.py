@@ -13,7 +13,9 @@ def claim_areas(masks: Tensor, rows: int, columns: int) -> Tensor:
     Anything above 0 marks a speaker. A patch belongs to a speaker who covers more than half of it; where several
     do, to the last of them.
     """
-    covered = F.interpolate((masks > 0).float(), size=(rows, columns), mode="bilinear", align_corners=False) > 0.5
+    covered = (
+        F.interpolate((masks > 0).float(), size=(rows, columns), mode="bilinear", align_corners=False) > 0.5
+    )
     for speaker in range(covered.shape[0] - 1):
         covered[speaker] &= ~covered[speaker + 1 :].any(0)
     return covered

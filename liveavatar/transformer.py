@@ -146,7 +146,7 @@ class S2VTransformer(nn.Module):
         ``context`` [tokens, text_dim] is the text encoder's output without padding. It is zero-padded to the
         model's text length, and the embedded padding is attended to: the model was trained that way.
         """
-        tokens, width = context.shape
+        width = context.shape[-1]
         if width != self.config.text_dim:
             raise ValueError(
                 f"The prompt's embedding is {width} wide, the model expects {self.config.text_dim}; "

@@ -81,7 +81,9 @@ def test_motion_tokens_and_their_rotations():
     model, motion = transformer(), input_tensor("motion_latents")
     with torch.inference_mode():
         assert_close(model.frame_packer(motion, model.dtype), expected["framepack_tokens"], 2e-5)
-        assert_close(model.frame_packer(motion[:, :, :5], model.dtype), expected["framepack_tokens_short"], 2e-5)
+        assert_close(
+            model.frame_packer(motion[:, :, :5], model.dtype), expected["framepack_tokens_short"], 2e-5
+        )
     rope = RotaryEmbedding(model.config.head_dim)
     rows, columns = patch_grid()
     cos, sin = motion_rotation(rope, len(rows), len(columns), DEVICE)

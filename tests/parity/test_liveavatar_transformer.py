@@ -31,7 +31,9 @@ def test_condition_prefill(case):
     for phase, reference in (("init", input_tensor(case["reference"])), ("replaced", latent)):
         stored = prefilled(sampler_for(case, reference), reference, input_tensor(case["motion"]))
         for entry in (e for e in case["expect"] if e["phase"] == phase):
-            assert_close(stored[entry["layer"]][entry["what"]], expected[entry["tensor"]], case["max_abs_error"])
+            assert_close(
+                stored[entry["layer"]][entry["what"]], expected[entry["tensor"]], case["max_abs_error"]
+            )
 
 
 def prefilled(sampler: BlockSampler, reference: torch.Tensor, motion: torch.Tensor) -> dict[int, dict]:
@@ -83,7 +85,9 @@ def test_rollout(case):
         found = flow_of if entry["what"] == "flow" else latents_of
         parts = [found[entry["block"], step][0] for step in entry["steps"]]
         assert_close(
-            torch.stack(parts) if entry["stacked"] else parts[0], expected[entry["tensor"]], case["max_abs_error"]
+            torch.stack(parts) if entry["stacked"] else parts[0],
+            expected[entry["tensor"]],
+            case["max_abs_error"],
         )
 
 

@@ -1,0 +1,79 @@
+"""Where checkpoints and LoRAs are looked for: ``models/liveavatar`` and ComfyUI's own folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .hub import LIVE_AVATAR, WAN_S2V, known_files, resolve_snapshot
+
+FOLDER = "liveavatar"
+NO_LORA = "none"
+
+
+def register() -> None:
+    """Tell the host about ``models/liveavatar``; entries of ``extra_model_paths.yaml`` stay in front."""
+    import folder_paths
+
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+def checkpoint_names() -> list[str]:
+    """Checkpoint folders that can be chosen: the published one first, then what is on disk."""
+    local = [path.name for path in _subfolders() if (path / "config.json").is_file()]
+    published = WAN_S2V.partition("/")[2]
+    return [WAN_S2V, *sorted(name for name in local if name != published)]
+
+
+def lora_names() -> list[str]:
+    """LoRA files that can be chosen: the published one, those in ``models/liveavatar`` and ``models/loras``."""
+    import folder_paths
+
+    published = LIVE_AVATAR.partition("/")[2]
+    local = [
+        f"{folder.name}/{path.name}"
+        for folder in _subfolders()
+        if folder.name != published and not (folder / "config.json").is_file()
+        for path in folder.glob("*.safetensors")
+    ]
+    return [LIVE_AVATAR, NO_LORA, *sorted(local), *folder_paths.get_filename_list("loras")]
+
+
+def find_checkpoint(name: str, download: bool, progress: Callable[[int, int], None]) -> Path:
+    """The folder of a checkpoint from `checkpoint_names`; downloads the published one only on consent."""
+    if name == WAN_S2V:
+        return resolve_snapshot(WAN_S2V, known_files(WAN_S2V), _root(), download, progress)
+    for folder in _subfolders():
+        if folder.name == name:
+            return folder
+    raise FileNotFoundError(f"The checkpoint folder {name} is no longer in models/{FOLDER}; reload the page.")
+
+
+def find_lora(name: str, download: bool, progress: Callable[[int, int], None]) -> Path | None:
+    """The file of a LoRA from `lora_names`, or None for "none"; downloads the published one only on consent."""
+    import folder_paths
+
+    if name == NO_LORA:
+        return None
+    if name == LIVE_AVATAR:
+        files = known_files(LIVE_AVATAR)
+        return resolve_snapshot(LIVE_AVATAR, files, _root(), download, progress) / files[0]
+    for folder in _subfolders():
+        if name in {f"{folder.name}/{path.name}" for path in folder.glob("*.safetensors")}:
+            return folder / name.partition("/")[2]
+    return Path(folder_paths.get_full_path_or_raise("loras", name))
+
+
+def _roots() -> list[Path]:
+    import folder_paths
+
+    return [Path(root) for root in folder_paths.get_folder_paths(FOLDER)]
+
+
+def _root() -> Path:
+    """Where downloads go: the first registered folder."""
+    return _roots()[0]
+
+
+def _subfolders() -> list[Path]:
+    return [path for root in _roots() if root.is_dir() for path in sorted(root.iterdir()) if path.is_dir()]

@@ -1,0 +1,36 @@
+"""The pack's nodes."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from ..loaders import folders
+from .condition import (
+    LiveAvatarEncodeSpeech,
+    LiveAvatarPoseVideo,
+    LiveAvatarReferenceImage,
+    LiveAvatarSpeakerMasks,
+)
+from .load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
+from .sample import LiveAvatarSampler
+from .stream import LiveAvatarStreamToFrames, LiveAvatarStreamToVideo
+
+
+class LiveAvatarExtension(ComfyExtension):
+    """Registers the model folder and the nodes."""
+
+    async def on_load(self) -> None:
+        folders.register()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LiveAvatarLoadCheckpoint,
+            LiveAvatarApplyLora,
+            LiveAvatarEncodeSpeech,
+            LiveAvatarReferenceImage,
+            LiveAvatarPoseVideo,
+            LiveAvatarSpeakerMasks,
+            LiveAvatarSampler,
+            LiveAvatarStreamToVideo,
+            LiveAvatarStreamToFrames,
+        ]

@@ -1,0 +1,165 @@
+"""The sampler node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..liveavatar.config import BLOCK_FRAMES, FPS, SamplingConfig
+from ..liveavatar.pipeline import Scene, generate
+from ..loaders.conditioning import Condition, read
+from ..loaders.s2v import check_host_model
+from ..loaders.speech import Speech
+from ..loaders.vae import vae_from_host
+from ..media.audio import trim
+from ..media.frames import AvatarStream
+from .condition import AvatarSpeech
+from .host import check_interrupt, load_for_sampling
+
+AvatarStreamType = io.Custom("AVATAR_STREAM")
+
+
+class LiveAvatarSampler(io.ComfyNode):
+    """Describes the video; frames are made as the stream is consumed."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LiveAvatarSampler",
+            display_name="LiveAvatar Sampler",
+            category="LiveAvatar",
+            description=(
+                "Makes the portrait say the speech at 25 frames per second, for any length, in blocks of 12 frames. "
+                "The stream is generated while the node after it writes or shows it, so memory does not grow with "
+                "the length."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="Wan2.2-S2V with the LiveAvatar LoRA."),
+                io.Vae.Input("vae", tooltip="Wan 2.1's VAE; decodes block by block."),
+                io.Conditioning.Input(
+                    "positive", tooltip="Prompt with the portrait (LiveAvatar Reference Image)."
+                ),
+                AvatarSpeech.Input("speech", tooltip="From LiveAvatar Encode Speech."),
+                io.Int.Input(
+                    "seed",
+                    default=42,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The same seed gives the same video on the same device.",
+                ),
+                io.Int.Input(
+                    "steps", default=4, min=1, max=50, tooltip="Denoising steps; the LoRA is made for 4."
+                ),
+                io.Float.Input(
+                    "max_seconds",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.04,
+                    tooltip="Stop after this time; 0 is the whole speech.",
+                ),
+                io.Int.Input(
+                    "frames_per_clip",
+                    default=48,
+                    min=BLOCK_FRAMES,
+                    max=480,
+                    step=BLOCK_FRAMES,
+                    optional=True,
+                    tooltip="Length of the attention window, in frames. 48 is what the model was trained with.",
+                ),
+                io.Combo.Input(
+                    "sink",
+                    options=["own first frame", "portrait"],
+                    optional=True,
+                    tooltip=(
+                        "What the face is held to after the first clip: the first generated frame, which keeps "
+                        "long videos from drifting, or the portrait itself."
+                    ),
+                ),
+                io.Int.Input(
+                    "sink_distance",
+                    default=30,
+                    min=0,
+                    max=30,
+                    optional=True,
+                    tooltip=(
+                        "How far ahead, in latent frames, the model believes that picture to be: 4 to 30. "
+                        "0 draws it anew for every step, as the reference implementation does."
+                    ),
+                ),
+            ],
+            outputs=[AvatarStreamType.Output(display_name="stream")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        vae,
+        positive,
+        speech: Speech,
+        seed: int,
+        steps: int,
+        max_seconds: float,
+        frames_per_clip: int = 48,
+        sink: str = "own first frame",
+        sink_distance: int = 30,
+    ) -> io.NodeOutput:
+        config = SamplingConfig(
+            steps=steps,
+            seed=seed,
+            frames_per_clip=frames_per_clip,
+            replace_sink=sink == "own first frame",
+            sink_distance=sink_distance or None,
+        )
+        condition = read(positive)
+        _check(model, vae, condition, speech)
+        frames = min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames
+        frames = max(1, frames)
+        height, width = condition.size
+
+        def start() -> Iterator[Tensor]:
+            transformer, wan_vae, device = load_for_sampling(model, vae, config, height, width)
+
+            def normalised(latents: Tensor | None) -> Tensor | None:
+                return (
+                    None if latents is None else wan_vae.normalise(latents.to(device)).to(transformer.dtype)
+                )
+
+            scene = Scene(
+                context=condition.context,
+                reference=normalised(condition.reference),
+                motion=normalised(condition.motion),
+                tracks=speech.tracks,
+                pose=normalised(condition.pose),
+                masks=speech.masks,
+            )
+            return generate(transformer, wan_vae, scene, config, frames, check_interrupt)
+
+        audio = trim(speech.audio, seconds=frames / FPS)
+        return io.NodeOutput(
+            AvatarStream(start, frames=frames, width=width, height=height, fps=FPS, audio=audio)
+        )
+
+
+def _check(model, vae, condition: Condition, speech: Speech) -> None:
+    """Everything that would otherwise fail after the models have been loaded."""
+    host = check_host_model(model)
+    vae_from_host(vae)
+    width = condition.context.shape[-1]
+    if width != host.text_dim:
+        raise ValueError(
+            f"The prompt was encoded {width} wide, the model expects {host.text_dim}; use the UMT5-XXL text encoder."
+        )
+    expected = host.casual_audio_encoder.encoder.conv1_local.conv.in_channels
+    layers, _, audio_width = speech.tracks[0].shape
+    if (layers, audio_width) != (host.casual_audio_encoder.weights.shape[1], expected):
+        raise ValueError(
+            f"The speech was encoded as {layers} layers of {audio_width}, the model expects "
+            f"{host.casual_audio_encoder.weights.shape[1]} of {expected}; use wav2vec2-large-xlsr-53-english."
+        )
+    if len(speech.tracks) > 1 and speech.masks is None:
+        raise ValueError("Two people speak, but nobody knows where they are; add LiveAvatar Speaker Masks.")

@@ -1,0 +1,139 @@
+"""Nodes that consume an AVATAR_STREAM: as a growing video file, or as images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+import psutil
+from comfy_api.latest import InputImpl, io, ui
+
+from ..media.frames import AvatarStream, FrameStream
+from ..media.writer import VideoWriter
+from .host import Progress
+from .sample import AvatarStreamType
+
+FLOAT_FRAME_BYTES = 3 * 4
+
+
+class LiveAvatarStreamToVideo(io.ComfyNode):
+    """The stream as a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LiveAvatarStreamToVideo",
+            display_name="LiveAvatar Stream to Video",
+            category="LiveAvatar",
+            description=(
+                "Generates the stream into an mp4 with its original sound. The file plays at every moment while it "
+                "grows; when the run is interrupted, what was made is kept. Gives a VIDEO for the core nodes."
+            ),
+            inputs=[
+                AvatarStreamType.Input("stream", tooltip="What to generate."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/LiveAvatar",
+                    tooltip="Folder and name in the output folder.",
+                ),
+                io.Boolean.Input(
+                    "save_output",
+                    default=True,
+                    tooltip="Keep the file in the output folder; off: in the temporary folder, for a node behind.",
+                ),
+                io.Int.Input(
+                    "crf",
+                    default=18,
+                    min=0,
+                    max=51,
+                    optional=True,
+                    tooltip="Compression: lower is better and larger; 18 is visually lossless.",
+                ),
+            ],
+            outputs=[io.Video.Output()],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, stream: AvatarStream, filename_prefix: str, save_output: bool, crf: int = 18
+    ) -> io.NodeOutput:
+        root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, root, stream.width, stream.height
+        )
+        file = f"{name}_{counter:05}_.mp4"
+        path = Path(folder) / file
+        progress = Progress()
+        with VideoWriter(
+            path,
+            width=stream.width,
+            height=stream.height,
+            fps=stream.fps,
+            audio=stream.audio,
+            crf=crf,
+            metadata=cls._metadata(),
+        ) as writer:
+            for block in stream.blocks():
+                writer.write(block)
+                progress(writer.frames_written, stream.frames, block)
+        place = io.FolderType.output if save_output else io.FolderType.temp
+        preview = ui.PreviewVideo([ui.SavedResult(file, subfolder, place)])
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=preview)
+
+    @classmethod
+    def _metadata(cls) -> dict[str, object]:
+        from comfy.cli_args import args
+
+        if args.disable_metadata:
+            return {}
+        found = dict(cls.hidden.extra_pnginfo or {})
+        if cls.hidden.prompt is not None:
+            found["prompt"] = cls.hidden.prompt
+        return found
+
+
+class LiveAvatarStreamToFrames(io.ComfyNode):
+    """The stream as images."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LiveAvatarStreamToFrames",
+            display_name="LiveAvatar Stream to Frames",
+            category="LiveAvatar",
+            description=(
+                "Gives the stream's frames as IMAGE with the sound that belongs to them. As 'stream', frames are "
+                "made one block at a time while VideoHelperSuite's Video Combine writes them, so any length fits "
+                "in memory; as 'batch', all frames are made first, for nodes that need an ordinary image batch."
+            ),
+            inputs=[
+                AvatarStreamType.Input("stream", tooltip="What to generate."),
+                io.Combo.Input(
+                    "frames",
+                    options=["batch", "stream"],
+                    tooltip="stream: for VideoHelperSuite's Video Combine. batch: for every other image node.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images"),
+                io.Audio.Output(display_name="audio"),
+                io.Float.Output(display_name="fps"),
+                io.Int.Output(display_name="frame count"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, stream: AvatarStream, frames: str) -> io.NodeOutput:
+        images = FrameStream(stream, Progress())
+        if frames == "batch":
+            needed = stream.frames * stream.width * stream.height * FLOAT_FRAME_BYTES
+            free = psutil.virtual_memory().available
+            if needed > free:
+                raise MemoryError(
+                    f"{stream.frames} frames of {stream.width}x{stream.height} need {needed / 1e9:.1f} GB as a batch, "
+                    f"{free / 1e9:.1f} GB are free; choose 'stream' or use LiveAvatar Stream to Video."
+                )
+            images = images.to_tensor()
+        return io.NodeOutput(images, stream.audio, float(stream.fps), stream.frames)

@@ -1,0 +1,43 @@
+"""Merged LoRA weights against the reference's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avatar.loaders.lora import merge_lora, read_lora
+from torch import nn
+
+from tests.parity.reference import assert_close, reference_dir, tensors
+
+
+def skeleton(weights: dict[str, torch.Tensor], dtype: torch.dtype) -> nn.Module:
+    """Linear modules at the paths of a checkpoint's matrices, without the model around them."""
+    root = nn.Module()
+    for key, weight in weights.items():
+        if not key.endswith(".weight") or weight.ndim != 2:
+            continue
+        *parents, name = key.removesuffix(".weight").split(".")
+        module = root
+        for parent in parents:
+            if parent not in dict(module.named_children()):
+                module.add_module(parent, nn.Module())
+            module = module.get_submodule(parent)
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=dtype)
+        linear.weight = nn.Parameter(weight.clone().to(dtype))
+        module.add_module(name, linear)
+    return root
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_merged_weights_equal_the_reference(dtype):
+    expected = tensors("liveavatar", "lora_expected.safetensors")
+    model = skeleton(tensors("liveavatar", "weights_dit.safetensors"), dtype)
+    tensors("liveavatar", "lora.safetensors")  # skips when the set has no LoRA
+    merge_lora(model, read_lora(reference_dir("liveavatar") / "lora.safetensors"))
+    merged = model.state_dict()
+    prefix = "bf16." if dtype == torch.bfloat16 else ""
+    keys = [key for key in expected if key.endswith(".weight") and key.startswith("bf16.") == bool(prefix)]
+    assert keys
+    for key in keys:
+        rows = merged[key.removeprefix(prefix)][: expected[key].shape[0]]
+        assert_close(rows, expected[key], 0.0 if prefix else 1e-6)
