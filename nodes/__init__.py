@@ -19,10 +19,8 @@ from .stream import LiveAvatarStreamToFrames, LiveAvatarStreamToVideo
 class LiveAvatarExtension(ComfyExtension):
     """Registers the model folder and the nodes."""
 
-    async def on_load(self) -> None:
-        folders.register()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         return [
             LiveAvatarLoadCheckpoint,
             LiveAvatarApplyLora,

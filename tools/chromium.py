@@ -16,7 +16,8 @@ FOLDERS = (
     "{LOCALAPPDATA}/Google/Chrome/Application/chrome.exe",
 )
 MISSING = (
-    "No Chromium or Chrome was found, so the tests in the browser cannot run: install one or set CHROME_PATH to it."
+    "No Chromium or Chrome was found, so the tests in the browser cannot run: "
+    "install one or set CHROME_PATH to its program."
 )
 
 

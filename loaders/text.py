@@ -1,0 +1,168 @@
+"""The UMT5 text encoder of the Hugging Face layout, as an object that speaks ComfyUI's CLIP protocol."""
+
+from __future__ import annotations
+
+import copy
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+
+from .files import check_keys, load_state_dict
+from .managed import ManagedModule
+
+ENCODER_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
+TOKENIZER_FOLDER = "google/umt5-xxl"
+MAX_TOKENS = 512
+TOKENS_KEY = "umt5xxl"  # the host's name for the token lists of this encoder
+
+_BLOCK_NAMES = {
+    "norm1.weight": "layer.0.layer_norm.weight",
+    "attn.q.weight": "layer.0.SelfAttention.q.weight",
+    "attn.k.weight": "layer.0.SelfAttention.k.weight",
+    "attn.v.weight": "layer.0.SelfAttention.v.weight",
+    "attn.o.weight": "layer.0.SelfAttention.o.weight",
+    "pos_embedding.embedding.weight": "layer.0.SelfAttention.relative_attention_bias.weight",
+    "norm2.weight": "layer.1.layer_norm.weight",
+    "ffn.gate.0.weight": "layer.1.DenseReluDense.wi_0.weight",
+    "ffn.fc1.weight": "layer.1.DenseReluDense.wi_1.weight",
+    "ffn.fc2.weight": "layer.1.DenseReluDense.wo.weight",
+}
+_OTHER_NAMES = {"token_embedding.weight": "shared.weight", "norm.weight": "encoder.final_layer_norm.weight"}
+_BLOCK_KEY = re.compile(r"blocks\.(\d+)\.(.+)$")
+
+
+class TextEncoder:
+    """UMT5 with its tokenizer.
+
+    ``encode`` gives plain rows; ``tokenize``, ``encode_from_tokens``, ``encode_from_tokens_scheduled`` and
+    ``clone`` are what ComfyUI's text nodes call on a CLIP. Weights in brackets, ``(word:1.2)``, mean nothing.
+    """
+
+    def __init__(self, model: UMT5EncoderModel, tokenizer: Any, device: torch.device | str = "cpu") -> None:
+        self.managed = ManagedModule(model, device)
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> TextEncoder:
+        """Load from a checkpoint folder in the layout of Wan-AI/Wan2.2-S2V-14B, in the dtype of the file.
+
+        ``device`` counts outside ComfyUI only; inside, the host decides. FileNotFoundError or ValueError.
+        """
+        folder = Path(folder)
+        model = umt5_encoder(load_state_dict(folder / ENCODER_FILE))
+        return cls(model, _read_tokenizer(folder / TOKENIZER_FOLDER), device)
+
+    def encode(self, text: str) -> torch.Tensor:
+        """The text as [n, dim], n its number of tokens (at most 512), on the CPU in the encoder's dtype."""
+        return self.encode_ids(self._ids(text))
+
+    def encode_ids(self, ids: list[int]) -> torch.Tensor:
+        """Token ids, without padding, as [n, dim] on the CPU."""
+        device = self.managed.load()
+        # without padding there is nothing to mask, and the real rows are the same
+        with torch.no_grad():
+            rows = self.managed.module(torch.tensor([ids], device=device)).last_hidden_state
+        return rows[0].cpu()
+
+    def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> dict[str, list]:
+        """The host's token form: one list of (id, weight 1.0), with a third item for ``return_word_ids``."""
+        ids = self._ids(text)
+        tail = (0,) if return_word_ids else ()
+        return {TOKENS_KEY: [[(token, 1.0, *tail) for token in ids]]}
+
+    def encode_from_tokens(
+        self, tokens: dict[str, list], return_pooled: bool | str = False, return_dict: bool = False
+    ) -> Any:
+        """Tokens as [1, 512, dim]: the rows of the text, then zero rows, as ComfyUI's own encoder gives."""
+        rows = self.encode_ids([entry[0] for entry in tokens[TOKENS_KEY][0]])
+        cond = rows.new_zeros(1, MAX_TOKENS, rows.shape[1])
+        cond[0, : rows.shape[0]] = rows
+        if return_dict:
+            return {"cond": cond, "pooled_output": None}
+        return (cond, None) if return_pooled else cond
+
+    def encode_from_tokens_scheduled(
+        self,
+        tokens: dict[str, list],
+        unprojected: bool = False,
+        add_dict: dict[str, Any] | None = None,
+        show_pbar: bool = True,
+    ) -> list[list]:
+        """Tokens as ComfyUI CONDITIONING ``[[cond [1, 512, dim], {"pooled_output": None, …}]]``."""
+        cond = self.encode_from_tokens(tokens)
+        return [[cond, {"pooled_output": None, **(add_dict or {})}]]
+
+    def clone(self) -> TextEncoder:
+        """Another handle on the same weights."""
+        return copy.copy(self)
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(clean(text), truncation=True, max_length=MAX_TOKENS).input_ids
+
+
+def clean(text: str) -> str:
+    """Repair wrongly decoded text (if ftfy is installed), resolve HTML entities, collapse white space."""
+    try:
+        from ftfy import fix_text
+    except ImportError:
+        pass
+    else:
+        text = fix_text(text)
+    return " ".join(html.unescape(html.unescape(text)).split())
+
+
+def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
+    """The transformers encoder for weights in the published key naming; sizes come from the shapes.
+
+    The weights are used as they are, not copied. Raises ValueError when they are not those of a UMT5 encoder.
+    """
+    renamed = {}
+    for key, tensor in state.items():
+        block = _BLOCK_KEY.match(key)
+        if block and block[2] in _BLOCK_NAMES:
+            renamed[f"encoder.block.{block[1]}.{_BLOCK_NAMES[block[2]]}"] = tensor
+        elif key in _OTHER_NAMES:
+            renamed[_OTHER_NAMES[key]] = tensor
+        else:
+            raise ValueError(f"The text encoder file has an unknown weight {key}; {ENCODER_FILE} is needed.")
+    layers = len({key.split(".")[2] for key in renamed if key.startswith("encoder.block.")})
+    try:
+        vocabulary, dim = state["token_embedding.weight"].shape
+        inner = state["blocks.0.attn.q.weight"].shape[0]
+        ffn_dim = state["blocks.0.ffn.fc1.weight"].shape[0]
+        buckets, heads = state["blocks.0.pos_embedding.embedding.weight"].shape
+    except KeyError as error:
+        raise ValueError(f"The text encoder file lacks {error}; {ENCODER_FILE} is needed.") from error
+    config = UMT5Config(
+        vocab_size=vocabulary,
+        d_model=dim,
+        d_kv=inner // heads,
+        d_ff=ffn_dim,
+        num_layers=layers,
+        num_heads=heads,
+        relative_attention_num_buckets=buckets,
+        relative_attention_max_distance=128,
+        layer_norm_epsilon=1e-6,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        use_cache=False,
+    )
+    with torch.device("meta"):
+        model = UMT5EncoderModel(config)
+    model.set_input_embeddings(model.shared)
+    renamed["encoder.embed_tokens.weight"] = renamed["shared.weight"]
+    check_keys(renamed, model, f"the text encoder {ENCODER_FILE}")
+    model.load_state_dict(renamed, assign=True)
+    return model.eval()
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    if not (folder / "tokenizer_config.json").is_file():
+        raise FileNotFoundError(
+            f"The tokenizer folder {folder} does not exist; download it with the base model."
+        )
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -1,0 +1,205 @@
+"""H.264 and AAC as a series of mp4 fragments: one per block of frames, complete as soon as the block is.
+
+Joined together the fragments are an mp4 file that plays at every length, and each is a segment that a
+browser's Media Source can append. libavformat's own muxer holds the newest fragment back until the next
+keyframe arrives, so each block is muxed on its own, with time stamps that continue those of the one before.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+import av
+import torch
+
+from .audio import check_audio
+from .resample import resample
+
+MOVFLAGS = "empty_moov+default_base_moof+delay_moov+use_metadata_tags"
+AAC_FRAME = 1024  # samples per AAC packet
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
+# H.264's colour description: sRGB's primaries, BT.709's transfer, and the BT.601 matrix, which swscale uses and
+# which readers that ignore the description (OpenCV, older PyAV) assume.
+BT709, BT601, LIMITED = 1, 6, 1
+
+
+class FragmentEncoder:
+    """Encodes blocks of frames, with their part of ``audio``, to the bytes of mp4 fragments.
+
+    The sound of n frames is the first round(n / fps * rate) samples; audio that ends before the picture goes
+    on as silence. Its rate and channels are kept where AAC can carry them: another rate becomes the next
+    higher AAC rate (at most 96 kHz), and more than 6 channels become their mean. ``crf`` and ``preset`` are
+    libx264's. Raises ValueError for odd sizes, which H.264 in yuv420p cannot carry, and for bad audio.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        height: int,
+        fps: float = 25,
+        audio: Mapping | None = None,
+        crf: int = 18,
+        preset: str = "veryfast",
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        if width <= 0 or height <= 0 or width % 2 or height % 2:
+            raise ValueError(
+                f"An mp4 video needs even sides, not {width}x{height}: crop or resize it by one pixel."
+            )
+        if fps <= 0:
+            raise ValueError(f"A video needs a frame rate above 0, not {fps}.")
+        self.width, self.height = width, height
+        self.fps = Fraction(fps).limit_denominator(1001)
+        self.frames = 0  # encoded so far
+        self._metadata = {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in (metadata or {}).items()
+        }
+        self._options = {"crf": str(crf), "preset": preset, "bf": "0", "g": "1000000", "sc_threshold": "0"}
+        self._sound = None if audio is None else _Sound(audio)
+        self._fragments = 0
+        self._profile = b""
+
+    @property
+    def audio_rate(self) -> int | None:
+        """Samples per second of the sound track, None without one."""
+        return self._sound.rate if self._sound else None
+
+    @property
+    def audio_samples(self) -> int:
+        """Samples of sound that belong to the frames encoded so far."""
+        return round(self.frames / self.fps * self._sound.rate) if self._sound else 0
+
+    @property
+    def mime_type(self) -> str:
+        """What ``MediaSource.addSourceBuffer`` wants to hear, known once the first block is encoded."""
+        if self._fragments == 0:
+            raise RuntimeError("The stream's type is known only after its first block.")
+        codecs = [f"avc1.{self._profile.hex()}"] + (["mp4a.40.2"] if self._sound else [])
+        return f'video/mp4; codecs="{", ".join(codecs)}"'
+
+    def encode(self, frames: torch.Tensor) -> bytes:
+        """Encode one block, uint8 [F, H, W, 3] on the CPU; returns its fragment. The first one begins with
+        the file header."""
+        if (
+            frames.dtype != torch.uint8
+            or tuple(frames.shape[1:]) != (self.height, self.width, 3)
+            or len(frames) == 0
+        ):
+            raise ValueError(
+                f"A block must be uint8 [frames, {self.height}, {self.width}, 3], "
+                f"not {frames.dtype} {list(frames.shape)}."
+            )
+        options = {"movflags": MOVFLAGS}
+        if self._fragments:
+            # Time stamps go on from the block before instead of starting at 0.
+            options = {"movflags": MOVFLAGS + "+frag_discont", "fragment_index": str(self._fragments + 1)}
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format="mp4", options=options) as container:
+            container.metadata.update(self._metadata)
+            video = self._video_stream(container)
+            audio = self._sound.stream(container) if self._sound else None
+            for picture in self._pictures(frames):
+                container.mux(video.encode(picture))
+            container.mux(video.encode(None))
+            self._profile = _profile(video.codec_context.extradata)
+            for packet in self._sound.until(self.audio_samples) if self._sound else ():
+                packet.stream = audio
+                if self._fragments:
+                    # The header's edit list skips the encoder's priming samples, which come before time 0;
+                    # a muxer that did not write that header knows nothing of them.
+                    packet.pts += self._sound.priming
+                    packet.dts += self._sound.priming
+                container.mux(packet)
+        wanted = ("moof", "mdat") if self._fragments else ("ftyp", "moov", "moof", "mdat")
+        self._fragments += 1
+        return _boxes(buffer.getvalue(), wanted)
+
+    def _video_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
+        # A fresh encoder for each block: it begins with a keyframe and holds nothing back at the end.
+        stream = container.add_stream("libx264", rate=self.fps, options=self._options)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
+        context = stream.codec_context
+        context.color_primaries = context.color_trc = BT709
+        context.colorspace, context.color_range = BT601, LIMITED
+        return stream
+
+    def _pictures(self, frames: torch.Tensor) -> Iterator[av.VideoFrame]:
+        for pixels in frames.contiguous().numpy():
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            picture.pts, picture.time_base = self.frames, 1 / self.fps
+            self.frames += 1
+            yield picture
+
+
+class _Sound:
+    """The AAC track: encodes as far ahead as a block needs to be complete."""
+
+    def __init__(self, audio: Mapping) -> None:
+        check_audio(audio)
+        codec = av.Codec("aac", "w")
+        source_rate = int(audio["sample_rate"])
+        self.rate = min(
+            (rate for rate in codec.audio_rates if rate >= source_rate), default=max(codec.audio_rates)
+        )
+        waveform = audio["waveform"][0].float().cpu()
+        if len(waveform) not in AAC_LAYOUTS:
+            waveform = waveform.mean(dim=0, keepdim=True)
+        self._waveform = resample(waveform, source_rate, self.rate).clamp(-1, 1)
+        self._layout = AAC_LAYOUTS[len(waveform)]
+        self._encoder = av.CodecContext.create("aac", "w")
+        self._set_up(self._encoder)
+        self.priming = 0
+        self._fed = 0
+        self._waiting: list[av.Packet] = []
+
+    def _set_up(self, encoder: av.AudioCodecContext) -> None:
+        encoder.sample_rate, encoder.layout, encoder.format = self.rate, self._layout, "fltp"
+        # 96 kbit/s per channel, or what AAC can hold at low rates (6144 bits per packet and channel).
+        encoder.bit_rate = len(self._waveform) * min(96_000, 6 * self.rate)
+
+    def stream(self, container: av.container.OutputContainer) -> av.AudioStream:
+        """A stream of ``container`` for this track's packets."""
+        stream = container.add_stream("aac", rate=self.rate, layout=self._layout)
+        self._set_up(stream.codec_context)
+        return stream
+
+    def until(self, sample: int) -> list[av.Packet]:
+        """The next packets, so that all samples before ``sample`` can be decoded."""
+        while not self._waiting or self._waiting[-1].pts + AAC_FRAME < sample:
+            self._feed()
+        ready = [packet for packet in self._waiting if packet.pts < sample]
+        self._waiting = self._waiting[len(ready) :]
+        return ready
+
+    def _feed(self) -> None:
+        chunk = self._waveform[:, self._fed : self._fed + AAC_FRAME]
+        chunk = torch.nn.functional.pad(chunk, (0, AAC_FRAME - chunk.shape[1])).contiguous()
+        frame = av.AudioFrame.from_ndarray(chunk.numpy(), format="fltp", layout=self._layout)
+        frame.sample_rate, frame.pts, frame.time_base = self.rate, self._fed, Fraction(1, self.rate)
+        packets = self._encoder.encode(frame)
+        if packets and packets[0].pts < 0:
+            self.priming = -packets[0].pts
+        self._fed += AAC_FRAME
+        self._waiting += packets
+
+
+def _profile(extradata: bytes) -> bytes:
+    """Profile, constraints and level, which follow the start code and type of the first parameter set."""
+    start = extradata.index(b"\x00\x00\x01") + 4
+    return extradata[start : start + 3]
+
+
+def _boxes(data: bytes, wanted: tuple[str, ...]) -> bytes:
+    """The top-level mp4 boxes of the wanted types, in order."""
+    kept, offset = [], 0
+    while offset < len(data):
+        size = int.from_bytes(data[offset : offset + 4], "big")
+        if data[offset + 4 : offset + 8].decode("latin-1") in wanted:
+            kept.append(data[offset : offset + size])
+        offset += size
+    return b"".join(kept)

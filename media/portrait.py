@@ -1,0 +1,186 @@
+"""Sizes the model can generate, and pictures and pose videos brought to such a size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+MULTIPLE = 64  # both sides of a video are multiples of this
+MIN_SIDE = 32  # a smaller portrait holds no face to speak of
+
+# Area caps by the names the reference uses. The aspect ratio always follows the picture.
+AREAS: dict[str, int] = {
+    "720*1280": 720 * 1280,
+    "1280*720": 720 * 1280,
+    "480*832": 480 * 832,
+    "832*480": 480 * 832,
+    "704*1280": 704 * 1280,
+    "1280*704": 704 * 1280,
+    "1024*704": 704 * 1024,
+    "704*1024": 704 * 1024,
+    "720*400": 720 * 400,
+    "704*384": 704 * 384,
+    "688*368": 688 * 368,
+    "384*256": 384 * 256,
+}
+
+
+def fit_size(height: int, width: int, area: int) -> tuple[int, int]:
+    """The video size (height, width) the reference picks for a picture: multiples of 64, at most ``area``
+    pixels, close to the picture's aspect ratio and never scaled up (beyond the rounding)."""
+    if height <= 0 or width <= 0 or area < MULTIPLE * MULTIPLE:
+        raise ValueError(
+            f"No video size fits a {width}x{height} picture in {area} pixels: the area must be at least "
+            f"{MULTIPLE * MULTIPLE}."
+        )
+    if height * width <= area:
+        largest, smallest = 1.0, 0.1
+    else:
+        # The reference's search range, with its 2 where the quadratic formula has a 4.
+        a, b, c = height * width, (MULTIPLE - 1) * (height + width), (MULTIPLE - 1) ** 2 - area
+        largest = math.sqrt(area / a)
+        smallest = (-b + math.sqrt(b**2 - 2 * a * c)) / (2 * a)
+    for step in range(100):
+        scale = largest - (largest - smallest) * step / 100
+        size = _ceil(int(height * scale)), _ceil(int(width * scale))
+        if 0 < size[0] * size[1] <= area:
+            return size
+    aspect = width / height
+    wide, high = _floor(int(math.sqrt(area * aspect))), _floor(int(math.sqrt(area / aspect)))
+    if wide > width or high > height:
+        wide, high = _floor(width), _floor(height)
+    if wide == 0 or high == 0:
+        raise ValueError(
+            f"No video size fits a {width}x{height} picture in {area} pixels: crop the picture to a "
+            "squarer shape or choose a larger area."
+        )
+    return high, wide
+
+
+def _ceil(value: int) -> int:
+    return -(-value // MULTIPLE) * MULTIPLE
+
+
+def _floor(value: int) -> int:
+    return value // MULTIPLE * MULTIPLE
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise ValueError, naming the nearest good size, unless both sides are multiples of 64."""
+    if height > 0 and width > 0 and height % MULTIPLE == 0 and width % MULTIPLE == 0:
+        return
+    near = [max(MULTIPLE, _floor(side + MULTIPLE // 2)) for side in (width, height)]
+    raise ValueError(
+        f"A video of {width}x{height} pixels cannot be generated: both sides must be multiples of "
+        f"{MULTIPLE}, the nearest size is {near[0]}x{near[1]}."
+    )
+
+
+def prepare_portrait(
+    image: torch.Tensor, height: int, width: int, fit: Literal["cover", "reference"] = "cover"
+) -> torch.Tensor:
+    """One picture brought to a size: IMAGE float [1, H, W, C] in 0..1 -> float32 [1, height, width, 3].
+
+    ``cover`` resizes (Lanczos) and crops the middle, so that the picture always fills the frame.
+    ``reference`` does what the LiveAvatar reference does (bilinear on 8-bit pixels, short side to short side,
+    black borders where the crop is larger). Grey pictures become RGB; transparency is laid over white.
+    Raises ValueError for a batch, a picture below 32 pixels a side, NaN, or a size that cannot be generated.
+    """
+    check_size(height, width)
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"A portrait must be an image [1, height, width, 1, 3 or 4], not {list(image.shape)}."
+        )
+    if image.shape[0] != 1:
+        raise ValueError(
+            f"One portrait is needed, but the image is a batch of {image.shape[0]}: pick one of them."
+        )
+    if min(image.shape[1:3]) < MIN_SIDE:
+        raise ValueError(
+            f"The portrait has only {image.shape[2]}x{image.shape[1]} pixels: use one with at least {MIN_SIDE} "
+            "a side."
+        )
+    resize = {"cover": _cover, "reference": _reference}[fit]
+    return _through_pil(image, height, width, resize)
+
+
+def resize_frames(frames: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """A clip such as a pose video brought to height x width, each frame resized to fill it and cropped in the
+    middle: IMAGE float [F, H, W, C] in 0..1 -> float32 [F, height, width, 3]."""
+    check_size(height, width)
+    if frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4) or 0 in frames.shape:
+        raise ValueError(
+            f"A clip must be images [frames, height, width, 1, 3 or 4], not {list(frames.shape)}."
+        )
+    return _through_pil(frames, height, width, _cover)
+
+
+def _through_pil(
+    images: torch.Tensor, height: int, width: int, resize: Callable[[Image.Image, int, int], Image.Image]
+) -> torch.Tensor:
+    out = torch.empty(len(images), height, width, 3)
+    for index, image in enumerate(images):
+        pixels = np.asarray(resize(_to_pil(image), height, width), dtype=np.uint8)
+        out[index] = torch.from_numpy(pixels.copy()) / 255
+    return out
+
+
+def _to_pil(image: torch.Tensor) -> Image.Image:
+    """[H, W, 1, 3 or 4] in 0..1 as an 8-bit RGB picture."""
+    image = image.detach().float().cpu()
+    if not torch.isfinite(image).all():
+        raise ValueError("The image holds NaN or infinite pixels: the node that made it has failed.")
+    image = image.clamp(0, 1)
+    if image.shape[-1] == 4:
+        colour, alpha = image[..., :3], image[..., 3:]
+        image = colour * alpha + (1 - alpha)
+    return Image.fromarray((image * 255).round().to(torch.uint8).expand(-1, -1, 3).numpy())
+
+
+def _cover(picture: Image.Image, height: int, width: int) -> Image.Image:
+    scale = max(height / picture.height, width / picture.width)
+    left = (picture.width - width / scale) / 2
+    top = (picture.height - height / scale) / 2
+    box = (
+        max(left, 0.0),
+        max(top, 0.0),
+        min(left + width / scale, float(picture.width)),
+        min(top + height / scale, float(picture.height)),
+    )
+    return picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
+
+
+def _reference(picture: Image.Image, height: int, width: int) -> Image.Image:
+    short, target = min(picture.size), min(height, width)
+    if short != target:
+        long = int(target * max(picture.size) / short)
+        size = (target, long) if picture.width <= picture.height else (long, target)
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    missing = max(width - picture.width, 0), max(height - picture.height, 0)
+    padded = Image.new("RGB", (picture.width + missing[0], picture.height + missing[1]))
+    padded.paste(picture, (missing[0] // 2, missing[1] // 2))
+    left, top = round((padded.width - width) / 2), round((padded.height - height) / 2)
+    return padded.crop((left, top, left + width, top + height))
+
+
+def resample_fps(
+    frames: int, source_fps: float, fps: float = 25, rule: Literal["time", "step"] = "time"
+) -> list[int]:
+    """Which of ``frames`` source frames make up a clip at ``fps``, as indices.
+
+    ``time`` keeps the speed: each frame shows what the source shows in the middle of its time. ``step`` is
+    the reference's rule, every n-th frame with n = round(source / target), which plays 30 fps slower at 25.
+    """
+    if frames <= 0 or source_fps <= 0 or fps <= 0:
+        raise ValueError(f"A clip of {frames} frames at {source_fps:g} fps cannot be brought to {fps:g} fps.")
+    if rule == "step":
+        return list(range(0, frames, max(1, round(source_fps / fps))))
+    ratio = Fraction(source_fps).limit_denominator(1001) / Fraction(fps).limit_denominator(1001)
+    count = max(1, round(frames / ratio))
+    return [min(frames - 1, math.floor((index + Fraction(1, 2)) * ratio)) for index in range(count)]

@@ -1,0 +1,20 @@
+"""Settings of every test: the pack as the package ``avatar``, one torch thread, fixed random numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import tools.pack  # noqa: F401 - registers the package ``avatar``
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> None:
+    """The tensors of the tests are tiny: more threads only make them slower."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """Random numbers that do not depend on which tests ran before."""
+    torch.manual_seed(0)

@@ -1,0 +1,51 @@
+"""One ComfyUI and one browser for all tests of this folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.chromium import MISSING, find_chromium
+from tools.environment import STATE
+
+from .browser import Browser
+from .client import Host
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a host or a browser by the fixtures that it asks for."""
+    for item in items:
+        for name in ("host", "browser"):
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(name)
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The running host; its log is copied to ``.run/host-tests.log`` at the end."""
+    running = Host(tmp_path_factory.mktemp("host"))
+    try:
+        with running:
+            yield running
+    finally:
+        STATE.mkdir(exist_ok=True)
+        (STATE / "host-tests.log").write_text(running.log(), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(host: Host) -> Path:
+    """The folder of the tiny checkpoint in the host's models."""
+    return host.tiny_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def browser(host: Host) -> Iterator[Browser]:
+    """A headless browser; without one its tests are skipped here and fail where CI=true."""
+    program = find_chromium()
+    if program is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
+    with Browser(program, host.url) as running:
+        yield running

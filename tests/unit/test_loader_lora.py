@@ -1,0 +1,170 @@
+"""Reading LoRA files in their many spellings, and merging them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avatar.loaders.lora import ALPHA_OVER_RANK, host_state_dict, merge_lora, read_lora
+from safetensors.torch import save_file
+from torch import nn
+
+RANK = 4
+SIZES = {"blocks.0.self_attn.q": (8, 8), "blocks.0.ffn.0": (12, 8), "blocks.10.ffn.0": (12, 8)}
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn = nn.ModuleDict({"q": nn.Linear(8, 8), "k": nn.Linear(8, 8)})
+        self.ffn = nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8))
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block() for _ in range(11))
+
+
+@pytest.fixture
+def pairs() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    return {name: (torch.randn(RANK, i), torch.randn(o, RANK)) for name, (o, i) in SIZES.items()}
+
+
+def write(path, pairs, prefix="", down="lora_A.default", up="lora_B.default", alpha=None, underscores=False):
+    state = {}
+    for name, (a, b) in pairs.items():
+        stem = prefix + (name.replace(".", "_") if underscores else name)
+        state[f"{stem}.{down}.weight"], state[f"{stem}.{up}.weight"] = a, b
+        if alpha is not None:
+            state[f"{stem}.alpha"] = torch.tensor(float(alpha))
+    save_file(state, path)
+    return path
+
+
+SPELLINGS = {
+    "published": {},
+    "peft": {"prefix": "base_model.model."},
+    "peft without adapter name": {"prefix": "base_model.model.", "down": "lora_A", "up": "lora_B"},
+    "comfyui": {"prefix": "diffusion_model.", "down": "lora_A", "up": "lora_B"},
+    "kohya": {"prefix": "lora_unet_", "down": "lora_down", "up": "lora_up", "underscores": True},
+    "kohya, two lines": {"prefix": "lora_unet__", "down": "lora_down", "up": "lora_up", "underscores": True},
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_merges_to_the_same_weights(tmp_path, pairs, spelling):
+    model = Network()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    merge_lora(model, read_lora(write(tmp_path / "a.safetensors", pairs, **SPELLINGS[spelling])))
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    for key, old in before.items():
+        a, b = pairs.get(key.removesuffix(".weight"), (None, None))
+        expected = old if a is None or key.endswith(".bias") else old + 0.5 * b @ a
+        torch.testing.assert_close(after[key], expected, rtol=0, atol=1e-6)
+
+
+def test_a_file_without_alpha_gets_the_trained_scale(tmp_path, pairs):
+    lora = read_lora(write(tmp_path / "a.safetensors", pairs))
+    assert (lora.rank, lora.alpha) == (RANK, ALPHA_OVER_RANK * RANK)
+
+
+def test_alpha_in_the_file_wins_and_strength_multiplies(tmp_path, pairs):
+    model = Network()
+    before = model.blocks[0].ffn[0].weight.clone()
+    lora = read_lora(write(tmp_path / "a.safetensors", pairs, alpha=RANK))
+    merge_lora(model, lora, strength=-0.25)
+    a, b = pairs["blocks.0.ffn.0"]
+    torch.testing.assert_close(model.blocks[0].ffn[0].weight, before - 0.25 * b @ a, rtol=0, atol=1e-6)
+
+
+def test_ranks_may_differ_between_modules(tmp_path, pairs):
+    pairs["blocks.10.ffn.0"] = (torch.randn(2, 8), torch.randn(12, 2))
+    model = Network()
+    first, last = (model.blocks[i].ffn[0].weight.clone() for i in (0, 10))
+    merge_lora(model, read_lora(write(tmp_path / "a.safetensors", pairs)))
+    for index, old in ((0, first), (10, last)):
+        a, b = pairs[f"blocks.{index}.ffn.0"]
+        torch.testing.assert_close(model.blocks[index].ffn[0].weight, old + 0.5 * b @ a, rtol=0, atol=1e-6)
+
+
+def test_a_half_precision_base_is_rounded_once(tmp_path, pairs):
+    model = Network().bfloat16()
+    base = model.blocks[0].self_attn["q"].weight.float()
+    merge_lora(model, read_lora(write(tmp_path / "a.safetensors", pairs)))
+    a, b = pairs["blocks.0.self_attn.q"]
+    assert torch.equal(model.blocks[0].self_attn["q"].weight, (base + 0.5 * (b @ a)).bfloat16())
+
+
+def test_nothing_of_the_adapter_is_left_behind(tmp_path, pairs):
+    model = Network()
+    model.blocks[1].requires_grad_(False)
+    classes = [type(module) for module in model.modules()]
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    attributes = set(vars(model))
+    merge_lora(model, read_lora(write(tmp_path / "a.safetensors", pairs)))
+    assert [type(module) for module in model.modules()] == classes
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    assert set(vars(model)) == attributes
+
+
+def test_a_lora_of_another_model_is_refused_before_anything_changes(tmp_path, pairs):
+    model = Network()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    pairs["blocks.11.ffn.0"] = (torch.randn(RANK, 8), torch.randn(12, RANK))
+    with pytest.raises(ValueError, match=r"belongs to another model.*blocks\.11\.ffn\.0"):
+        merge_lora(model, read_lora(write(tmp_path / "a.safetensors", pairs)))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_lora_of_another_width_is_refused(tmp_path, pairs):
+    pairs["blocks.0.ffn.0"] = (torch.randn(RANK, 16), torch.randn(12, RANK))
+    with pytest.raises(ValueError, match=r"another size \(blocks\.0\.ffn\.0 is 12x16, here 12x8"):
+        merge_lora(Network(), read_lora(write(tmp_path / "a.safetensors", pairs)))
+
+
+def test_the_hosts_keys_carry_alpha_and_read_back_the_same(tmp_path, pairs):
+    lora = read_lora(write(tmp_path / "a.safetensors", pairs))
+    state = host_state_dict(lora)
+    assert state["diffusion_model.blocks.0.ffn.0.alpha"].item() == lora.alpha
+    save_file(state, tmp_path / "b.safetensors")
+    again = read_lora(tmp_path / "b.safetensors")
+    assert again.alphas == lora.alphas
+    assert all(torch.equal(a, again.pairs[name][0]) for name, (a, _) in lora.pairs.items())
+
+
+def test_a_model_file_is_not_taken_for_a_lora(tmp_path):
+    save_file({"blocks.0.ffn.0.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="is no LoRA"):
+        read_lora(tmp_path / "model.safetensors")
+
+
+def test_weights_besides_the_pairs_are_named(tmp_path, pairs):
+    a, b = pairs["blocks.0.ffn.0"]
+    state = {"m.lora_A.weight": a, "m.lora_B.weight": b, "m.dora_scale": torch.ones(3)}
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"no plain LoRA pairs \(m\.dora_scale\)"):
+        read_lora(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"m.lora_A.weight": torch.zeros(4, 8)}, "only one half"),
+        (
+            {"m.lora_A.weight": torch.zeros(4, 8), "m.lora_B.weight": torch.zeros(8, 2)},
+            "does not fit together",
+        ),
+    ],
+)
+def test_broken_pairs_are_named(tmp_path, state, message):
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=message):
+        read_lora(tmp_path / "a.safetensors")
+
+
+def test_a_half_downloaded_file_says_so(tmp_path, pairs):
+    path = write(tmp_path / "a.safetensors", pairs)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="download it again"):
+        read_lora(path)
