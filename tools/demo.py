@@ -80,7 +80,7 @@ def generate(host: Host, workflow: dict[str, dict]) -> list[Path]:
         print()
     if problems := host.errors(entry):
         raise HostError("\n".join(problems))
-    return [file for file in host.files(entry) if file.suffix == ".mp4"]
+    return [f for f in host.files(entry) if f.suffix == ".mp4" and f.is_relative_to(host.output_dir)]
 
 
 if __name__ == "__main__":
