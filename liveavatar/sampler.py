@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .audio import SpeechTokens
-from .config import BLOCK_LATENTS, SamplingConfig
+from .config import BLOCK_LATENTS, S2VConfig, SamplingConfig
 from .framepack import motion_rotation
 from .kv_cache import CacheShape, StepCache
 from .rope import RotaryEmbedding, Rotation, concatenate, rotate
@@ -21,13 +21,13 @@ PREFILL_TIME = 30
 """Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
 
 
-def cache_shape(model: S2VTransformer, height: int, width: int, config: SamplingConfig) -> CacheShape:
+def cache_shape(architecture: S2VConfig, height: int, width: int, config: SamplingConfig) -> CacheShape:
     """Cache sizes for latents of ``height`` x ``width``; use it to plan memory before sampling."""
     tokens = (height // 2) * (width // 2)
     return CacheShape(
-        layers=model.config.num_layers,
-        heads=model.config.num_heads,
-        head_dim=model.config.head_dim,
+        layers=architecture.num_layers,
+        heads=architecture.num_heads,
+        head_dim=architecture.head_dim,
         condition_tokens=tokens * 5 // 2,
         ring_tokens=tokens * config.clip_latents,
         block_tokens=tokens * BLOCK_LATENTS,
@@ -81,7 +81,7 @@ class BlockSampler:
         with torch.inference_mode():
             self.times = [model.encode_time(t.item(), self.device) for t in self.schedule.timesteps]
             self.text = model.encode_text(context.to(self.device))
-            shape = cache_shape(model, self.height, self.width, config)
+            shape = cache_shape(model.config, self.height, self.width, config)
             self.caches = [StepCache(shape, self.device, model.dtype) for _ in self.times]
         self.set_condition(reference, motion)
 

@@ -123,36 +123,9 @@ def check_host_model(model: Any) -> nn.Module:
     return host
 
 
-def transformer_from_host(model: Any) -> S2VTransformer:
-    """The engine's transformer over the layers of a host's S2V MODEL; no weight is copied.
-
-    The host's leaf layers take the places of ours, so LoRAs, fp8 and GGUF weights, partial off-loading and the
-    host's memory management go on working. Call it after the host has loaded the model: parameters that belong
-    to no leaf layer are taken over as they are then.
-    """
+def host_config(model: Any) -> S2VConfig:
+    """Architecture of a host's S2V MODEL; ValueError when it is another kind of model."""
     host = check_host_model(model)
-    dtype = compute_dtype(model)
-    with torch.device("meta"):
-        engine = S2VTransformer(_config_of(host), dtype)
-    try:
-        for path, module in list(engine.named_modules()):
-            own = dict(module.named_parameters(recurse=False))
-            if not own:
-                continue
-            theirs = host.get_submodule(path)
-            if next(module.children(), None) is None and "weight" in own:
-                _replace(engine, path, _in_float32(theirs) if path.startswith(FLOAT32_PARTS) else theirs)
-            else:
-                for name in own:
-                    module.register_parameter(name, getattr(theirs, name))
-    except AttributeError as error:
-        raise ValueError(
-            f"The MODEL's S2V module is built in an unknown way ({error}); update this pack."
-        ) from error
-    return engine.eval()
-
-
-def _config_of(host: nn.Module) -> S2VConfig:
     encoder = host.casual_audio_encoder
     return S2VConfig(
         dim=host.dim,
@@ -171,6 +144,35 @@ def _config_of(host: nn.Module) -> S2VConfig:
         audio_inject_layers=tuple(host.audio_injector.injected_block_id),
         eps=host.eps,
     )
+
+
+def transformer_from_host(model: Any) -> S2VTransformer:
+    """The engine's transformer over the layers of a host's S2V MODEL; no weight is copied.
+
+    The host's leaf layers take the places of ours, so LoRAs, fp8 and GGUF weights, partial off-loading and the
+    host's memory management go on working. Call it after the host has loaded the model: parameters that belong
+    to no leaf layer are taken over as they are then.
+    """
+    host = check_host_model(model)
+    dtype = compute_dtype(model)
+    with torch.device("meta"):
+        engine = S2VTransformer(host_config(model), dtype)
+    try:
+        for path, module in list(engine.named_modules()):
+            own = dict(module.named_parameters(recurse=False))
+            if not own:
+                continue
+            theirs = host.get_submodule(path)
+            if next(module.children(), None) is None and "weight" in own:
+                _replace(engine, path, _in_float32(theirs) if path.startswith(FLOAT32_PARTS) else theirs)
+            else:
+                for name in own:
+                    module.register_parameter(name, getattr(theirs, name))
+    except AttributeError as error:
+        raise ValueError(
+            f"The MODEL's S2V module is built in an unknown way ({error}); update this pack."
+        ) from error
+    return engine.eval()
 
 
 def _replace(root: nn.Module, path: str, layer: nn.Module) -> None:

@@ -13,7 +13,7 @@ from ..liveavatar.config import SPATIAL_STRIDE, SamplingConfig
 from ..liveavatar.sampler import cache_shape
 from ..liveavatar.transformer import S2VTransformer
 from ..liveavatar.vae import WanVAE
-from ..loaders.s2v import transformer_from_host
+from ..loaders.s2v import compute_dtype, host_config, transformer_from_host
 from ..loaders.vae import vae_from_host
 
 PREVIEW_SIZE = 512
@@ -60,11 +60,18 @@ def load_for_sampling(
     """Bring the transformer and the VAE to the GPU, leaving room for the caches of a ``width`` x ``height`` video.
 
     What of the transformer does not fit stays off-loaded and is streamed in by the host, layer by layer.
+    MemoryError when the caches alone do not fit.
     """
-    transformer = transformer_from_host(model)
-    shape = cache_shape(transformer, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE, config)
-    needed = config.steps * shape.bytes(transformer.dtype) + WORKSPACE_BYTES_PER_PIXEL * height * width
+    device = model.load_device
+    shape = cache_shape(host_config(model), height // SPATIAL_STRIDE, width // SPATIAL_STRIDE, config)
+    caches = config.steps * shape.bytes(compute_dtype(model))
+    needed = caches + WORKSPACE_BYTES_PER_PIXEL * height * width
+    total = comfy.model_management.get_total_memory(device)
+    if needed > total:
+        raise MemoryError(
+            f"A {width}x{height} video in {config.steps} steps needs {caches / 1e9:.1f} GB for its caches, and "
+            f"{device} has {total / 1e9:.1f} GB in all; choose a smaller size, fewer steps or fewer frames per clip."
+        )
     wan_vae = load_vae(vae, needed)
     comfy.model_management.load_models_gpu([model, vae.patcher], memory_required=needed)
-    # Taken over again: loading may have replaced parameters that belong to no leaf layer.
-    return transformer_from_host(model), wan_vae, model.load_device
+    return transformer_from_host(model), wan_vae, device

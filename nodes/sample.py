@@ -10,7 +10,7 @@ from torch import Tensor
 from ..liveavatar.config import BLOCK_FRAMES, FPS, SamplingConfig
 from ..liveavatar.pipeline import Scene, generate
 from ..loaders.conditioning import Condition, read
-from ..loaders.s2v import check_host_model
+from ..loaders.s2v import host_config
 from ..loaders.speech import Speech
 from ..loaders.vae import vae_from_host
 from ..media.audio import trim
@@ -147,19 +147,19 @@ class LiveAvatarSampler(io.ComfyNode):
 
 def _check(model, vae, condition: Condition, speech: Speech) -> None:
     """Everything that would otherwise fail after the models have been loaded."""
-    host = check_host_model(model)
+    expected = host_config(model)
     vae_from_host(vae)
     width = condition.context.shape[-1]
-    if width != host.text_dim:
+    if width != expected.text_dim:
         raise ValueError(
-            f"The prompt was encoded {width} wide, the model expects {host.text_dim}; use the UMT5-XXL text encoder."
+            f"The prompt was encoded {width} wide, the model expects {expected.text_dim}; use the UMT5-XXL text "
+            "encoder."
         )
-    expected = host.casual_audio_encoder.encoder.conv1_local.conv.in_channels
     layers, _, audio_width = speech.tracks[0].shape
-    if (layers, audio_width) != (host.casual_audio_encoder.weights.shape[1], expected):
+    if (layers, audio_width) != (expected.audio_layers, expected.audio_dim):
         raise ValueError(
             f"The speech was encoded as {layers} layers of {audio_width}, the model expects "
-            f"{host.casual_audio_encoder.weights.shape[1]} of {expected}; use wav2vec2-large-xlsr-53-english."
+            f"{expected.audio_layers} of {expected.audio_dim}; use wav2vec2-large-xlsr-53-english."
         )
     if len(speech.tracks) > 1 and speech.masks is None:
         raise ValueError("Two people speak, but nobody knows where they are; add LiveAvatar Speaker Masks.")
