@@ -16,6 +16,8 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 
+from .cpu_conv import speed_up_on_cpu
+
 SPATIAL_FACTOR = 8
 TEMPORAL_FACTOR = 4
 
@@ -42,6 +44,7 @@ class WanVAE:
                 f"this autoencoder has {config.z_dim} latent channels and is not Wan 2.1's; "
                 "use the 16-channel Wan2.1_VAE.pth (wan_2.1_vae.safetensors)"
             )
+        speed_up_on_cpu(model)
         self.model = model
         self.channels: int = config.z_dim
         self._mean = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1, 1)

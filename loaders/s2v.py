@@ -102,7 +102,10 @@ def load_host_model(
     found.set_inference_dtype(stored, model_management.unet_manual_cast(stored, device, supported))
     offload_device = model_management.unet_offload_device()
     host = found.get_model(state, "", device=offload_device)
-    host.load_model_weights(state, "")
+    # Assigned, not copied as the host does it: a 14B model takes the memory of its weights once.
+    wanted = {name: parameter.dtype for name, parameter in host.diffusion_model.named_parameters()}
+    state = {name: tensor.to(wanted.get(name, stored)) for name, tensor in state.items()}
+    host.diffusion_model.load_state_dict(state, assign=True)
     return ModelPatcher(host, load_device=device, offload_device=offload_device)
 
 

@@ -1,0 +1,43 @@
+"""The CPU's 3-D convolutions give what torch's own give, in every shape the VAE uses."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from avatar.liveavatar.cpu_conv import speed_up_on_cpu
+from torch import nn
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (3, 1, 1)])
+@pytest.mark.parametrize("stride", [(1, 1, 1), (2, 1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_results_are_those_of_torch(kernel, stride, dtype):
+    padding = (0, kernel[1] // 2, kernel[2] // 2)
+    layer = nn.Conv3d(5, 7, kernel, stride, padding, dtype=dtype)
+    x = torch.randn(2, 5, 6, 9, 8, dtype=dtype)
+    expected = layer(x)
+    speed_up_on_cpu(layer)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_that_pads_in_time_is_left_to_torch():
+    layer = nn.Conv3d(3, 3, 3, padding=1)
+    x = torch.randn(1, 3, 4, 5, 5)
+    expected = layer(x)
+    speed_up_on_cpu(layer)
+    assert torch.equal(layer(x), expected)
+
+
+def test_models_are_freed_at_once():
+    layer = nn.Conv3d(3, 3, 3)
+    speed_up_on_cpu(layer)
+    gone = weakref.ref(layer)
+    gc.disable()
+    try:
+        del layer
+        assert gone() is None
+    finally:
+        gc.enable()
