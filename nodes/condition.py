@@ -11,6 +11,7 @@ from ..loaders.conditioning import picture_size, with_pose, with_reference
 from ..loaders.speech import assign_masks, encode_speech
 from ..media.portrait import check_size, fit_size, prepare_portrait, resample_fps, resize_frames
 from .host import check_interrupt, load_vae, show_text
+from .schema import schema
 
 AvatarSpeech = io.Custom("AVATAR_SPEECH")
 
@@ -20,10 +21,10 @@ class LiveAvatarEncodeSpeech(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarEncodeSpeech",
+            search_aliases=["audio to lips", "wav2vec", "lip sync", "voice"],
             display_name="LiveAvatar Encode Speech",
-            category="LiveAvatar",
             description=(
                 "Turns speech into what moves the lips. Any sample rate, mono or stereo; the video keeps the "
                 "original sound. Silence gives an avatar that waits."
@@ -53,10 +54,10 @@ class LiveAvatarSpeakerMasks(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarSpeakerMasks",
+            search_aliases=["two people", "conversation", "multi speaker"],
             display_name="LiveAvatar Speaker Masks",
-            category="LiveAvatar",
             description=(
                 "Says which part of the picture belongs to which of two speakers. Masks may be single pictures or, "
                 "for people who move, 25 per second. Draw them on the prepared image of LiveAvatar Reference Image."
@@ -79,10 +80,10 @@ class LiveAvatarReferenceImage(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarReferenceImage",
+            search_aliases=["portrait", "face", "avatar image"],
             display_name="LiveAvatar Reference Image",
-            category="LiveAvatar",
             description=(
                 "Fits a portrait to the video's size, encodes it and adds it to the prompt. By default the picture "
                 "keeps its shape and the video has about as many pixels as width x height."
@@ -146,10 +147,10 @@ class LiveAvatarPoseVideo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarPoseVideo",
+            search_aliases=["dwpose", "skeleton", "body movement"],
             display_name="LiveAvatar Pose Video",
-            category="LiveAvatar",
             description=(
                 "Lets a video of poses (a skeleton on black, as DWPose draws it) guide the body. When it ends before "
                 "the speech does, its last pose is held."

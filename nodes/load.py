@@ -12,6 +12,7 @@ from ..loaders.lora import apply_to_host, read_lora
 from ..loaders.s2v import load_host_model
 from ..loaders.text import TextEncoder
 from .host import Progress
+from .schema import schema
 
 DTYPES = {
     "auto": None,
@@ -33,14 +34,20 @@ class LiveAvatarLoadCheckpoint(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarLoadCheckpoint",
+            search_aliases=[
+                "talking head",
+                "talking portrait",
+                "lip sync",
+                "speech to video",
+                "wan s2v",
+                "avatar loader",
+            ],
             display_name="LiveAvatar Load Checkpoint",
-            category="LiveAvatar",
             description=(
                 "Loads Wan2.2-S2V-14B and merges the LiveAvatar LoRA, from a folder in models/liveavatar or from "
-                "the Hugging Face hub. Gives ComfyUI's own MODEL, CLIP, VAE and AUDIO_ENCODER. Search: talking "
-                "head, portrait, lip sync, speech to video."
+                "the Hugging Face hub. Gives ComfyUI's own MODEL, CLIP, VAE and AUDIO_ENCODER."
             ),
             inputs=[
                 io.Combo.Input(
@@ -96,10 +103,10 @@ class LiveAvatarApplyLora(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarApplyLora",
+            search_aliases=["talking head lora", "wan s2v lora", "lip sync"],
             display_name="LiveAvatar Apply LoRA",
-            category="LiveAvatar",
             description=(
                 "Applies the LiveAvatar LoRA to a Wan2.2-S2V MODEL of any loader (bf16, fp8, GGUF). The published "
                 "file does not say its scale (alpha 64, rank 128, so 0.5): general LoRA loaders apply it twice "

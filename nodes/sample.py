@@ -17,6 +17,7 @@ from ..media.audio import trim
 from ..media.frames import AvatarStream
 from .condition import AvatarSpeech
 from .host import check_interrupt, load_for_sampling
+from .schema import schema
 
 AvatarStreamType = io.Custom("AVATAR_STREAM")
 
@@ -26,10 +27,10 @@ class LiveAvatarSampler(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarSampler",
+            search_aliases=["talking head", "lip sync", "speech to video", "wan s2v", "avatar"],
             display_name="LiveAvatar Sampler",
-            category="LiveAvatar",
             description=(
                 "Makes the portrait say the speech at 25 frames per second, for any length, in blocks of 12 frames. "
                 "The stream is generated while the node after it writes or shows it, so memory does not grow with "

@@ -12,6 +12,7 @@ from ..media.frames import AvatarStream, FrameStream
 from ..media.writer import VideoWriter
 from .host import Progress
 from .sample import AvatarStreamType
+from .schema import schema
 
 FLOAT_FRAME_BYTES = 3 * 4
 
@@ -21,10 +22,10 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarStreamToVideo",
+            search_aliases=["save mp4", "avatar video", "video combine"],
             display_name="LiveAvatar Stream to Video",
-            category="LiveAvatar",
             description=(
                 "Generates the stream into an mp4 with its original sound. The file plays at every moment while it "
                 "grows; when the run is interrupted, what was made is kept. Gives a VIDEO for the core nodes."
@@ -99,10 +100,10 @@ class LiveAvatarStreamToFrames(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LiveAvatarStreamToFrames",
+            search_aliases=["frames", "images", "video combine"],
             display_name="LiveAvatar Stream to Frames",
-            category="LiveAvatar",
             description=(
                 "Gives the stream's frames as IMAGE with the sound that belongs to them. As 'stream', frames are "
                 "made one block at a time while VideoHelperSuite's Video Combine writes them, so any length fits "
