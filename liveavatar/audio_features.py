@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .config import BLOCK_FRAMES, FPS
@@ -19,9 +20,31 @@ def feature_track(hidden: Tensor) -> Tensor:
 
     The first and last features keep their places, as in the reference.
     """
-    length = int(hidden.shape[1] / FEATURE_RATE * TRACK_RATE)
-    track = F.interpolate(hidden.transpose(1, 2), size=length, mode="linear", align_corners=True)
-    return track.transpose(1, 2)
+    return join_track([hidden], hidden.shape[1])
+
+
+def join_track(pieces: Iterable[Tensor], count: int) -> Tensor:
+    """`feature_track` of ``count`` hidden states that come in consecutive pieces [layers, t, dim].
+
+    One piece is held at a time: those of an hour of speech would fill 9 GB before the track is made of them.
+    """
+    length = int(count / FEATURE_RATE * TRACK_RATE)
+    # In float32, as the reference's interpolation computes them: in a long track the difference shows.
+    positions = torch.arange(length) * ((torch.tensor(count) - 1) / max(1, length - 1))
+    before = positions.long().clamp(max=count - 2)
+    weight = (positions - before).clamp(max=1)[:, None]
+    track, kept, start, done = None, None, 0, 0
+    for piece in pieces:
+        if track is None:
+            track, kept = piece.new_empty(piece.shape[0], length, piece.shape[2]), piece[:, :0]
+        piece = torch.cat((kept, piece), dim=1)
+        kept, last = piece[:, -1:].clone(), start + piece.shape[1] - 1
+        ready = slice(done, int(torch.searchsorted(before, last)))
+        index = (before[ready] - start).to(piece.device)
+        low, high = piece[:, index].float(), piece[:, index + 1].float()
+        track[:, ready] = torch.lerp(low, high, weight[ready].to(piece.device)).to(piece.dtype)
+        start, done = last, ready.stop
+    return track
 
 
 def frame_indices(first: int, count: int) -> Tensor:

@@ -59,6 +59,6 @@ def encode_pose(vae: WanVAE, frames: Tensor, check_interrupt: Callable[[], None]
 
 def pose_block(pose: Tensor, block: int) -> Tensor:
     """The pose latents of a block [1, 16, 3, h, w]; after the pose video's end its last pose is held."""
-    last = pose.shape[2] // BLOCK_LATENTS - 1
-    first = min(block, last) * BLOCK_LATENTS
-    return pose[:, :, first : first + BLOCK_LATENTS]
+    first = block * BLOCK_LATENTS
+    indices = torch.arange(first, first + BLOCK_LATENTS).clamp(max=pose.shape[2] - 1)
+    return pose[:, :, indices]

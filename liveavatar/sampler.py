@@ -78,6 +78,7 @@ class BlockSampler:
         self.block_index = 0
         self._distances = random.Random(config.seed)
         self._first_latent: Tensor | None = None
+        self._clip: int | None = None
         with torch.inference_mode():
             self.times = [model.encode_time(t.item(), self.device) for t in self.schedule.timesteps]
             self.text = model.encode_text(context.to(self.device))
@@ -178,7 +179,7 @@ class BlockSampler:
 
     def _noise(self, clip: int, position: int) -> Tensor:
         # Drawn per clip, so that a block's noise does not depend on what was generated before it.
-        if position == 0 or self._clip != clip:
+        if self._clip != clip:
             size = (self.model.config.in_dim, self.config.clip_latents, self.height, self.width)
             self._clip, self._clip_noise = clip, clip_noise(size, self.config.seed + clip)
         first = position * BLOCK_LATENTS

@@ -37,16 +37,9 @@ def dilate_areas(areas: Tensor, ratio: float = 0.1) -> Tensor:
 def routing_masks(masks: Tensor, rows: int, columns: int) -> Tensor:
     """Where each speaker is heard, float [speakers, frames, rows, columns].
 
-    A speaker is heard everywhere except where another one's (grown) area is: the background follows all of them.
-    ValueError when a speaker's mask marks nothing.
+    A speaker is heard everywhere except where another one's (grown) area is: the background follows all of them, and
+    all of it one speaker when the others have left the picture.
     """
-    areas = claim_areas(masks, rows, columns)
-    for speaker, area in enumerate(areas, 1):
-        if not area.any():
-            raise ValueError(
-                f"The mask of speaker {speaker} is empty at this picture size, or entirely covered by another "
-                "speaker's; paint the area of that speaker's face and body."
-            )
-    grown = dilate_areas(areas)
+    grown = dilate_areas(claim_areas(masks, rows, columns))
     others = grown.sum(0, keepdim=True) - grown.int()
     return (others == 0).float()

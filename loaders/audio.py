@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchaudio.functional import resample
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from ..media.audio import resample
 from .files import check_file, check_keys, load_state_dict
 from .managed import ManagedModule
 
@@ -90,7 +90,8 @@ class AudioEncoder:
         ``audio_samples``, the length at 16 kHz. T = floor((samples - 400) / 320) + 1, about 50 per second.
         """
         device = self.managed.load()
-        audio = resample(audio, sample_rate, SAMPLE_RATE)
+        channels = resample(audio.flatten(0, 1), sample_rate, SAMPLE_RATE)
+        audio = channels.unflatten(0, audio.shape[:2])
         with torch.no_grad():
             last, layers = self.model(_at_least_one_frame(audio).to(device))
         return {

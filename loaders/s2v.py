@@ -25,10 +25,9 @@ def read_config(folder: str | Path) -> S2VConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; download the checkpoint folder again.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return S2VConfig.from_dict(dict(json.loads(path.read_text(encoding="utf-8"))))
+    except (TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); download it again.") from error
-    return S2VConfig.from_dict(values)
 
 
 def load_transformer(

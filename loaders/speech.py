@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..liveavatar.audio_features import feature_track
+from ..liveavatar.audio_features import join_track
 from ..liveavatar.condition import PRE_ROLL_FRAMES
 from ..liveavatar.config import BLOCK_FRAMES, FPS
 from ..liveavatar.pipeline import block_count
 from ..media.audio import check_audio, duration, mix, pad, to_mono
-from .audio import SAMPLE_RATE, hidden_states
+from .audio import SAMPLE_RATE, frame_count, hidden_state_windows
 
 TAIL_SECONDS = 0.2
 """Silence behind the last block: wav2vec2's last frame ends a little before the sound does."""
@@ -63,8 +63,9 @@ def encode_speech(
     tracks = []
     for audio in audios:
         padded = pad(audio, lead, max(0.0, total - lead - duration(audio)))
-        hidden = hidden_states(encoder, to_mono(padded, SAMPLE_RATE), check_interrupt=check_interrupt)
-        tracks.append(feature_track(hidden).cpu())
+        waveform = to_mono(padded, SAMPLE_RATE)
+        windows = hidden_state_windows(encoder, waveform, check_interrupt=check_interrupt)
+        tracks.append(join_track(windows, frame_count(len(waveform))))
     return Speech(tracks, mix(audios) if len(audios) > 1 else dict(audios[0]), frames)
 
 
@@ -72,7 +73,7 @@ def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
     """Say which pixels belong to which speaker.
 
     ``masks`` holds a ComfyUI MASK [H, W] or [frames, H, W] per speaker, at 25 frames per second; anything above
-    0 marks the speaker. ValueError when their number or sizes do not fit.
+    0 marks the speaker. ValueError when their number or sizes do not fit, or one marks nothing.
     """
     if len(masks) != len(speech.tracks):
         raise ValueError(
@@ -88,4 +89,12 @@ def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
     longest = max(len(mask) for mask in stacked)
     # A shorter mask video, or a single mask, holds its last frame.
     held = [mask[torch.arange(longest).clamp(max=len(mask) - 1)] for mask in stacked]
-    return Speech(speech.tracks, speech.audio, speech.frames, torch.stack(held))
+    marked = torch.stack(held)
+    for speaker in range(len(marked)):
+        # Where masks overlap, the later speaker is heard.
+        if not ((marked[speaker] > 0) & ~(marked[speaker + 1 :] > 0).any(0)).any():
+            raise ValueError(
+                f"The mask of speaker {speaker + 1} is empty, or entirely covered by another speaker's; paint the "
+                "area of that speaker's face and body."
+            )
+    return Speech(speech.tracks, speech.audio, speech.frames, marked)

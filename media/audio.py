@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import av
 import torch
 import torch.nn.functional as F
 
-from .resample import resample
+RESAMPLED_AT_ONCE = 1 << 16  # samples
 
 
 def check_audio(audio: Mapping) -> None:
@@ -40,8 +41,31 @@ def duration(audio: Mapping) -> float:
 def to_mono(audio: Mapping, sample_rate: int = 16000) -> torch.Tensor:
     """The mean of all channels at ``sample_rate``: float32 [S] on the CPU. Raises as check_audio does."""
     check_audio(audio)
-    mono = audio["waveform"][0].float().cpu().mean(dim=0)
-    return resample(mono, int(audio["sample_rate"]), sample_rate)
+    mono = audio["waveform"][0].float().cpu().mean(dim=0, keepdim=True)
+    return resample(mono, int(audio["sample_rate"]), sample_rate)[0]
+
+
+def resample(waveform: torch.Tensor, source_rate: int, target_rate: int) -> torch.Tensor:
+    """Convert [C, S] from one whole sample rate to another with FFmpeg's libswresample: float32
+    [C, ceil(S * target / source)] on the CPU, without delay."""
+    waveform = waveform.detach().float().cpu()
+    if source_rate == target_rate:
+        return waveform
+    total = -(-waveform.shape[-1] * target_rate // source_rate)
+    result = waveform.new_zeros(waveform.shape[0], total)
+    # The converter looks ahead by half its filter; silence behind the sound brings out the rest of it.
+    silence = waveform.new_zeros(64 * max(1, -(-source_rate // target_rate)))
+    for sound, converted in zip(waveform, result, strict=True):
+        converter = av.AudioResampler(format="fltp", layout="mono", rate=target_rate)
+        done = 0
+        for chunk in (*sound.split(RESAMPLED_AT_ONCE), silence):
+            frame = av.AudioFrame.from_ndarray(chunk[None].contiguous().numpy(), format="fltp", layout="mono")
+            frame.sample_rate = source_rate
+            for piece in converter.resample(frame):
+                piece = torch.from_numpy(piece.to_ndarray())[0, : total - done]
+                converted[done : done + len(piece)] = piece
+                done += len(piece)
+    return result
 
 
 def pad(audio: Mapping, before_seconds: float = 0.0, after_seconds: float = 0.0) -> dict:
@@ -96,8 +120,6 @@ def load_audio(path: str | os.PathLike) -> dict:
 
     Raises FileNotFoundError, or ValueError for a file that holds no sound that can be read.
     """
-    import av
-
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no audio file {path}.")
     try:

@@ -15,8 +15,7 @@ from fractions import Fraction
 import av
 import torch
 
-from .audio import check_audio
-from .resample import resample
+from .audio import check_audio, resample
 
 MOVFLAGS = "empty_moov+default_base_moof+delay_moov+use_metadata_tags"
 AAC_FRAME = 1024  # samples per AAC packet

@@ -1,12 +1,17 @@
-"""Merged LoRA weights against the reference's."""
+"""Merged LoRA weights, and the flow of the merged transformer, against the reference's."""
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
+from avatar.liveavatar.sampler import BlockSampler
 from avatar.loaders.lora import merge_lora, read_lora
 from torch import nn
 
+from tests.parity.liveavatar_cases import input_tensor, transformer
 from tests.parity.reference import assert_close, reference_dir, tensors
 
 
@@ -41,3 +46,20 @@ def test_merged_weights_equal_the_reference(dtype):
     for key in keys:
         rows = merged[key.removeprefix(prefix)][: expected[key].shape[0]]
         assert_close(rows, expected[key], 0.0 if prefix else 1e-6)
+
+
+def test_flow_of_the_merged_transformer_equals_the_reference():
+    expected = tensors("liveavatar", "lora_expected.safetensors")
+    tensors("liveavatar", "lora.safetensors")  # skips when the set has no LoRA
+    model = copy.deepcopy(transformer())
+    merge_lora(model, read_lora(reference_dir("liveavatar") / "lora.safetensors"))
+    sampler = BlockSampler(
+        model,
+        SamplingConfig(steps=4, sink_distance=30),
+        context=input_tensor("context"),
+        reference=input_tensor("ref_latent"),
+        motion=input_tensor("motion_latents"),
+    )
+    inputs = sampler.prepare_block(input_tensor("audio")[..., :BLOCK_FRAMES])
+    flow = sampler.predict(inputs, input_tensor("clip_noise_0")[None, :, :BLOCK_LATENTS], step=1)
+    assert_close(flow[0], expected["flow_b0_step1"], 2e-5)

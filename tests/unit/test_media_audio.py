@@ -9,8 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.media.audio import check_audio, duration, load_audio, mix, pad, to_mono, trim
-from avatar.media.resample import resample
+from avatar.media.audio import check_audio, duration, load_audio, mix, pad, resample, to_mono, trim
 
 import tools.pack  # noqa: F401
 
@@ -21,7 +20,10 @@ def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0, channels: int = 
     return {"waveform": wave_.expand(1, channels, -1).clone(), "sample_rate": rate}
 
 
-@pytest.mark.parametrize("source", [8000, 16000, 22050, 24000, 32000, 44100, 44101, 48000, 96000, 192000])
+RATES = [8000, 16000, 22050, 24000, 32000, 44100, 44101, 48000, 96000, 192000]
+
+
+@pytest.mark.parametrize("source", RATES)
 def test_resampling_keeps_time_pitch_and_level(source):
     heard = to_mono(tone(source, seconds=0.5), 16000)
     expected = tone(16000, seconds=0.5)["waveform"][0, 0]
@@ -30,32 +32,61 @@ def test_resampling_keeps_time_pitch_and_level(source):
     assert (heard - expected)[1000:-1000].abs().max() < 2e-4
 
 
-@pytest.mark.parametrize("target", [22050, 48000, 96000])
+@pytest.mark.parametrize("target", [22050, 44101, 48000, 96000])
 def test_resampling_up(target):
-    heard = resample(tone(16000)["waveform"], 16000, target)
-    assert heard.shape == (1, 1, target)
-    assert (heard - tone(target)["waveform"])[..., 5000:-5000].abs().max() < 2e-4
+    heard = resample(tone(16000)["waveform"][0], 16000, target)
+    assert heard.shape == (1, target)
+    assert (heard - tone(target)["waveform"][0])[..., 5000:-5000].abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("source", RATES)
+def test_resampling_does_not_delay_a_click(source):
+    click = torch.zeros(1, source)
+    click[0, source // 2] = 1
+    heard = resample(click, source, 16000)[0].double()
+    centre = (heard * torch.arange(len(heard))).sum() / heard.sum()
+    assert centre == pytest.approx(source // 2 * 16000 / source, abs=0.01)
 
 
 def test_resampling_lets_nothing_alias():
     heard = to_mono(tone(48000, hertz=9000.0), 16000)
-    assert heard[1000:-1000].abs().max() < 1e-4
+    assert heard[1000:-1000].abs().max() < 1e-3
 
 
-def test_resampling_keeps_speech_frequencies():
-    heard = to_mono(tone(48000, hertz=7000.0), 16000)
-    assert heard[1000:-1000].abs().max() == pytest.approx(0.5, abs=0.01)
+@pytest.mark.parametrize(("hertz", "level"), [(300, 0.5), (3000, 0.5), (6000, 0.5), (7000, 0.48)])
+def test_resampling_keeps_speech_frequencies(hertz, level):
+    heard = to_mono(tone(48000, hertz=hertz), 16000)
+    assert heard[1000:-1000].abs().max() == pytest.approx(level, abs=0.005)
 
 
-def test_resampling_keeps_a_constant_exactly_level():
-    heard = resample(torch.ones(44100), 44100, 16000)
-    assert (heard[500:-500] - 1).abs().max() < 1e-5
+def test_resampling_keeps_a_constant_level():
+    heard = resample(torch.ones(1, 44100), 44100, 16000)
+    assert (heard[:, 500:-500] - 1).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("samples", [1, 2, 5, 160])
-def test_very_short_sounds_are_resampled(samples):
-    heard = to_mono({"waveform": torch.full((1, 1, samples), 0.5), "sample_rate": 44100}, 16000)
-    assert len(heard) == math.ceil(samples * 16000 / 44100) and torch.isfinite(heard).all()
+def test_chunks_leave_no_seams(monkeypatch):
+    noise = torch.randn(1, 30011)
+    whole = resample(noise, 48000, 16000)
+    monkeypatch.setattr("avatar.media.audio.RESAMPLED_AT_ONCE", 997)
+    assert torch.equal(resample(noise, 48000, 16000), whole)
+
+
+@pytest.mark.parametrize("channels", [2, 6, 11])
+def test_channels_are_resampled_each_for_itself(channels):
+    noise = torch.randn(channels, 2000)
+    heard = resample(noise, 44101, 16000)
+    assert heard.shape == (channels, 726)
+    assert torch.equal(heard[-1:], resample(noise[-1:], 44101, 16000))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 160, 12345])
+@pytest.mark.parametrize(
+    ("source", "target"), [(44100, 16000), (16000, 44101), (8000, 16000), (96000, 16000)]
+)
+def test_the_length_is_rounded_up_to_whole_samples(samples, source, target):
+    heard = resample(torch.full((1, samples), 0.5), source, target)
+    assert heard.shape == (1, math.ceil(samples * target / source))
+    assert torch.isfinite(heard).all() and (heard != 0).all()
 
 
 def test_channels_are_averaged():

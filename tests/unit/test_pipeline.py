@@ -1,0 +1,131 @@
+"""From a scene to video frames, on small random models."""
+
+from __future__ import annotations
+
+import functools
+from itertools import islice
+
+import pytest
+import torch
+from avatar.liveavatar.config import SamplingConfig
+from avatar.liveavatar.pipeline import Scene, block_count, generate
+from avatar.liveavatar.vae import WanVAE
+from diffusers import AutoencoderKLWan
+
+from tests.unit.tiny_s2v import HEIGHT, WIDTH, condition, model, noise, track
+
+SIZE = (8 * HEIGHT, 8 * WIDTH)
+QUICK = SamplingConfig(steps=1, frames_per_clip=24)
+
+
+@functools.lru_cache
+def vae(width: int = 2) -> WanVAE:
+    torch.manual_seed(0)
+    return WanVAE(AutoencoderKLWan(base_dim=width).eval().requires_grad_(False))
+
+
+def scene(speakers: int = 1, **parts) -> Scene:
+    tracks = [track(5, seed) for seed in range(speakers)]
+    return Scene(**{**condition(), "tracks": tracks, **parts})
+
+
+def video(scene: Scene, frames: int, config: SamplingConfig = QUICK) -> torch.Tensor:
+    return torch.cat(list(generate(model(), vae(), scene, config, frames)))
+
+
+def halves() -> torch.Tensor:
+    """Masks of two speakers [2, 1, H, W]: left and right."""
+    masks = torch.zeros(2, 1, *SIZE)
+    masks[0, ..., : SIZE[1] // 4] = 1
+    masks[1, ..., -SIZE[1] // 4 :] = 1
+    return masks
+
+
+def test_nine_frames_come_first_and_twelve_with_every_block_after():
+    blocks = list(generate(model(), vae(8), scene(), QUICK, 30))
+    assert [tuple(block.shape) for block in blocks] == [(9, *SIZE, 3), (12, *SIZE, 3), (12, *SIZE, 3)]
+    assert {block.dtype for block in blocks} == {torch.uint8}
+    assert all(block.float().std() > 1 for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("frames", "blocks"), [(1, 1), (9, 1), (10, 2), (21, 2), (22, 3), (45, 4), (90_000, 7501)]
+)
+def test_the_blocks_cover_the_wanted_frames_and_no_more_than_needed(frames, blocks):
+    assert block_count(frames) == blocks
+    assert 9 + 12 * (blocks - 1) >= frames > 9 + 12 * (blocks - 2)
+
+
+def test_a_longer_video_begins_like_a_shorter_one():
+    assert torch.equal(video(scene(), 30)[:21], video(scene(), 21))
+
+
+def test_blocks_are_made_when_they_are_asked_for():
+    forwards = []
+    hook = model().register_forward_hook(lambda *_: forwards.append(1))
+    try:
+        stream = generate(model(), vae(), scene(), QUICK, 90_000)
+        assert forwards == []
+        next(stream)
+        assert len(forwards) == 1
+        list(islice(stream, 2))
+        assert len(forwards) == 3
+    finally:
+        hook.remove()
+
+
+def test_an_interrupt_ends_the_stream_and_another_one_starts_afresh():
+    checks = []
+
+    def check():
+        checks.append(1)
+        if len(checks) == 3:
+            raise InterruptedError
+
+    stream = generate(model(), vae(), scene(), QUICK, 30, check)
+    first = next(stream)
+    with pytest.raises(InterruptedError):
+        next(stream)
+    assert torch.equal(next(generate(model(), vae(), scene(), QUICK, 30)), first)
+
+
+def test_two_streams_do_not_disturb_each_other():
+    alone = video(scene(), 21)
+    one, other = (generate(model(), vae(), scene(), QUICK, 21) for _ in range(2))
+    mixed = [block for pair in zip(one, other, strict=True) for block in pair]
+    assert torch.equal(torch.cat(mixed[::2]), alone) and torch.equal(torch.cat(mixed[1::2]), alone)
+
+
+def test_speech_that_ends_early_leaves_the_rest_without_features():
+    short = scene(tracks=[track(5)[:, :14]])  # 12 frames
+    silent = track(5)
+    silent[:, 14:] = 0
+    assert torch.equal(video(short, 21), video(scene(tracks=[silent]), 21))
+
+
+def test_the_last_pose_is_held_to_the_end():
+    pose = noise(1, 16, 3, HEIGHT, WIDTH, seed=3)
+    posed = video(scene(pose=pose), 21)
+    held = torch.cat((pose, pose[:, :, -1:].expand(-1, -1, 3, -1, -1)), 2)
+    assert torch.equal(posed, video(scene(pose=held), 21))
+    assert not torch.equal(posed, video(scene(), 21))
+
+
+def test_a_single_mask_holds_for_the_whole_video():
+    assert torch.equal(
+        video(scene(2, masks=halves()), 21),
+        video(scene(2, masks=halves().repeat(1, 21, 1, 1)), 21),
+    )
+
+
+def test_speakers_who_change_places_are_followed():
+    placed = video(scene(2, masks=halves()), 21)
+    masks = halves().repeat(1, 21, 1, 1)
+    masks[:, 9:] = masks[:, 9:].flip(0)
+    changed = video(scene(2, masks=masks), 21)
+    assert torch.equal(changed[:9], placed[:9]) and not torch.equal(changed[9:], placed[9:])
+
+
+def test_several_speakers_without_masks_are_refused():
+    with pytest.raises(ValueError, match="mask each"):
+        video(scene(2), 9)
