@@ -79,6 +79,7 @@ class BlockSampler:
         self._distances = random.Random(config.seed)
         self._first_latent: Tensor | None = None
         self._clip: int | None = None
+        self._rotation: tuple[int, Rotation] | None = None
         with torch.inference_mode():
             self.times = [model.encode_time(t.item(), self.device) for t in self.schedule.timesteps]
             self.text = model.encode_text(context.to(self.device))
@@ -187,7 +188,10 @@ class BlockSampler:
         return noise.to(device=self.device, dtype=self.model.dtype)
 
     def _reference_rotation(self, time: int) -> Rotation:
-        return self.rope.grid((time,), self.rows, self.columns, self.device)
+        # The steps of a block mostly ask for the same one, and building it makes the GPU wait.
+        if self._rotation is None or self._rotation[0] != time:
+            self._rotation = time, self.rope.grid((time,), self.rows, self.columns, self.device)
+        return self._rotation[1]
 
     def reference_time(self, start: int) -> int:
         """Temporal position of the reference for a block that starts at latent frame ``start``."""

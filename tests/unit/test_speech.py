@@ -188,8 +188,8 @@ def test_masks_are_brought_to_one_length():
     assert speech.masks.shape == (2, 5, 16, 24)
     assert all(torch.equal(mask, still) for mask in speech.masks[0])
     assert torch.equal(speech.masks[1], moving)
-    shorter = assign_masks(two_speakers(), [moving, moving[:2]])
-    assert torch.equal(shorter.masks[1, 4], moving[1])
+    shorter = assign_masks(two_speakers(), [still, moving[:2]])
+    assert torch.equal(shorter.masks[1, 1], moving[1])
 
 
 def test_masks_that_do_not_fit_are_refused():

@@ -1,0 +1,309 @@
+"""Speed and memory of LiveAvatar at full size with random weights: no checkpoint is needed.
+
+    python -m benchmarks.liveavatar                                        # 14B, bf16, 704x384, 4 steps
+    python -m benchmarks.liveavatar --size 384x256 --profile --json out.json
+    python -m benchmarks.liveavatar --config tiny --size 128x64 --device cpu  # a dry run
+
+A block is 3 latent frames, 12 video frames. "Cold" is the first run in the process, with the weights in
+place; "warm" is a later one. "Full" is a block that sees the whole attention window. Device times come from
+CUDA events that are recorded while the engine runs freely; times to the first frame and end to end are the
+host's, up to uint8 frames in its memory. Prints tables and, with --json, writes the same figures with the
+environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
+from avatar.liveavatar.audio_features import block_features
+from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
+from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
+from avatar.liveavatar.pipeline import generate
+from avatar.liveavatar.vae import to_uint8_frames
+from torch import Tensor
+from torch.nn.attention import sdpa_kernel
+
+from .common import (
+    ATTENTION,
+    Clock,
+    Figure,
+    Recorder,
+    ceilings,
+    environment,
+    print_profile,
+    print_table,
+    profiled,
+)
+from .liveavatar_models import (
+    TINY,
+    cache_state,
+    check_precision,
+    compiled,
+    floating_point_operations,
+    random_scene,
+    random_transformer,
+    random_vae,
+    sampler_for,
+)
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+class Benchmark:
+    """One configuration on one device: `run` measures everything and returns the report."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.device, self.dtype = torch.device(args.device), DTYPES[args.dtype]
+        self.clock = Clock(self.device)
+        self.config = S2VConfig() if args.config == "14b" else TINY
+        if args.layers:
+            kept = tuple(i for i in self.config.audio_inject_layers if i < args.layers)
+            self.config = replace(self.config, num_layers=args.layers, audio_inject_layers=kept)
+        self.sampling = SamplingConfig(steps=args.steps)
+        self.full = self.sampling.clip_blocks + 1
+        """The first block that sees a full window and prefills nothing."""
+
+    def run(self) -> dict[str, Any]:
+        args, clock = self.args, self.clock
+        report: dict[str, Any] = {"flags": vars(args), "environment": environment(self.device)}
+        print(json.dumps(report["environment"]))
+        build_ms, _ = clock.wall(self._build)
+        parameters = [p for m in (self.model, self.vae and self.vae.model) if m for p in m.parameters()]
+        weights = sum(p.numel() * p.element_size() for p in parameters) / 1e9
+        print(f"weights {weights:.1f} GB, drawn in {build_ms / 1e3:.1f} s\n", flush=True)
+        backends = [ATTENTION[args.attention], *ATTENTION.values()] if args.attention != "auto" else None
+        with contextlib.ExitStack() as chosen:
+            if backends:
+                chosen.enter_context(sdpa_kernel(backends, set_priority=True))
+            if args.compile:
+                chosen.enter_context(compiled(self.model))
+            cold = self._first_use()
+            if clock.cuda:
+                torch.cuda.reset_peak_memory_stats()
+            report["times_ms"] = {**self._whole(), **self._stages()}
+            if clock.cuda:
+                report["memory_GB"] = {
+                    "weights": weights,
+                    "peak allocated": torch.cuda.max_memory_allocated() / 1e9,
+                    "peak reserved": torch.cuda.max_memory_reserved() / 1e9,
+                }
+            report["cold_ms"] = cold
+            report["caches"] = cache_state(self.sampler)
+            if args.profile:
+                report["profile"] = self._profile()
+        del self.sampler, self.model
+        gc.collect()
+        report["step_TFLOP"] = self._operations()
+        if clock.cuda:
+            report["ceilings"] = ceilings(self.device, self.dtype)
+        report["fps"] = self._fps(report["times_ms"])
+        report["precision"] = check_precision(self.device, self.dtype)
+        return report
+
+    def _build(self) -> None:
+        args = self.args
+        torch.manual_seed(0)
+        self.model = random_transformer(self.config, self.device, self.dtype)
+        width = 96 if args.config == "14b" else 8
+        self.vae = None if args.no_vae else random_vae(width, self.device, self.dtype)
+        self.scene = random_scene(self.config, args.size, args.blocks, self.device)
+        columns, rows = args.size
+        portrait = torch.rand(1, 3, 1, rows, columns, generator=torch.Generator().manual_seed(2))
+        self.portrait = portrait.mul_(2).sub_(1)
+
+    def _video(self) -> Iterator[Tensor]:
+        """The product's own loop, or, without a VAE, blocks of latents on the host."""
+        if self.vae is not None:
+            frames = self.args.blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES
+            yield from generate(self.model, self.vae, self.scene, self.sampling, frames)
+            return
+        sampler = sampler_for(self.model, self.scene, self.sampling)
+        for block in range(self.args.blocks):
+            yield sampler.next_block(block_features(self.scene.tracks, block)).cpu()
+
+    def _timed_video(self) -> list[float]:
+        """Milliseconds from the start to the first block, then from block to block."""
+        self.clock.synchronize()
+        times = [time.perf_counter()]
+        for _ in self._video():
+            times.append(time.perf_counter())
+        return [(b - a) * 1e3 for a, b in itertools.pairwise(times)]
+
+    def _first_use(self) -> dict[str, float]:
+        """The process's first run: it loads kernels, chooses algorithms, compiles and allocates."""
+        found = {}
+        if self.vae is not None:
+            found["encode portrait"], latents = self.clock.wall(
+                lambda: encode_reference(self.vae, self.portrait)
+            )
+            self.scene = replace(self.scene, reference=latents[0], motion=latents[1])
+        found["first frames"] = self._timed_video()[0]
+        return found
+
+    def _whole(self) -> dict[str, Figure]:
+        """Warm runs of the whole, on the host's clock."""
+        found = {}
+        if self.vae is not None:
+            encode = [self.clock.wall(lambda: encode_reference(self.vae, self.portrait))[0] for _ in range(3)]
+            found["encode portrait"] = Figure.of(encode)
+        first, *later = self._timed_video()
+        firsts = [first]
+        for _ in range(2):
+            video = self._video()
+            firsts.append(self.clock.wall(lambda video=video: next(video))[0])
+            video.close()
+        found["first frames"] = Figure.of(firsts)
+        found["end to end per block"] = Figure.of(later[self.full - 1 :])
+        return found
+
+    def _stages(self) -> dict[str, Figure]:
+        """Warm runs of the parts, on the device's clock."""
+        args, recorder = self.args, Recorder(self.clock)
+        gc.collect()
+        sampler = self.sampler = sampler_for(self.model, self.scene, self.sampling)
+        for method in ("set_condition", "prepare_block", "predict", "next_block"):
+            recorder.watch(sampler, method)
+        for _ in range(3):
+            sampler.set_condition(self.scene.reference, self.scene.motion)
+        decode = self.decode = to_frames = None
+        if self.vae is not None:
+            stream = self.vae.stream()
+            recorder.timed("prime", stream.prime)(self.scene.motion[:, :, :PRIME_LATENTS])
+            self.decode = stream
+            decode, to_frames = recorder.timed("decode", stream), recorder.timed("frames", to_uint8_frames)
+        for block in range(args.blocks):
+            latents = sampler.next_block(block_features(self.scene.tracks, block))
+            if decode is not None:
+                to_frames(decode(latents))
+        self.latents = latents
+        steps, blocks = recorder.milliseconds("predict"), recorder.milliseconds("next_block")
+        prefills = recorder.milliseconds("set_condition")
+        found = {
+            "prefill": Figure.of(prefills[:3]),
+            "speech and positions per block": Figure.of(recorder.milliseconds("prepare_block")),
+        }
+        for block in range(self.full - 1):
+            found[f"step, block {block + 1}"] = Figure.of(
+                steps[block * args.steps : (block + 1) * args.steps]
+            )
+        found["step, full"] = Figure.of(steps[self.full * args.steps :])
+        found["block, full"] = Figure.of(blocks[self.full :])
+        found["block with new reference"] = Figure.of(blocks[self.full - 1 : self.full])
+        if self.vae is not None:
+            found["VAE prime"] = Figure.of(recorder.milliseconds("prime"))
+            found["VAE decode per block"] = Figure.of(recorder.milliseconds("decode")[1:])
+            found["frames to the host"] = Figure.of(recorder.milliseconds("frames")[1:])
+        return found
+
+    def _profile(self) -> dict[str, Any]:
+        """One full block of the transformer and one of the decoder; the profiler itself adds idle time."""
+        features = block_features(self.scene.tracks, self.args.blocks - 1)
+        profiled(lambda: self.latents + 1, self.device)  # starting the profiler takes time once
+        found = {"transformer, one block": profiled(lambda: self.sampler.next_block(features), self.device)}
+        if self.vae is not None:
+            decode = lambda: to_uint8_frames(self.decode(self.latents))  # noqa: E731
+            found["VAE, one block"] = profiled(decode, self.device)
+        return found
+
+    def _operations(self) -> dict[str, float]:
+        width, height = self.args.size
+        tokens = (width // 16) * (height // 16)
+        keys = tokens * 5 // 2 + tokens * self.sampling.clip_latents
+        return floating_point_operations(self.config, tokens * BLOCK_LATENTS, keys)
+
+    def _fps(self, times: dict[str, Figure]) -> dict[str, float]:
+        parts = {
+            "DiT alone": "block, full",
+            "VAE alone": "VAE decode per block",
+            "end to end": "end to end per block",
+        }
+        return {name: BLOCK_FRAMES * 1e3 / times[key].median for name, key in parts.items() if key in times}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print a report's figures as tables."""
+    flags = report["flags"]
+    title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}".format(**flags)
+    print(title + (", compiled" if flags["compile"] else ", eager"))
+    rows = [[f"{name} (cold)", ms, "", "", 1] for name, ms in report["cold_ms"].items()]
+    rows += [[name, *asdict(figure).values()] for name, figure in report["times_ms"].items()]
+    print_table(["ms", "median", "min", "max", "n"], rows)
+    print_table(["FPS", ""], list(report["fps"].items()))
+    for name in ("memory_GB", "ceilings"):
+        if name in report:
+            print_table([name, ""], list(report[name].items()))
+    step, work = report["times_ms"]["step, full"].median, report["step_TFLOP"]
+    print_table(
+        ["TFLOP of a full step", ""], [*work.items(), ["per second", sum(work.values()) / step * 1e3]]
+    )
+    print_table(list(report["caches"][0]), [list(cache.values()) for cache in report["caches"]])
+    for name, found in report.get("profile", {}).items():
+        print_profile(name, found)
+    print("Small model on this device against float32 on the CPU")
+    rows = [
+        [e["dtype"], e["block"], f"{e['relative error']:.1e}", f"{e['cosine']:.6f}"]
+        for e in report["precision"]
+    ]
+    print_table(["dtype", "block", "relative error", "cosine"], rows)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", default="704x384", help="width x height in pixels, multiples of 64")
+    parser.add_argument("--steps", type=int, default=4, help="denoising steps per block")
+    parser.add_argument(
+        "--blocks", type=int, default=12, help="blocks per run; those with a full window count"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="of the weights and hidden states")
+    parser.add_argument("--config", choices=["14b", "tiny"], default="14b")
+    parser.add_argument("--layers", type=int, help="fewer layers than the configuration has")
+    parser.add_argument(
+        "--attention", choices=["auto", *ATTENTION], default="auto", help="the kernel to prefer"
+    )
+    parser.add_argument("--compile", action="store_true", help="torch.compile the transformer's layers")
+    parser.add_argument("--no-vae", action="store_true", help="leave out portrait, decoder and frames")
+    parser.add_argument("--profile", action="store_true", help="where the time of one block goes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    args = parser.parse_args()
+    try:
+        width, height = (int(side) for side in args.size.split("x"))
+    except ValueError:
+        parser.error(f"--size is {args.size}; write it like 704x384.")
+    if width % 64 or height % 64 or min(width, height) < 64:
+        parser.error(f"--size is {args.size}; both sides must be multiples of 64.")
+    args.size = (width, height)
+    least = SamplingConfig().clip_blocks + 3
+    if args.blocks < least:
+        parser.error(f"--blocks is {args.blocks}; at least {least} are needed to see a full window.")
+    return args
+
+
+def main() -> None:
+    args = parse()
+    report = Benchmark(args).run()
+    show(report)
+    if args.json:
+        text = json.dumps(report, indent=1, default=lambda x: asdict(x) if isinstance(x, Figure) else str(x))
+        args.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

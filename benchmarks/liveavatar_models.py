@@ -1,0 +1,168 @@
+"""Random models of LiveAvatar and what is asked of them, for its benchmark."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
+from avatar.liveavatar import kv_cache as kv_cache_module
+from avatar.liveavatar import sampler as sampler_module
+from avatar.liveavatar.audio_features import TRACK_RATE, block_features
+from avatar.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
+from avatar.liveavatar.framepack import HISTORY_LATENTS
+from avatar.liveavatar.pipeline import Scene
+from avatar.liveavatar.rope import rotate
+from avatar.liveavatar.sampler import BlockSampler
+from avatar.liveavatar.transformer import S2VTransformer
+from avatar.liveavatar.vae import WanVAE
+from avatar.loaders.s2v import FLOAT32_PARTS
+from diffusers import AutoencoderKLWan
+from torch import Tensor, nn
+
+TINY = S2VConfig(
+    dim=256, ffn_dim=512, num_heads=2, num_layers=4, text_dim=64, audio_dim=32, audio_inject_layers=(0, 2)
+)
+SMALL = replace(TINY, dim=512, ffn_dim=1024, num_heads=4)
+
+
+def random_transformer(
+    config: S2VConfig, device: torch.device, dtype: torch.dtype, seed: int = 0
+) -> S2VTransformer:
+    """A transformer with random weights, drawn on the device, on which activations stay near one."""
+    with torch.device("meta"):
+        model = S2VTransformer(config)
+    generator = torch.Generator(device).manual_seed(seed)
+    norms = {
+        f"{name}." for name, layer in model.named_modules() if isinstance(layer, nn.LayerNorm | nn.RMSNorm)
+    }
+    state = {}
+    for name, parameter in model.named_parameters():
+        kept = torch.float32 if name.startswith(FLOAT32_PARTS) else dtype
+        values = torch.empty(parameter.shape, device=device, dtype=kept)
+        if name.endswith("weight") and name.removesuffix("weight") in norms:
+            values.fill_(1)
+        else:
+            matrix = name.endswith("weight") and parameter.ndim > 1
+            spread = 1 / math.sqrt(parameter[0].numel()) if matrix else 0.1
+            values.normal_(0, spread, generator=generator)
+        state[name] = values
+    model.load_state_dict(state, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def random_vae(width: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
+    """Wan 2.1's autoencoder (``width`` 96 is the published one) with random weights."""
+    with device:
+        model = AutoencoderKLWan(base_dim=width)
+    return WanVAE(nn.Module.to(model, dtype).eval().requires_grad_(False))
+
+
+def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: torch.device) -> Scene:
+    """A prompt of 64 tokens, latents of portrait and history, and speech for ``blocks`` blocks."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    width, height = size
+    return Scene(
+        context=draw(64, config.text_dim).to(device),
+        reference=draw(1, config.in_dim, 1, height // 8, width // 8).to(device),
+        motion=draw(1, config.in_dim, HISTORY_LATENTS, height // 8, width // 8).to(device),
+        tracks=[draw(config.audio_layers, blocks * BLOCK_FRAMES * TRACK_RATE // FPS + 2, config.audio_dim)],
+    )
+
+
+def sampler_for(model: S2VTransformer, scene: Scene, config: SamplingConfig) -> BlockSampler:
+    return BlockSampler(model, config, context=scene.context, reference=scene.reference, motion=scene.motion)
+
+
+@contextlib.contextmanager
+def compiled(model: S2VTransformer) -> Iterator[None]:
+    """Let torch.compile fuse what lies between the attention calls of a layer, and the rotation."""
+    current: list[Callable[..., Tensor]] = []
+
+    # One function for all layers, so that they share one compiled graph.
+    @torch.compiler.disable
+    def meet(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return current.pop()(q, k, v)
+
+    for block in model.blocks:
+        fused = torch.compile(block.forward, dynamic=False)
+
+        def forward(x: Tensor, time: Tensor, text: Any, attend: Any, fused: Any = fused) -> Tensor:
+            current.append(attend)
+            return fused(x, time, text, meet)
+
+        block.forward = forward
+    modules = (sampler_module, kv_cache_module)
+    for module in modules:
+        module.rotate = torch.compile(rotate, dynamic=False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.rotate = rotate
+
+
+def floating_point_operations(config: S2VConfig, tokens: int, keys: int) -> dict[str, float]:
+    """Operations of one denoising step in TFLOP; ``tokens`` in a block, ``keys`` that it sees."""
+    dim, layers, injections = config.dim, config.num_layers, len(config.audio_inject_layers)
+    matrices = layers * (6 * dim**2 + 2 * dim * config.ffn_dim) + injections * 2 * dim**2
+    attention = layers * (keys + config.text_len) + injections * (config.num_audio_token + 1)
+    return {"GEMM": 2 * tokens * matrices / 1e12, "attention": 4 * tokens * dim * attention / 1e12}
+
+
+def cache_state(sampler: BlockSampler) -> list[dict[str, Any]]:
+    """What each step's cache holds; ``finite`` looks at every key and value in it."""
+    return [
+        {
+            "step": step,
+            "GB": cache.shape.bytes(cache.k[0].dtype) / 1e9,
+            "visible tokens": cache.visible_tokens,
+            "reference position": cache.reference_time,
+            "blocks": cache.blocks,
+            "finite": all(bool(t.isfinite().all()) for t in (*cache.k, *cache.v)),
+        }
+        for step, cache in enumerate(sampler.caches)
+    ]
+
+
+def check_precision(device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
+    """A small model on the device against float32 on the CPU: 5 blocks, over a ring wrap and a new reference.
+
+    Weights are the same and each block follows from the ones before it, so errors may add up.
+    """
+    cpu, size, blocks = torch.device("cpu"), (128, 128), 5
+    sampling = SamplingConfig(frames_per_clip=2 * BLOCK_FRAMES)
+    state = random_transformer(SMALL, cpu, torch.float32).state_dict()
+
+    def rollout(device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+        model = random_transformer(SMALL, device, dtype)
+        model.load_state_dict(state)
+        scene = random_scene(SMALL, size, blocks, device)
+        sampler = sampler_for(model, scene, sampling)
+        latents = [sampler.next_block(block_features(scene.tracks, block)) for block in range(blocks)]
+        return [x.cpu().double().flatten() for x in latents]
+
+    exact = rollout(cpu, torch.float32)
+    found = []
+    for kind in dict.fromkeys((torch.float32, dtype)):
+        for block, (ours, truth) in enumerate(zip(rollout(device, kind), exact, strict=True)):
+            found.append(
+                {
+                    "dtype": str(kind).removeprefix("torch."),
+                    "block": block + 1,
+                    "relative error": float((ours - truth).norm() / truth.norm()),
+                    "cosine": float(torch.cosine_similarity(ours, truth, dim=0)),
+                }
+            )
+    return found
