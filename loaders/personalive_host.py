@@ -1,7 +1,8 @@
-"""ComfyUI's own VAE and CLIP_VISION objects in the places where PersonaLive has the same models."""
+"""PersonaLive inside ComfyUI: the host's own VAE and CLIP_VISION, its memory management and its folders."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..personalive.codec import KLCodec, TinyCodec
 from ..personalive.config import LATENT_SCALE, VAE_STRIDE
+from ..personalive.face import YUNET_FILE, FaceFinder, HaarFinder, YuNetFinder
+from ..personalive.image_encoder import ClipImageEncoder
+from ..personalive.pipeline import PersonaLive
+from .personalive import PERSONALIVE, holds_weights
 
+FOLDER = "personalive"
+MOTION_SUFFIX = ".motion.safetensors"
 VAE_CHANNELS = 4
+WORKSPACE_BYTES_PER_PIXEL = 10_000
+"""Room for the activations of sixteen frames and of the decoder; a guess on the safe side."""
 
 
 class HostCodec:
@@ -41,19 +51,99 @@ class HostCodec:
 
 
 class HostClip:
-    """A host CLIP_VISION that is CLIP ViT-L/14; its picture resampling differs a little from the original's."""
+    """A host CLIP_VISION that is CLIP ViT-L/14; it resamples the picture a little differently."""
 
-    def __init__(self, clip_vision: Any, width: int):
-        """width: of the UNet's tokens (768); other embeddings are refused when they appear."""
-        self.clip_vision, self.width = clip_vision, width
+    def __init__(self, clip_vision: Any):
+        self.clip_vision = clip_vision
 
     def token(self, image: Image.Image, squash: bool = False) -> Tensor:
-        """``[1, 1, width]``; ValueError when the model is another CLIP."""
+        """See :class:`avatar.personalive.image_encoder.ImageEncoder`."""
         pixels = torch.from_numpy(np.array(image.convert("RGB")))[None].float() / 255
-        embeds = self.clip_vision.encode_image(pixels, crop=not squash)["image_embeds"]
-        if embeds.shape[-1] != self.width:
-            raise ValueError(
-                f"this CLIP vision model makes embeddings of width {embeds.shape[-1]}, PersonaLive needs "
-                f"{self.width} (CLIP ViT-L/14 with projection)"
-            )
-        return embeds.reshape(1, 1, -1)
+        return self.clip_vision.encode_image(pixels, crop=not squash)["image_embeds"].reshape(1, 1, -1)
+
+
+class ManagedPersonaLive:
+    """The engine on the host's memory management: on the GPU when it is used, moved out for others."""
+
+    def __init__(self, engine: PersonaLive):
+        from comfy import model_management
+        from comfy.model_patcher import ModelPatcher
+
+        self.engine = engine
+        self.patcher = ModelPatcher(
+            torch.nn.ModuleDict(networks(engine)),
+            load_device=model_management.get_torch_device(),
+            offload_device=model_management.unet_offload_device(),
+        )
+
+    def load(self, height: int, width: int) -> PersonaLive:
+        """The engine with every network on the GPU and room for frames of ``height`` x ``width``."""
+        from comfy import model_management
+
+        needed = WORKSPACE_BYTES_PER_PIXEL * height * width
+        model_management.load_models_gpu([self.patcher], memory_required=needed, force_full_load=True)
+        return self.engine
+
+
+def networks(engine: PersonaLive) -> dict[str, torch.nn.Module]:
+    """Every network that is the engine's own, by name; what the host lends is left out."""
+    found = {
+        "denoising_unet": engine.denoising_unet,
+        "reference_unet": engine.reference_unet,
+        "motion_encoder": engine.motion_encoder,
+        "motion_extractor": engine.motion_extractor,
+        "pose_guider": engine.pose_guider,
+    }
+    if isinstance(engine.image_encoder, ClipImageEncoder):
+        found["image_encoder"] = engine.image_encoder.model
+    codec = engine.codec
+    if isinstance(codec, TinyCodec):
+        found["tiny_vae"], codec = codec.vae, codec.full
+    if isinstance(codec, KLCodec):
+        found["vae"] = codec.vae
+    return found
+
+
+def model_folder() -> Path:
+    """``models/personalive``, made known to the host."""
+    import folder_paths
+
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+
+
+def checkpoint_names() -> list[str]:
+    """What can be chosen: the published repository, then folders in ``models/personalive`` with weights."""
+    names = [PERSONALIVE]
+    root = model_folder()
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if folder.is_dir() and folder.name != PERSONALIVE.partition("/")[2] and holds_weights(folder):
+            names.append(folder.name)
+    return names
+
+
+def motion_names() -> list[str]:
+    """Motion files in the host's input and output folders, to be chosen from."""
+    import folder_paths
+
+    roots = (Path(folder_paths.get_input_directory()), Path(folder_paths.get_output_directory()))
+    found = {str(p.relative_to(root)) for root in roots for p in root.rglob(f"*{MOTION_SUFFIX}")}
+    return sorted(found)
+
+
+def motion_path(name: str) -> Path:
+    """The file of a name from :func:`motion_names`; FileNotFoundError when it is gone."""
+    import folder_paths
+
+    if name in motion_names():
+        for root in (folder_paths.get_input_directory(), folder_paths.get_output_directory()):
+            if (path := Path(root) / name).is_file():
+                return path
+    raise FileNotFoundError(f"There is no motion file {name} in the input or output folder; reload the page.")
+
+
+def face_finder() -> FaceFinder:
+    """OpenCV's neural detector where somebody has put its model into ``models/personalive``, else the classic
+    one."""
+    model = model_folder() / YUNET_FILE
+    return YuNetFinder(model) if model.is_file() else HaarFinder()

@@ -12,6 +12,9 @@ from .condition import (
     LiveAvatarSpeakerMasks,
 )
 from .load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
+from .personalive import PersonaLiveLoadModel, PersonaLivePortrait
+from .personalive_animate import PersonaLiveAnimate
+from .personalive_motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
 from .sample import LiveAvatarSampler
 from .stream import LiveAvatarStreamToFrames, LiveAvatarStreamToVideo
 
@@ -31,4 +34,10 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarSampler,
             LiveAvatarStreamToVideo,
             LiveAvatarStreamToFrames,
+            PersonaLiveLoadModel,
+            PersonaLivePortrait,
+            PersonaLiveExtractMotion,
+            PersonaLiveSaveMotion,
+            PersonaLiveLoadMotion,
+            PersonaLiveAnimate,
         ]

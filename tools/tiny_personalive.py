@@ -2,9 +2,9 @@
 
     python -m tools.tiny_personalive OUTPUT_DIR
 
-``OUTPUT_DIR`` gets ``personalive/*.pth``, ``sd-image-variations-diffusers/`` and ``sd-vae-ft-mse/`` with the key
-names of the real files and every layer of them; only the widths are small. The frames it makes are noise with
-structure: visible and varying, never a face.
+``OUTPUT_DIR`` gets ``personalive/*.pth``, ``sd-image-variations-diffusers/``, ``sd-vae-ft-mse/`` and
+``taesd/`` with the key names of the real files and every layer of them; only the widths are small. The frames
+it makes are noise with structure: visible and varying, never a face.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
 import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
+import torch
 from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, PoseGuiderConfig, UNetConfig
 from avatar.personalive.denoising_unet import DenoisingUNet
 from avatar.personalive.motion_encoder import MotionEncoder
 from avatar.personalive.motion_extractor import MotionExtractor
 from avatar.personalive.pose_guider import PoseGuider
 from avatar.personalive.reference_unet import ReferenceUNet
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 WIDTHS = (32, 32, 64, 64)
 TOKEN_WIDTH = 24
@@ -32,7 +33,8 @@ UNET = UNetConfig(block_out_channels=WIDTHS, cross_attention_dim=TOKEN_WIDTH)
 
 
 def write_tiny_personalive(folder: Path, seed: int = 0) -> Path:
-    """Write the whole tree under ``folder`` (about 40 MB) and return it; the same seed writes the same weights."""
+    """Write the whole tree under ``folder`` (about 40 MB) and return it; the same seed writes the same
+    weights."""
     torch.manual_seed(seed)
     weights = folder / "personalive"
     weights.mkdir(parents=True, exist_ok=True)
@@ -75,11 +77,13 @@ def write_tiny_personalive(folder: Path, seed: int = 0) -> Path:
     )
     vae_config = json.loads(vae.to_json_string())
     _write_model(folder / "sd-vae-ft-mse", vae, vae_config, "diffusion_pytorch_model.bin")
+    tiny = AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
+    _write_model(folder / "taesd", tiny, json.loads(tiny.to_json_string()), "diffusion_pytorch_model.bin")
     return folder
 
 
 def _aim(extractor: MotionExtractor) -> None:
-    """Head poses of untrained weights land anywhere; these look ahead, with keypoints spread like a face's."""
+    """Untrained head poses land anywhere; these look ahead, with keypoints spread like a face's."""
     detector = extractor.detector
     with torch.no_grad():
         for name in ("pitch", "yaw", "roll", "t", "scale", "kp"):

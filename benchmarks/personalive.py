@@ -1,0 +1,421 @@
+"""Speed of PersonaLive at full size with random weights: no checkpoint is needed.
+
+    python -m benchmarks.personalive                                   # 512x512, 4 steps: eager, graphs,
+    compiled python -m benchmarks.personalive --sizes 384 512 768 --steps 4 8 --modes graphs --decoders full
+    tiny python -m benchmarks.personalive --tiny --device cpu --sizes 128 --modes eager --chunks 3   # a dry
+    run
+
+A chunk is four driving frames in (uint8 on the CPU) and four frames out (uint8 on the CPU), everything
+between included. Prints a table and writes the same figures with the environment as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
+import diffusers
+import transformers
+from avatar.personalive import temporal_attention
+from avatar.personalive.codec import KLCodec, TinyCodec, channels_last
+from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, StreamConfig, UNetConfig
+from avatar.personalive.denoising_unet import DenoisingUNet
+from avatar.personalive.group_norm import use_channels_last_norms
+from avatar.personalive.image_encoder import ClipImageEncoder
+from avatar.personalive.motion_encoder import MotionEncoder
+from avatar.personalive.motion_extractor import MotionExtractor
+from avatar.personalive.pipeline import PersonaLive, Portrait, Stream
+from avatar.personalive.pose_guider import PoseGuider, PoseGuiderConfig
+from avatar.personalive.reference_unet import ReferenceUNet
+from avatar.personalive.runtime import accelerate, plain
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+# compile mode, CUDA graphs, channels-last norms
+MODES: dict[str, tuple[str | None, bool, bool]] = {
+    "eager": (None, False, False),
+    "eager+norms": (None, False, True),
+    "graphs": (None, True, True),
+    "compile": ("default", False, True),
+    "compile+graphs": ("default", True, True),
+    "autotune+graphs": ("max-autotune-no-cudagraphs", True, True),
+}
+ATTENTION = {
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+}
+STAGES = ("denoise", "decode", "encode_motion", "extract_pose", "guide_pose")
+SETTLE_CHUNKS = 3  # not measured: the first is larger, the next ones fill caches
+
+
+@dataclass
+class Row:
+    """One measured configuration; times in milliseconds, memory in GB."""
+
+    size: int
+    steps: int
+    mode: str
+    decoder: str
+    attention: str
+    keyframes: int
+    fps: float
+    chunk_ms: float
+    unet_ms: float
+    decode_ms: float
+    motion_encoder_ms: float
+    keypoints_ms: float
+    pose_guider_ms: float
+    prepare_s: float
+    portrait_warm_ms: float
+    first_frame_warm_ms: float
+    peak_gb: float
+    finite: bool
+
+
+class Timers:
+    """Wraps an engine's calls and adds up what each takes per chunk, on the device's own clock."""
+
+    def __init__(self, engine: PersonaLive):
+        self.engine = engine
+        self.marks: dict[str, list] = {stage: [] for stage in STAGES}
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        engine = self.engine
+        places = [(engine, s, s) for s in STAGES if s != "decode"] + [(engine.codec, "decoder", "decode")]
+        saved = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
+        for (owner, name, function), (_, _, stage) in zip(saved, places, strict=True):
+            setattr(owner, name, self._timed(function, stage))
+        try:
+            yield
+        finally:
+            for owner, name, function in saved:
+                setattr(owner, name, function)
+
+    def _timed(self, function: Callable, stage: str) -> Callable:
+        def call(*args: Any) -> Any:
+            start = mark(self.engine.device)
+            result = function(*args)
+            self.marks[stage].append((start, mark(self.engine.device)))
+            return result
+
+        return call
+
+    def per_chunk(self, chunks: int) -> dict[str, float]:
+        synchronize(self.engine.device)
+        return {s: sum(elapsed(a, b) for a, b in pairs) / chunks for s, pairs in self.marks.items()}
+
+
+def mark(device: torch.device) -> Any:
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def elapsed(start: Any, end: Any) -> float:
+    return (end - start) * 1e3 if isinstance(start, float) else start.elapsed_time(end)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(device: torch.device, function: Callable[[], Any]) -> tuple[float, Any]:
+    synchronize(device)
+    start = time.perf_counter()
+    result = function()
+    synchronize(device)
+    return time.perf_counter() - start, result
+
+
+def build(device: torch.device, dtype: torch.dtype, tiny: bool) -> PersonaLive:
+    """Every network at full size (or small, for a dry run) with random weights made on the device."""
+    torch.manual_seed(0)
+
+    def ready(module: nn.Module, dtype: torch.dtype = dtype) -> nn.Module:
+        nn.Module.to(module, dtype=dtype)
+        return channels_last(module).eval().requires_grad_(False)
+
+    if tiny:
+        unet = UNetConfig(block_out_channels=(32, 32, 64, 64), cross_attention_dim=24)
+        motion = MotionEncoderConfig(head_width=16)
+        extractor = MotionExtractorConfig((1, 1, 2, 1), (16, 24, 32, 48))
+        vae = {"block_out_channels": (16, 16, 32, 32), "layers_per_block": 1, "norm_num_groups": 8}
+        clip = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    else:
+        unet, motion, extractor = UNetConfig(), MotionEncoderConfig(), MotionExtractorConfig()
+        vae = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+        clip = {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+        }
+    with device:
+        kl = diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            latent_channels=4,
+            **vae,
+        )
+        config = transformers.CLIPVisionConfig(
+            projection_dim=unet.cross_attention_dim, image_size=224, **clip
+        )
+        return PersonaLive(
+            ready(DenoisingUNet(unet)),
+            ready(ReferenceUNet(unet)),
+            ready(MotionEncoder(motion)),
+            ready(MotionExtractor(extractor), torch.float32),
+            ready(PoseGuider(PoseGuiderConfig(out_channels=unet.block_out_channels[0]))),
+            ClipImageEncoder(ready(transformers.CLIPVisionModelWithProjection(config))),
+            KLCodec(ready(kl)),
+        )
+
+
+class Session:
+    """One configuration of an engine, and what is fed to it."""
+
+    def __init__(self, engine: PersonaLive, size: int, steps: int, keyframes: int):
+        self.engine, self.size, self.keyframes = engine, size, keyframes
+        self.config = StreamConfig(steps=steps, max_keyframes=0)
+        generator = torch.Generator().manual_seed(1)
+        self.image = torch.randint(0, 256, (size, size, 3), generator=generator, dtype=torch.uint8)
+        self.frames = torch.randint(0, 256, (4, size, size, 3), generator=generator, dtype=torch.uint8)
+        # random weights find no faces
+        self.box = torch.tensor([size // 4, size // 4, size * 3 // 4, size * 3 // 4])
+
+    def portrait(self) -> Portrait:
+        return self.engine.portrait(self.image, self.size, self.size, self.box)
+
+    def stream(self, portrait: Portrait) -> Stream:
+        stream = self.engine.stream(portrait, self.config)
+        for _ in range(self.keyframes):
+            with torch.inference_mode():
+                stream.bank.add(self.engine.reference_unet(portrait.latent, portrait.image_token))
+        return stream
+
+    def chunk(self, stream: Stream) -> Tensor:
+        motion = self.engine.observe(self.frames, self.box.expand(4, -1))
+        return stream.push(motion).cpu()
+
+    def first_frame(self) -> None:
+        self.chunk(self.stream(self.portrait()))
+
+
+def measure(
+    engine: PersonaLive, args: argparse.Namespace, size: int, steps: int, mode: str, attention: str
+) -> Row:
+    device = engine.device
+    session = Session(engine, size, steps, args.keyframes)
+    compile_mode, graphs, norms = MODES[mode]
+    plain(engine)
+    accelerate(engine, compile_mode, graphs, norms and not args.plain_kernels)
+
+    def prepare() -> None:
+        stream = session.stream(session.portrait())
+        for _ in range(SETTLE_CHUNKS):
+            session.chunk(stream)
+
+    prepare_s, _ = seconds(device, prepare)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    portrait_s = min(seconds(device, session.portrait)[0] for _ in range(3))
+    first_s = min(seconds(device, session.first_frame)[0] for _ in range(3))
+    stream = session.stream(session.portrait())
+    for _ in range(SETTLE_CHUNKS):
+        session.chunk(stream)
+    times = [seconds(device, lambda: session.chunk(stream)) for _ in range(args.chunks)]
+    chunk_s = statistics.median(t for t, _ in times)
+    timers = Timers(engine)
+    with timers.attached():
+        for _ in range(args.chunks):
+            session.chunk(stream)
+        stages = timers.per_chunk(args.chunks)
+    return Row(
+        size=size,
+        steps=steps,
+        mode=mode,
+        decoder=engine.codec.name,
+        attention=attention,
+        keyframes=args.keyframes,
+        fps=len(session.frames) / chunk_s,
+        chunk_ms=chunk_s * 1e3,
+        unet_ms=stages["denoise"],
+        decode_ms=stages["decode"],
+        motion_encoder_ms=stages["encode_motion"],
+        keypoints_ms=stages["extract_pose"],
+        pose_guider_ms=stages["guide_pose"],
+        prepare_s=prepare_s,
+        portrait_warm_ms=portrait_s * 1e3,
+        first_frame_warm_ms=first_s * 1e3,
+        peak_gb=torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0,
+        finite=bool(stream.window.latents.isfinite().all()),
+    )
+
+
+def kernel_table(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """Milliseconds of single kernels at 512x512: the largest attention (16 frames, 8 heads, 4096 queries,
+    8192 keys, width 40), the largest temporal attention, the largest group norms of the UNet and of the
+    decoder."""
+    q, k, v = (torch.randn(16, 8, n, 40, device=device, dtype=dtype) for n in (4096, 8192, 8192))
+    table = {}
+    for name, backend in ATTENTION.items():
+        with contextlib.suppress(RuntimeError), sdpa_kernel(backend):
+            table[f"attention {name}"] = fastest(
+                device, lambda: nn.functional.scaled_dot_product_attention(q, k, v)
+            )
+    q, k, v = (torch.randn(16, 4096, 320, device=device, dtype=dtype) for _ in range(3))
+    with torch.inference_mode():
+        if temporal_attention.triton is not None:
+            table["temporal tiled"] = fastest(device, lambda: temporal_attention.tiled(q, k, v, 8))
+        table["temporal plain"] = fastest(device, lambda: temporal_attention.plain(q, k, v, 8))
+        for name, shape in {"norm UNet": (16, 320, 64, 64), "norm decoder": (4, 128, 512, 512)}.items():
+            x = torch.randn(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+            norm = nn.GroupNorm(32, shape[1], device=device, dtype=dtype)
+            table[f"{name} plain"] = fastest(device, lambda norm=norm, x=x: norm(x))
+            use_channels_last_norms(norm)
+            table[f"{name} channels-last"] = fastest(device, lambda norm=norm, x=x: norm(x))
+    return table
+
+
+def fastest(device: torch.device, function: Callable[[], Any], runs: int = 5) -> float:
+    function()
+    return min(seconds(device, function)[0] for _ in range(runs)) * 1e3
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    about = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+        "device": platform.processor() or platform.machine(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        about |= {
+            "device": properties.name,
+            "memory_gb": round(properties.total_memory / 2**30, 1),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return about
+
+
+def show(rows: list[Row]) -> None:
+    columns = {
+        "size": lambda r: str(r.size),
+        "steps": lambda r: str(r.steps),
+        "mode": lambda r: r.mode,
+        "decoder": lambda r: r.decoder,
+        "attention": lambda r: r.attention,
+        "FPS": lambda r: f"{r.fps:.1f}",
+        "ms/chunk": lambda r: f"{r.chunk_ms:.1f}",
+        "UNet": lambda r: f"{r.unet_ms:.1f}",
+        "decode": lambda r: f"{r.decode_ms:.1f}",
+        "motion enc.": lambda r: f"{r.motion_encoder_ms:.1f}",
+        "keypoints": lambda r: f"{r.keypoints_ms:.1f}",
+        "pose": lambda r: f"{r.pose_guider_ms:.1f}",
+        "prepare s": lambda r: f"{r.prepare_s:.1f}",
+        "portrait ms": lambda r: f"{r.portrait_warm_ms:.0f}",
+        "first frame ms": lambda r: f"{r.first_frame_warm_ms:.0f}",
+        "peak GB": lambda r: f"{r.peak_gb:.1f}",
+        "finite": lambda r: "yes" if r.finite else "NO",
+    }
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(cell(row) for cell in columns.values()) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[512], help="side of the square video in pixels"
+    )
+    parser.add_argument("--steps", type=int, nargs="+", default=[4], help="denoising steps, multiples of 4")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=["eager", "graphs", "compile+graphs"])
+    parser.add_argument("--decoders", nargs="+", choices=["full", "tiny"], default=["full"])
+    parser.add_argument("--attention", nargs="+", choices=["auto", *ATTENTION], default=["auto"])
+    parser.add_argument("--keyframes", type=int, default=0, help="remembered frames in attention (at most 3)")
+    parser.add_argument(
+        "--plain-kernels",
+        action="store_true",
+        help="PyTorch's group norm and temporal attention in every mode",
+    )
+    parser.add_argument("--chunks", type=int, default=22, help="measured chunks; the median counts")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=["float16", "bfloat16", "float32"], default="float16")
+    parser.add_argument("--tiny", action="store_true", help="small networks, for trying the script")
+    parser.add_argument("--output", type=Path, default=Path("personalive_benchmark.json"))
+    args = parser.parse_args()
+
+    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+    about = environment(device)
+    print(json.dumps(about))
+    engine = build(device, dtype, args.tiny)
+    if args.plain_kernels:
+        temporal_attention.triton = None
+    full = engine.codec
+    with device:
+        tiny_vae = diffusers.AutoencoderTiny()
+    nn.Module.to(tiny_vae, dtype=dtype)
+    channels_last(tiny_vae).eval().requires_grad_(False)
+    session = Session(engine, args.sizes[0], args.steps[0], 0)
+    cold_portrait, portrait = seconds(device, session.portrait)
+    cold_chunk, _ = seconds(device, lambda: session.chunk(session.stream(portrait)))
+    cold = {"portrait_s": cold_portrait, "first_chunk_s": cold_chunk}
+    print(f"cold, eager, {args.sizes[0]}: portrait {cold_portrait:.2f} s, first chunk {cold_chunk:.2f} s")
+    kernels = kernel_table(device, dtype) if device.type == "cuda" else {}
+    for name, milliseconds in kernels.items():
+        print(f"  {name:30s} {milliseconds:7.3f} ms")
+
+    rows: list[Row] = []
+    for attention, size, steps, mode, decoder in product(
+        args.attention, args.sizes, args.steps, args.modes, args.decoders
+    ):
+        plain(engine)
+        engine.codec = full if decoder == "full" else TinyCodec(full, tiny_vae)
+        chosen = contextlib.nullcontext()
+        if attention != "auto":
+            # math stays allowed: no other kernel takes the widest single head of the VAE
+            chosen = sdpa_kernel(
+                [ATTENTION[attention], SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], True
+            )
+        with chosen:
+            rows.append(measure(engine, args, size, steps, mode, attention))
+        show(rows[-1:])
+        report = {
+            "environment": about,
+            "cold": cold,
+            "kernels_ms": kernels,
+            "rows": [asdict(r) for r in rows],
+        }
+        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print()
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()

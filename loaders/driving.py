@@ -1,0 +1,122 @@
+"""Driving videos of every kind a graph has, as one thing: blocks of frames at a constant rate, with their
+sound."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import av
+import torch
+from torch import Tensor
+
+from ..media.audio import load_audio
+from ..media.frames import AvatarStream
+
+BLOCK = 8  # frames looked at together
+
+
+@dataclass(frozen=True)
+class DrivingVideo:
+    """``blocks()`` starts a pass over uint8 frames ``[<=8, H, W, 3]`` at ``fps``; ``audio`` may be None."""
+
+    blocks: Callable[[], Iterator[Tensor]]
+    fps: float
+    audio: dict | None
+
+
+def open_driving(source: Any, fps: float, max_frames: int = 0) -> DrivingVideo:
+    """A driving video from an AVATAR_STREAM, a core VIDEO, or IMAGE frames, read lazily.
+
+    fps: of IMAGE frames; the others know their own. max_frames: stop there; 0 reads everything.
+    ValueError says what is wrong with the source.
+    """
+    if isinstance(source, AvatarStream):
+        blocks, fps, audio = source.blocks, source.fps, source.audio
+    elif hasattr(source, "get_stream_source"):
+        place = source.get_stream_source()
+        fps, audio = _probe(place)
+        blocks = lambda: _decoded(place, fps)  # noqa: E731
+    else:
+        if len(source) == 0:
+            raise ValueError("The driving video has no frames.")
+        blocks, audio = lambda: _images(source), None
+    return DrivingVideo(lambda: _limited(blocks(), max_frames), float(fps), audio)
+
+
+def _images(frames: Any) -> Iterator[Tensor]:
+    """An IMAGE tensor, or a sequence of frames that behaves like one, as uint8 blocks."""
+    for start in range(0, len(frames), BLOCK):
+        block = frames[start : start + BLOCK][..., :3]
+        yield (block.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _limited(blocks: Iterator[Tensor], limit: int) -> Iterator[Tensor]:
+    left = limit or None
+    for block in blocks:
+        for part in block.split(BLOCK):
+            part = part[:left]
+            yield part
+            if left is not None:
+                left -= len(part)
+                if left <= 0:
+                    return
+
+
+def _open(place: str | io.BytesIO) -> av.container.InputContainer:
+    if isinstance(place, io.BytesIO):
+        place.seek(0)
+    try:
+        return av.open(place)
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"The driving video cannot be read ({error}).") from error
+
+
+def _probe(place: str | io.BytesIO) -> tuple[float, dict | None]:
+    """Frames per second (the average of a variable rate), and the sound of a video file."""
+    with _open(place) as container:
+        if not container.streams.video:
+            raise ValueError("The driving video has no picture.")
+        rate = container.streams.video[0].average_rate or container.streams.video[0].guessed_rate
+        sounds = bool(container.streams.audio)
+    if not rate:
+        raise ValueError("The driving video does not say its frame rate; convert it to mp4 first.")
+    # a file in memory is small: its sound comes with the host's own reading of it
+    audio = load_audio(place) if sounds and isinstance(place, str) and os.path.isfile(place) else None
+    return float(rate), audio
+
+
+def _decoded(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
+    """Frames of a file at a constant rate: what the file shows in the middle of each frame's time."""
+    ticks = _at_constant_rate(place, fps)
+    while block := list(islice(ticks, BLOCK)):
+        yield torch.stack(block)
+
+
+def _at_constant_rate(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
+    shown: Tensor | None = None
+    first: float | None = None
+    count = 0
+    with _open(place) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        try:
+            for frame in container.decode(stream):
+                if frame.time is None:
+                    raise ValueError("The driving video has frames without a time; convert it to mp4 first.")
+                first = frame.time if first is None else first
+                while shown is not None and (count + 0.5) / fps <= frame.time - first:
+                    yield shown
+                    count += 1
+                shown = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+        except av.error.FFmpegError as error:
+            raise ValueError(
+                f"The driving video is damaged after {count} frames ({error.strerror})."
+            ) from error
+    if shown is None:
+        raise ValueError("The driving video has no frames.")
+    yield shown

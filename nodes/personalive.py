@@ -1,0 +1,183 @@
+"""PersonaLive: nodes that load the networks and prepare the portrait."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..loaders.personalive import find_files, load_personalive
+from ..loaders.personalive_host import (
+    HostClip,
+    HostCodec,
+    ManagedPersonaLive,
+    checkpoint_names,
+    face_finder,
+    model_folder,
+)
+from ..personalive.driving import CROPS
+from ..personalive.face import Box, centre_square, find_face, head_square, mask_boxes
+from ..personalive.preprocess import lanczos, to_pil, to_uint8
+from .host import Progress, check_interrupt
+
+CATEGORY = "LiveAvatar/PersonaLive"
+Model = io.Custom("PERSONALIVE")
+PortraitType = io.Custom("PERSONALIVE_PORTRAIT")
+DECODERS = ("full VAE", "tiny VAE")
+DTYPES = {"auto": None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class PersonaLiveLoadModel(io.ComfyNode):
+    """All networks of PersonaLive."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaLiveLoadModel",
+            display_name="PersonaLive Load Model",
+            category=CATEGORY,
+            description=(
+                "Loads PersonaLive from a folder in models/personalive or from the Hugging Face hub. The VAE "
+                "and the CLIP vision model come with it; connect the host's own to use those instead. "
+                "Search: portrait animation, face reenactment, expression transfer."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=checkpoint_names(),
+                    tooltip="A folder in models/personalive with the six weight files (.pth, .safetensors).",
+                ),
+                io.Combo.Input(
+                    "precision", options=list(DTYPES), tooltip="auto: fp16 on a GPU, fp32 on a CPU."
+                ),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    tooltip=(
+                        "Allow fetching missing files from the Hugging Face hub (about 10 GB). An "
+                        "interrupted download goes on where it stopped."
+                    ),
+                ),
+                io.Combo.Input(
+                    "decoder",
+                    options=list(DECODERS),
+                    optional=True,
+                    tooltip="tiny VAE (madebyollin/taesd) is faster and a little softer.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Stable Diffusion 1.x's VAE (vae-ft-mse) instead of the folder's.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="CLIP ViT-L/14 with projection instead of the folder's.",
+                ),
+            ],
+            outputs=[Model.Output(display_name="personalive")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        checkpoint: str,
+        precision: str,
+        download: bool,
+        decoder: str = DECODERS[0],
+        vae=None,
+        clip_vision=None,
+    ) -> io.NodeOutput:
+        root = model_folder()
+        source = str(root / checkpoint) if (root / checkpoint).is_dir() else checkpoint
+        codec = None if vae is None else HostCodec(vae)
+        clip = None if clip_vision is None else HostClip(clip_vision)
+        files = find_files(
+            source,
+            root,
+            download,
+            Progress(),
+            need_vae=codec is None,
+            need_clip=clip is None,
+            tiny_vae=decoder != DECODERS[0],
+        )
+        on_cpu = comfy.model_management.is_device_cpu(comfy.model_management.get_torch_device())
+        dtype = DTYPES[precision] or (torch.float32 if on_cpu else torch.float16)
+        engine = load_personalive(files, dtype, codec=codec, image_encoder=clip)
+        return io.NodeOutput(ManagedPersonaLive(engine))
+
+
+class PersonaLivePortrait(io.ComfyNode):
+    """Who is animated."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaLivePortrait",
+            display_name="PersonaLive Portrait",
+            category=CATEGORY,
+            description=(
+                "Prepares the portrait to animate, at the video's size. A batch of pictures gives a list of "
+                "portraits, and one motion then drives them all."
+            ),
+            inputs=[
+                Model.Input("personalive"),
+                io.Image.Input("image", tooltip="The portrait, from the front; the face well visible."),
+                io.Int.Input(
+                    "width", default=512, min=128, max=1024, step=64, tooltip="512 is the trained size."
+                ),
+                io.Int.Input(
+                    "height", default=512, min=128, max=1024, step=64, tooltip="512 is the trained size."
+                ),
+                io.Combo.Input(
+                    "crop",
+                    options=list(CROPS),
+                    tooltip=(
+                        "centre: the largest square in the middle. head: a square around the largest face "
+                        "(needs OpenCV or a face mask). none: the whole picture, stretched."
+                    ),
+                ),
+                io.Mask.Input("face", optional=True, tooltip="Where the face is, painted over the picture."),
+            ],
+            outputs=[
+                PortraitType.Output(display_name="portrait", is_output_list=True),
+                io.Image.Output(display_name="prepared image"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, personalive, image, width: int, height: int, crop: str, face=None) -> io.NodeOutput:
+        pictures = to_uint8(image[..., :3].float().cpu())
+        faces = None if face is None else mask_boxes(face)
+        engine = personalive.load(height, width)
+        portraits, prepared = [], []
+        for i, picture in enumerate(pictures):
+            check_interrupt()
+            square, box = _cut_portrait(
+                picture, crop, None if faces is None else faces[min(i, len(faces) - 1)]
+            )
+            if box is not None:
+                rows, columns = square.shape[:2]
+                scale = torch.tensor([width / columns, height / rows] * 2)
+                box = (box * scale).round().long().minimum(torch.tensor([width, height] * 2)).clamp(min=0)
+            portraits.append(engine.portrait(square, height, width, box))
+            prepared.append(lanczos(to_pil(square), height, width)[0].permute(1, 2, 0))
+        prepared = torch.stack(prepared)
+        return io.NodeOutput(portraits, prepared, ui=ui.PreviewImage(prepared, cls=cls))
+
+
+def _cut_portrait(picture: Tensor, crop: str, face: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The part of a picture to animate, and the given face box ``[4]`` in it."""
+    height, width = picture.shape[:2]
+    if crop == "none":
+        return picture, face
+    if crop == "centre":
+        square = centre_square(height, width)
+    else:
+        largest = (
+            find_face(face_finder(), picture.numpy(), "the portrait") if face is None else Box(*face.tolist())
+        )
+        square = head_square(largest, height, width)
+    inside = None if face is None else face - torch.tensor([square.x1, square.y1] * 2)
+    return picture[square.y1 : square.y2, square.x1 : square.x2].contiguous(), inside

@@ -1,0 +1,178 @@
+"""PersonaLive: nodes that read, keep and fetch motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..loaders.driving import open_driving
+from ..loaders.personalive_host import MOTION_SUFFIX, face_finder, motion_names, motion_path
+from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
+from ..personalive.face import mask_boxes
+from ..personalive.motion import Motion
+from .host import check_interrupt, show_text
+from .personalive import CATEGORY, Model
+from .sample import AvatarStreamType
+
+MotionType = io.Custom("PERSONALIVE_MOTION")
+FINDERS = ("keypoints", "opencv")
+
+
+@dataclass(frozen=True)
+class Driving:
+    """A motion in a graph: with the rate and the sound of the video it came from."""
+
+    motion: Motion
+    fps: float
+    audio: dict | None
+
+
+class PersonaLiveExtractMotion(io.ComfyNode):
+    """What the portrait is to do."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaLiveExtractMotion",
+            display_name="PersonaLive Extract Motion",
+            category=CATEGORY,
+            description=(
+                "Reads head movement and expression from a driving video, frame by frame: VIDEO, image "
+                "frames or a LiveAvatar stream. The motion does not depend on the portrait and can be saved."
+            ),
+            inputs=[
+                Model.Input("personalive"),
+                io.MultiType.Input(
+                    "driving",
+                    types=[io.Video, io.Image, AvatarStreamType],
+                    tooltip="One face, in about the framing of the portrait.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=25.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.001,
+                    tooltip="Frame rate of image frames; a VIDEO or stream knows its own.",
+                ),
+                io.Combo.Input(
+                    "crop",
+                    options=list(CROPS),
+                    tooltip=(
+                        "centre: the largest square in the middle. head: a square around the head in the "
+                        "first frame (needs OpenCV or face masks). none: the whole frame, stretched."
+                    ),
+                ),
+                io.Combo.Input(
+                    "finder",
+                    options=list(FINDERS),
+                    tooltip="keypoints: the model's own. opencv: also notices that there is no face.",
+                ),
+                io.Combo.Input(
+                    "no_face",
+                    options=list(MISSING),
+                    tooltip="Frames without a face: stop and name it, hold the last motion, or skip them.",
+                ),
+                io.Int.Input(
+                    "max_frames",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    tooltip="Stop after this many; 0 reads all.",
+                ),
+                io.Audio.Input(
+                    "audio", optional=True, tooltip="Sound of image frames; a VIDEO brings its own."
+                ),
+                io.Mask.Input(
+                    "faces", optional=True, tooltip="One face mask per frame, instead of a face finder."
+                ),
+            ],
+            outputs=[MotionType.Output(display_name="motion"), io.Int.Output(display_name="frame count")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        personalive,
+        driving,
+        fps: float,
+        crop: str,
+        finder: str,
+        no_face: str,
+        max_frames: int,
+        audio=None,
+        faces=None,
+    ) -> io.NodeOutput:
+        video = open_driving(driving, fps, max_frames)
+        boxes = None if faces is None else mask_boxes(faces)
+        looking = boxes is None and (finder == "opencv" or crop == "head")
+        engine = personalive.load(SIZE, SIZE)
+        parts, count = [], 0
+        for part in driving_motion(
+            engine,
+            video.blocks(),
+            crop=crop,
+            finder=face_finder() if looking else None,
+            boxes=boxes,
+            missing=no_face,
+            check_interrupt=check_interrupt,
+        ):
+            parts.append(part.to("cpu"))
+            count += len(part)
+            show_text(f"{count} frames", cls.hidden.unique_id)
+        motion = Motion.concat(parts)
+        return io.NodeOutput(Driving(motion, video.fps, audio or video.audio), len(motion))
+
+
+class PersonaLiveSaveMotion(io.ComfyNode):
+    """A motion as a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaLiveSaveMotion",
+            display_name="PersonaLive Save Motion",
+            category=CATEGORY,
+            description="Keeps a motion in the output folder for later: 2 KB per frame, without the sound.",
+            inputs=[
+                MotionType.Input("motion"),
+                io.String.Input("filename_prefix", default="motion/PersonaLive", tooltip="Folder and name."),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, motion: Driving, filename_prefix: str) -> io.NodeOutput:
+        root = folder_paths.get_output_directory()
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, root)
+        file = f"{name}_{counter:05}_{MOTION_SUFFIX}"
+        motion.motion.save(Path(folder) / file, motion.fps)
+        return io.NodeOutput(ui=ui.PreviewText(str(Path(subfolder) / file)))
+
+
+class PersonaLiveLoadMotion(io.ComfyNode):
+    """A motion from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonaLiveLoadMotion",
+            display_name="PersonaLive Load Motion",
+            category=CATEGORY,
+            description="Reads a motion that PersonaLive Save Motion wrote, from the output or input folder.",
+            inputs=[
+                io.Combo.Input("file", options=motion_names(), tooltip="Files that end in " + MOTION_SUFFIX),
+                io.Audio.Input("audio", optional=True, tooltip="Sound for the video; the file has none."),
+            ],
+            outputs=[MotionType.Output(display_name="motion"), io.Int.Output(display_name="frame count")],
+        )
+
+    @classmethod
+    def execute(cls, file: str, audio=None) -> io.NodeOutput:
+        motion, fps = Motion.load(motion_path(file))
+        return io.NodeOutput(Driving(motion, fps, audio), len(motion))

@@ -1,0 +1,118 @@
+"""Running the networks faster on CUDA: compiled, and replayed as CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .group_norm import use_channels_last_norms, use_plain_norms
+from .pipeline import PersonaLive
+
+WARM_UP_RUNS = 3
+
+
+class CapturedCall:
+    """A function of tensors that is replayed as a CUDA graph, one graph per combination of input shapes.
+
+    Arguments are tensors or (nested) tuples and lists of them; the result is a tensor or a tuple of tensors
+    and always a copy. All captures given the same ``pool`` share their scratch memory, so they must run one
+    at a time.
+    """
+
+    def __init__(self, function: Callable[..., Any], pool: Any = None):
+        self.function = function
+        self.pool = pool or torch.cuda.graph_pool_handle()
+        self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, tuple, Any]] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        inputs = list(_flatten(args))
+        key = tuple((tuple(t.shape), t.dtype) for t in inputs)
+        if key not in self._graphs:
+            self._graphs[key] = self._capture(args)
+        graph, static, output = self._graphs[key]
+        torch._foreach_copy_(list(_flatten(static)), inputs)
+        graph.replay()
+        return output.clone() if isinstance(output, Tensor) else tuple(t.clone() for t in output)
+
+    def _capture(self, args: tuple) -> tuple[torch.cuda.CUDAGraph, tuple, Any]:
+        static = _copy(args)
+        side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        cudnn = torch.backends.cudnn
+        before, cudnn.benchmark = cudnn.benchmark, True  # shapes are fixed: the fastest convolutions are kept
+        try:
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UP_RUNS):
+                    self.function(*static)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph, pool=self.pool):
+                output = self.function(*static)
+        finally:
+            cudnn.benchmark = before
+        return graph, static, output
+
+
+def _flatten(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    else:
+        for item in value:
+            yield from _flatten(item)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    items = [_copy(item) for item in value]
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def compiled_denoiser(engine: PersonaLive, mode: str) -> Callable[..., Tensor]:
+    """The denoising UNet compiled once for every number of keyframes."""
+    network = torch.compile(engine.denoising_unet, mode=mode, fullgraph=True, dynamic=False)
+
+    def denoise(x: Tensor, timesteps: Tensor, motion: Tensor, pose: Tensor, contexts: list) -> Tensor:
+        for context in contexts:
+            torch._dynamo.mark_dynamic(context.keys, 1)
+            torch._dynamo.mark_dynamic(context.values, 1)
+        return network(x, timesteps, motion, pose, contexts)
+
+    return denoise
+
+
+def accelerate(
+    engine: PersonaLive, compile_mode: str | None = None, graphs: bool = True, norms: bool = True
+) -> PersonaLive:
+    """Replace the engine's calls by faster ones, in place; the first call of each shape then takes longer.
+
+    compile_mode: one of ``torch.compile``'s modes for the denoising UNet and the decoder (minutes, once per
+    size).
+    graphs: capture every repeated call as a CUDA graph (about a second). The networks must then stay where
+    they
+    are: call :func:`plain` before moving them.
+    norms: group norms that keep channels-last order.
+    """
+    if norms:
+        use_channels_last_norms(engine.denoising_unet)
+        use_channels_last_norms(engine.codec.network)
+    if compile_mode is not None:
+        engine.denoise = compiled_denoiser(engine, compile_mode)
+        engine.codec.decoder = torch.compile(engine.codec.decoder, mode=compile_mode, dynamic=False)
+    if graphs:
+        pool = torch.cuda.graph_pool_handle()
+        for name in ("denoise", "encode_motion", "extract_pose", "guide_pose"):
+            setattr(engine, name, CapturedCall(getattr(engine, name), pool))
+        engine.codec.decoder = CapturedCall(engine.codec.decoder, pool)
+    return engine
+
+
+def plain(engine: PersonaLive) -> PersonaLive:
+    """Undo :func:`accelerate`: captured graphs and their memory are freed."""
+    engine.use_networks()
+    engine.codec.use_network()
+    use_plain_norms(engine.denoising_unet)
+    use_plain_norms(engine.codec.network)
+    return engine
