@@ -53,6 +53,8 @@ FILE_SETS: dict[str, dict[str, dict[str, int]]] = {
     LIVE_AVATAR: {"lora": {"liveavatar.safetensors": 1_350_000_000}},
 }
 
+SHORT_LIST = 6
+
 # Room that a download leaves on the disk.
 SPARE_BYTES = 256 << 20
 
@@ -254,9 +256,11 @@ def _what_to_do(repo: str, folder: Path, faults: dict[str, str]) -> str:
     names = [pattern.partition("|")[0] for pattern in faults]
     if any("*" in name for name in names):
         names = [f'--include "{name}"' for name in names]
+    # A command that names many files is not read: then the whole repository.
+    wanted = "".join(f" {name}" for name in names) if len(names) <= SHORT_LIST else ""
     return (
         f"{repo} is not complete in {folder}: {_listed(faults.values())}; turn on the loader's download "
-        f'option{amount}, or run: hf download {repo} {" ".join(names)} --local-dir "{folder}"'
+        f'option{amount}, or run: hf download {repo}{wanted} --local-dir "{folder}"'
     )
 
 

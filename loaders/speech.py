@@ -75,6 +75,11 @@ def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
     ``masks`` holds a ComfyUI MASK [H, W] or [frames, H, W] per speaker, at 25 frames per second; anything above
     0 marks the speaker. ValueError when their number or sizes do not fit, or one marks nothing.
     """
+    if len(speech.tracks) == 1:
+        raise ValueError(
+            "Only one person speaks, who needs no mask; connect a second sound to LiveAvatar Encode Speech or "
+            "leave out LiveAvatar Speaker Masks."
+        )
     if len(masks) != len(speech.tracks):
         raise ValueError(
             f"There are {len(speech.tracks)} speakers but {len(masks)} masks; connect one mask per speaker."

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .files import check_keys, load_state_dict
 
-WANTED = "use Wan 2.1's VAE (Wan2.1_VAE.pth or wan_2.1_vae.safetensors)"
+WANTED = "use Wan 2.1's VAE (Wan2.1_VAE.pth or wan_2.1_vae.safetensors)."
 
 # Names of the original checkpoint -> names in AutoencoderKLWan. A decoder stage is four entries of one flat
 # list: three residual blocks, then the up-sampling (absent in the last stage).
@@ -51,7 +51,7 @@ def convert_wan_vae_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {key: _rename(key) for key in state}
     unknown = [key for key, name in renamed.items() if name is None]
     if unknown:
-        raise ValueError(f"this VAE has unknown weights ({', '.join(unknown[:3])}); {WANTED}")
+        raise ValueError(f"This VAE has unknown weights ({', '.join(unknown[:3])}); {WANTED}")
     return {name: state[key] for key, name in renamed.items()}
 
 
@@ -83,7 +83,7 @@ def vae_from_host(vae: Any) -> AutoencoderKLWan:
     """
     host = getattr(vae, "first_stage_model", None)
     if not isinstance(host, torch.nn.Module):
-        raise ValueError(f"the VAE input carries no VAE model; {WANTED}")
+        raise ValueError(f"The VAE input carries no VAE model; {WANTED}")
     parameters = convert_wan_vae_keys(dict(host.named_parameters()))
     model = _empty_model(parameters)
     check_keys(parameters, model, "the VAE input")
@@ -110,16 +110,16 @@ def _rename(key: str) -> str | None:
 def _refuse_other_kinds(state: Mapping[str, Tensor]) -> None:
     mixer = state.get("conv2.weight", state.get("post_quant_conv.weight"))
     if mixer is not None and mixer.ndim == 5 and mixer.shape[0] != 16:
-        raise ValueError(f"this is Wan 2.2's VAE with {mixer.shape[0]} latent channels; {WANTED}")
+        raise ValueError(f"This is Wan 2.2's VAE with {mixer.shape[0]} latent channels; {WANTED}")
     if mixer is not None and mixer.ndim == 5 and _width(state, "decoder") and _width(state, "encoder"):
         return
     if any(
         key.startswith(("decoder.mid.block_1.", "decoder.up_blocks.0.resnets.0.norm1.w")) for key in state
     ):
-        raise ValueError(f"this is the VAE of an image model such as Stable Diffusion or Flux; {WANTED}")
+        raise ValueError(f"This is the VAE of an image model such as Stable Diffusion or Flux; {WANTED}")
     if any(key.startswith(("taesd_decoder.", "decoder.22.")) for key in state):
-        raise ValueError(f"this is a tiny preview VAE; {WANTED}")
-    raise ValueError(f"this is no Wan VAE; {WANTED}")
+        raise ValueError(f"This is a tiny preview VAE; {WANTED}")
+    raise ValueError(f"This is no Wan VAE; {WANTED}")
 
 
 def _width(state: Mapping[str, Tensor], side: str) -> int | None:

@@ -63,10 +63,13 @@ class Host:
     def start(self, timeout: float = 300.0) -> None:
         """Start the host and wait until it answers. Raises HostError with the end of its log."""
         group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {}
+        # Waiting threads of torch must not spin: on a busy machine that costs more than all the computing.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -71,7 +71,7 @@ def host_loaders() -> dict[str, Node]:
         ),
         "lora": Node(
             "LiveAvatarApplyLora",
-            0,
+            1,
             {"model": Link("unet"), "lora": "Quark-Vision/Live-Avatar", "strength": 1.0, "download": False},
         ),
         "clip": Node(
@@ -92,11 +92,11 @@ def talking(
     """Portrait, speech, prompt and sampler."""
     return {
         "image": Node("LoadImage", 0, {"image": image}, extra_height=220),
-        "audio": Node("LoadAudio", 0, {"audio": "speech.wav"}, extra_height=40),
+        "audio": Node("LoadAudio", 0, {"audio": "speech.wav"}, extra_height=80),
         "prompt": Node("CLIPTextEncode", 1, {"clip": clip, "text": PROMPT}, extra_height=80),
         "reference": Node(
             "LiveAvatarReferenceImage",
-            1,
+            2,
             {
                 "positive": Link("prompt"),
                 "vae": vae,
@@ -106,12 +106,12 @@ def talking(
                 "height": 384,
                 "history": "streaming",
             },
-            extra_height=220,
+            extra_height=320,
         ),
-        "speech": Node("LiveAvatarEncodeSpeech", 1, {"audio_encoder": audio_encoder, "audio": Link("audio")}),
+        "speech": Node("LiveAvatarEncodeSpeech", 2, {"audio_encoder": audio_encoder, "audio": Link("audio")}),
         "sample": Node(
             "LiveAvatarSampler",
-            2,
+            3,
             {
                 "model": model,
                 "vae": vae,
@@ -137,7 +137,7 @@ def video_file(save_output: bool = True) -> dict[str, Node]:
     return {
         "video": Node(
             "LiveAvatarStreamToVideo",
-            3,
+            4,
             {
                 "stream": Link("sample"),
                 "filename_prefix": "video/LiveAvatar",
@@ -151,10 +151,10 @@ def video_file(save_output: bool = True) -> dict[str, Node]:
 
 def basic() -> dict[str, Node]:
     return from_checkpoint() | {
-        "frames": Node("LiveAvatarStreamToFrames", 2, {"stream": Link("sample"), "frames": "stream"}),
+        "frames": Node("LiveAvatarStreamToFrames", 3, {"stream": Link("sample"), "frames": "stream"}),
         "combine": Node(
             "VHS_VideoCombine",
-            3,
+            4,
             {
                 "images": Link("frames"),
                 "audio": Link("frames", 1),
@@ -176,7 +176,9 @@ def basic() -> dict[str, Node]:
 
 def core() -> dict[str, Node]:
     save = {"video": Link("video"), "filename_prefix": "video/LiveAvatar", "format": "auto", "codec": "auto"}
-    return from_checkpoint() | video_file(save_output=False) | {"save": Node("SaveVideo", 3, save, 220)}
+    graph = from_checkpoint() | video_file(save_output=False) | {"save": Node("SaveVideo", 4, save, 220)}
+    graph["video"].column = 3
+    return graph
 
 
 def with_host_loaders() -> dict[str, Node]:
@@ -187,9 +189,9 @@ def two_speakers() -> dict[str, Node]:
     graph = from_checkpoint(image="two_people.png") | video_file()
     half = {"width": 256, "height": 512}
     graph |= {
-        "audio_2": Node("LoadAudio", 0, {"audio": "speech_2.wav"}, extra_height=40),
-        "nobody": Node("SolidMask", 2, {"value": 0.0, "width": 512, "height": 512}),
-        "half": Node("SolidMask", 2, {"value": 1.0, **half}),
+        "audio_2": Node("LoadAudio", 0, {"audio": "speech_2.wav"}, extra_height=80),
+        "nobody": Node("SolidMask", 1, {"value": 0.0, "width": 512, "height": 512}),
+        "half": Node("SolidMask", 1, {"value": 1.0, **half}),
         "left": Node(
             "MaskComposite",
             2,
@@ -202,12 +204,13 @@ def two_speakers() -> dict[str, Node]:
         ),
         "masks": Node(
             "LiveAvatarSpeakerMasks",
-            2,
+            3,
             {"speech": Link("speech"), "mask": Link("left"), "mask_2": Link("right")},
         ),
     }
     graph["speech"].inputs["audio_2"] = Link("audio_2")
     graph["sample"].inputs["speech"] = Link("masks")
+    graph["sample"].column, graph["video"].column = 4, 5
     return graph
 
 
@@ -218,7 +221,7 @@ def pose_video() -> dict[str, Node]:
         "parts": Node("GetVideoComponents", 1, {"video": Link("file")}),
         "pose": Node(
             "LiveAvatarPoseVideo",
-            1,
+            3,
             {
                 "positive": Link("reference"),
                 "vae": Link("load", 2),
@@ -228,6 +231,98 @@ def pose_video() -> dict[str, Node]:
         ),
     }
     graph["sample"].inputs["positive"] = Link("pose")
+    graph["sample"].column, graph["video"].column = 4, 5
+    return graph
+
+
+def personalive_nodes(driving: Link, image: str = "portrait.png", column: int = 0) -> dict[str, Node]:
+    """Portrait and motion to a stream; its last node stands three columns further right."""
+    return {
+        "personalive": Node(
+            "PersonaLiveLoadModel",
+            column,
+            {
+                "checkpoint": "huaichang/PersonaLive",
+                "precision": "auto",
+                "download": False,
+                "decoder": "full VAE",
+            },
+        ),
+        "who": Node("LoadImage", column, {"image": image}, extra_height=220),
+        "portrait": Node(
+            "PersonaLivePortrait",
+            column + 1,
+            {
+                "personalive": Link("personalive"),
+                "image": Link("who"),
+                "width": 512,
+                "height": 512,
+                "crop": "centre",
+            },
+            extra_height=320,
+        ),
+        "motion": Node(
+            "PersonaLiveExtractMotion",
+            column + 1,
+            {
+                "personalive": Link("personalive"),
+                "driving": driving,
+                "fps": 25.0,
+                "crop": "centre",
+                "finder": "keypoints",
+                "no_face": "stop",
+                "max_frames": 0,
+            },
+            extra_height=40,
+        ),
+        "animate": Node(
+            "PersonaLiveAnimate",
+            column + 2,
+            {
+                "personalive": Link("personalive"),
+                "portrait": Link("portrait"),
+                "motion": Link("motion"),
+                "seed": 42,
+                "steps": 4,
+                "expression": 1.0,
+                "head_pose": 1.0,
+                "max_frames": 0,
+                "keyframes": 3,
+                "keyframe_distance": 17.0,
+                "speed": "plain",
+            },
+        ),
+    }
+
+
+def driven() -> dict[str, Node]:
+    """PersonaLive, from a driving video."""
+    file = Node("LoadVideo", 0, {"file": "driving.mp4"}, extra_height=200)
+    return {"file": file} | personalive_nodes(Link("file"))
+
+
+def personalive() -> dict[str, Node]:
+    graph = driven() | {name: node for name, node in basic().items() if name in ("frames", "combine")}
+    graph["frames"].inputs["stream"] = Link("animate")
+    graph["frames"].column, graph["combine"].column = 2, 3
+    graph["combine"].inputs |= {"frame_rate": Link("frames", 2), "filename_prefix": "PersonaLive"}
+    return graph
+
+
+def personalive_core() -> dict[str, Node]:
+    graph = driven() | {name: node for name, node in core().items() if name in ("video", "save")}
+    graph["video"].inputs["stream"] = Link("animate")
+    graph["save"].inputs["filename_prefix"] = "video/PersonaLive"
+    graph["video"].column, graph["save"].column = 2, 3
+    return graph
+
+
+def personalive_from_speech() -> dict[str, Node]:
+    """LiveAvatar speaks, and PersonaLive lets another portrait do the same."""
+    speaking = from_checkpoint()
+    graph = speaking | personalive_nodes(Link("sample"), "portrait_2.png", 4) | video_file()
+    graph["video"].inputs |= {"stream": Link("animate"), "filename_prefix": "video/PersonaLive"}
+    graph["video"].column = 7
     return graph
 
 
@@ -246,6 +341,9 @@ WORKFLOWS = {
     "liveavatar_host_loaders": (with_host_loaders, "With ComfyUI's own model loaders"),
     "liveavatar_two_speakers": (two_speakers, "Two people in one picture"),
     "liveavatar_pose_video": (pose_video, "Body movement from a pose video"),
+    "personalive": (personalive, "A portrait follows a video, with VideoHelperSuite"),
+    "personalive_core": (personalive_core, "A portrait follows a video, core nodes only"),
+    "personalive_from_speech": (personalive_from_speech, "Speech drives another portrait"),
 }
 
 
@@ -299,8 +397,7 @@ def page_format(graph: Graph, info: Mapping[str, Any]) -> dict[str, Any]:
         values: Any = list(widgets.values())
         if node.type == "VHS_VideoCombine":  # keeps its widgets by name, those of the chosen format included
             values = {key: item for key, item in node.inputs.items() if not isinstance(item, Link)}
-        rows = max(len(inputs), len(about["output"])) + len(values)
-        height = 40 + 24 * rows + node.extra_height
+        height = 14 + 20 * max(len(inputs), len(about["output"])) + 24 * len(values) + node.extra_height
         top = tops.get(node.column, 0)
         tops[node.column] = top + height + GAP + 30
         nodes.append(

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from tools.comfyui import make_tiny_checkpoint, prepare_base
+from tools.comfyui import prepare_base
 from tools.environment import ROOT, STATE
 from tools.host import Host as RunningHost
 
@@ -38,8 +38,12 @@ class Host(RunningHost):
             if node["python_module"] == "custom_nodes.ComfyUI-LiveAvatar"
         }
 
-    def tiny_checkpoint(self) -> Path:
-        """The folder of the tiny checkpoint in this host's models, made on the first call."""
-        folder = self.models_dir / "liveavatar"
-        make_tiny_checkpoint(Path(sys.executable), folder)
-        return folder / "tiny"
+    def video(self, workflow: dict[str, Any]) -> Path:
+        """Run a workflow that writes one video into the output folder and return that file."""
+        return self.saved_video(self.run(workflow))
+
+    def saved_video(self, entry: dict[str, Any]) -> Path:
+        """The one video that a history entry names in the output folder."""
+        files = [file for file in self.files(entry) if file.is_relative_to(self.output_dir)]
+        (path,) = [file for file in files if file.suffix == ".mp4"]
+        return path

@@ -13,6 +13,12 @@ from tools.environment import STATE
 
 from .browser import Browser
 from .client import Host
+from .media import make_inputs
+from .models import install_tiny_models, write_wav2vec2_large
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than ten seconds (leave out with -m 'not slow')")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,8 +43,23 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(host: Host) -> Path:
-    """The folder of the tiny checkpoint in the host's models."""
-    return host.tiny_checkpoint()
+    """The folder of the tiny checkpoint in the host's models; ``tiny-wide`` and single files are there as well."""
+    return install_tiny_models(host.models_dir)
+
+
+@pytest.fixture(scope="session")
+def wav2vec2_large(host: Host) -> Path:
+    """A random audio encoder for the host's own loader, which knows no small one."""
+    path = host.models_dir / "audio_encoders" / "random_wav2vec2_large.safetensors"
+    write_wav2vec2_large(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ready(host: Host, tiny_checkpoint: Path) -> Host:
+    """The host with the tiny models and with every input file that the shipped workflows name."""
+    make_inputs(host.input_dir)
+    return host
 
 
 @pytest.fixture(scope="session")

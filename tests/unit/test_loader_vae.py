@@ -117,7 +117,7 @@ def test_dtype_is_the_one_asked_for(tmp_path):
 )
 def test_other_files_are_recognised(tmp_path, state, sentence):
     save_file(state, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=rf"other\.safetensors: this is .*{sentence}.*; use Wan 2\.1's VAE"):
+    with pytest.raises(ValueError, match=rf"other\.safetensors: This is .*{sentence}.*; use Wan 2\.1's VAE"):
         load_vae(tmp_path / "other.safetensors")
 
 

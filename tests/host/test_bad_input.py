@@ -1,0 +1,196 @@
+"""Bad and odd input: one clear sentence or a correct video, and the host goes on working."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tools.host import Host, HostError
+
+from .media import check_talks, read_video, write_odd_media
+from .models import write_misfits
+from .workflows import Api, add, between, change, only, put, small
+
+
+@pytest.fixture(scope="module", autouse=True)
+def misfits(ready: Host) -> Iterator[None]:
+    """Files that fit nothing, in the host's folders; after everything in this file an ordinary run succeeds."""
+    write_misfits(ready.models_dir)
+    write_odd_media(ready.input_dir)
+    process = ready.process.pid
+    yield
+    check_talks(read_video(ready.video(small(seed=7))), (64, 64), 8, 24_000, 1)
+    assert ready.process.pid == process
+
+
+def load_checkpoint(name: str, **inputs: object) -> Callable[[Api], None]:
+    return lambda workflow: change(workflow, "LiveAvatarLoadCheckpoint", checkpoint=name, **inputs)
+
+
+def no_sound(workflow: Api) -> None:
+    put(
+        workflow,
+        "LiveAvatarEncodeSpeech",
+        "audio",
+        "EmptyAudio",
+        duration=0.0,
+        sample_rate=16_000,
+        channels=1,
+    )
+
+
+def sound_of(name: str) -> Callable[[Api], None]:
+    return lambda workflow: change(workflow, "LoadAudio", audio=name)
+
+
+def picture_of(name: str) -> Callable[[Api], None]:
+    return lambda workflow: change(workflow, "LoadImage", image=name)
+
+
+def two_pictures(workflow: Api) -> None:
+    between(workflow, "LiveAvatarReferenceImage", "image", "RepeatImageBatch", "image", amount=2)
+
+
+def odd_size(workflow: Api) -> None:
+    change(workflow, "LiveAvatarReferenceImage", width=100)
+
+
+def no_portrait(workflow: Api) -> None:
+    change(workflow, "LiveAvatarSampler", positive=[only(workflow, "CLIPTextEncode"), 0])
+
+
+def two_prompts(workflow: Api) -> None:
+    prompt = only(workflow, "CLIPTextEncode")
+    inputs = {"conditioning_1": [prompt, 0], "conditioning_2": [prompt, 0]}
+    put(workflow, "LiveAvatarReferenceImage", "positive", "ConditioningCombine", **inputs)
+
+
+def text_to_video_model(workflow: Api) -> None:
+    inputs = {"unet_name": "tiny_t2v.safetensors", "weight_dtype": "default"}
+    put(workflow, "LiveAvatarSampler", "model", "UNETLoader", **inputs)
+
+
+def wide_model(workflow: Api) -> None:
+    inputs = {"unet_name": "tiny_s2v.safetensors", "weight_dtype": "default"}
+    put(workflow, "LiveAvatarSampler", "model", "UNETLoader", **inputs)
+
+
+def other_lora(workflow: Api) -> None:
+    inputs = {"lora": "of_flux.safetensors", "strength": 1.0, "download": False}
+    between(workflow, "LiveAvatarSampler", "model", "LiveAvatarApplyLora", "model", **inputs)
+
+
+def pixel_vae(node: str) -> Callable[[Api], None]:
+    return lambda workflow: put(workflow, node, "vae", "VAELoader", vae_name="pixel_space")
+
+
+def second_speaker(workflow: Api) -> None:
+    put(workflow, "LiveAvatarEncodeSpeech", "audio_2", "LoadAudio", audio="speech_2.wav")
+
+
+def masks_of_one_speaker(workflow: Api) -> None:
+    inputs = {"value": 1.0, "width": 64, "height": 64}
+    masks = [[add(workflow, "SolidMask", **inputs), 0] for _ in range(2)]
+    inputs = {"mask": masks[0], "mask_2": masks[1]}
+    between(workflow, "LiveAvatarSampler", "speech", "LiveAvatarSpeakerMasks", "speech", **inputs)
+
+
+def too_large_a_batch(workflow: Api) -> None:
+    """Two minutes of 2048x2048; the host's nodes make such a scene without encoding a picture."""
+    put(
+        workflow,
+        "LiveAvatarEncodeSpeech",
+        "audio",
+        "EmptyAudio",
+        duration=120.0,
+        sample_rate=16_000,
+        channels=1,
+    )
+    latent = add(workflow, "EmptyHunyuanLatentVideo", width=2048, height=2048, length=73, batch_size=1)
+    prompt = [only(workflow, "CLIPTextEncode"), 0]
+    history = add(
+        workflow,
+        "WanSoundImageToVideoExtend",
+        positive=prompt,
+        negative=prompt,
+        vae=[only(workflow, "LiveAvatarLoadCheckpoint"), 2],
+        length=1,
+        video_latent=[latent, 0],
+    )
+    inputs = {"conditioning": [history, 0], "latent": [latent, 0]}
+    put(workflow, "LiveAvatarSampler", "positive", "ReferenceLatent", **inputs)
+    change(workflow, "LiveAvatarSampler", max_seconds=0.0)
+    del workflow[only(workflow, "LiveAvatarStreamToVideo")]
+    stream = [only(workflow, "LiveAvatarSampler"), 0]
+    frames = add(workflow, "LiveAvatarStreamToFrames", stream=stream, frames="batch")
+    add(workflow, "PreviewImage", images=[frames, 0])
+
+
+PUBLISHED = "Wan-AI/Wan2.2-S2V-14B"
+ERRORS = {
+    "sound without samples": (no_sound, "EncodeSpeech", "audio is empty"),
+    "sound with NaN": (sound_of("nan.wav"), "EncodeSpeech", "NaN or infinite samples"),
+    "tiny picture": (picture_of("tiny.png"), "ReferenceImage", "only 16x16 pixels: use one with at least 32"),
+    "batch of pictures": (two_pictures, "ReferenceImage", "batch of 2: pick one"),
+    "size that is no multiple": (odd_size, "ReferenceImage", "multiples of 64, the nearest size is 128x64"),
+    "prompt without portrait": (
+        no_portrait,
+        "Sampler",
+        "no portrait; connect it through LiveAvatar Reference",
+    ),
+    "two prompts": (two_prompts, "Sampler", "2 parts; LiveAvatar takes one"),
+    "text-to-video model": (text_to_video_model, "Sampler", "cannot listen to speech; load Wan2.2-S2V-14B"),
+    "model of other widths": (wide_model, "Sampler", "64 wide, the model expects 4096"),
+    "LoRA of another model": (other_lora, "ApplyLora", "belongs to another model.*double_blocks"),
+    "LoRA of another model in the loader": (
+        load_checkpoint("tiny", lora="of_flux.safetensors"),
+        "LoadCheckpoint",
+        "belongs to another model.*double_blocks",
+    ),
+    "other VAE for the portrait": (
+        pixel_vae("LiveAvatarReferenceImage"),
+        "ReferenceImage",
+        "use Wan 2.1's VAE",
+    ),
+    "other VAE for the video": (pixel_vae("LiveAvatarSampler"), "Sampler", "use Wan 2.1's VAE"),
+    "checkpoint that is not there": (load_checkpoint("gone"), "LoadCheckpoint", "gone"),
+    "half a shard": (
+        load_checkpoint("cut-off"),
+        "LoadCheckpoint",
+        "00002-of-00002.safetensors is cut off at 100,000 of .* download it again",
+    ),
+    "missing shard": (
+        load_checkpoint("incomplete"),
+        "LoadCheckpoint",
+        "lacks 1 of 2 weight shards: .*00002-of-00002",
+    ),
+    "published model without download": (
+        load_checkpoint(PUBLISHED),
+        "LoadCheckpoint",
+        f"{PUBLISHED} is not complete .* turn on the loader's download option .*GB.* hf download {PUBLISHED}",
+    ),
+    "published LoRA without download": (
+        load_checkpoint("tiny", lora="Quark-Vision/Live-Avatar"),
+        "LoadCheckpoint",
+        "turn on the loader's download option",
+    ),
+    "two speakers without masks": (second_speaker, "Sampler", "add LiveAvatar Speaker Masks"),
+    "masks for one speaker": (masks_of_one_speaker, "SpeakerMasks", "1 speakers? but 2 masks"),
+    "batch beyond the memory": (
+        too_large_a_batch,
+        "StreamToFrames",
+        "need .* GB as a batch.* choose 'stream'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_what_cannot_work_is_one_clear_sentence(ready, case):
+    spoil, node, words = ERRORS[case]
+    workflow = small()
+    spoil(workflow)
+    with pytest.raises(HostError, match=f"(?s)LiveAvatar{node} .*{words}") as failure:
+        ready.run(workflow)
+    lines = str(failure.value).splitlines()
+    assert len(lines) == 1, lines

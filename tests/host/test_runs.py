@@ -1,0 +1,66 @@
+"""Runs one after the other in one host: repeated, changed, interrupted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tools.host_events import HostEvents
+
+from .media import check_talks, read_video
+from .workflows import change, only, small
+
+BLOCK = 12
+
+
+def cached_types(entry: dict, workflow: dict) -> set[str]:
+    """The types of the nodes that a run took from the host's cache."""
+    (nodes,) = [data["nodes"] for kind, data in entry["status"]["messages"] if kind == "execution_cached"]
+    return {workflow[node]["class_type"] for node in nodes}
+
+
+def test_another_seed_runs_only_what_depends_on_it(ready):
+    ready.run(small(seed=1))
+    workflow = small(seed=2)
+    entry = ready.run(workflow)
+    every_type = {node["class_type"] for node in workflow.values()}
+    assert every_type - cached_types(entry, workflow) == {"LiveAvatarSampler", "LiveAvatarStreamToVideo"}
+
+
+def test_the_same_seed_gives_the_same_video_after_a_run_of_another_size(ready):
+    first = read_video(ready.video(small(seed=3)))
+    other = small(seed=3)
+    change(other, "LiveAvatarReferenceImage", width=128)
+    check_talks(read_video(ready.video(other)), (128, 64), 8, 24_000, 1)
+    again = read_video(ready.video(small(seed=3)))
+    np.testing.assert_array_equal(again.frames, first.frames)
+    changed = read_video(ready.video(small(seed=4)))
+    assert np.abs(changed.frames.astype(int) - first.frames).mean() > 5
+
+
+def test_an_interrupted_run_stops_within_a_block_and_keeps_what_it_made(ready):
+    workflow = small(seconds=0)
+    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="video/interrupted")
+    sound = {"duration": 60.0, "sample_rate": 16_000, "channels": 1}
+    workflow[only(workflow, "LoadAudio")] = {"class_type": "EmptyAudio", "inputs": sound}
+    writer = only(workflow, "LiveAvatarStreamToVideo")
+    asked_at = 0
+
+    with HostEvents(ready) as events:
+
+        def interrupt_in_the_third_block() -> None:
+            nonlocal asked_at
+            node, done, _ = events.progress() or ("", 0, 0)
+            if node == writer and done >= 2 * BLOCK and not asked_at:
+                asked_at = done
+                ready.interrupt()
+
+        entry = ready.wait(ready.submit(workflow, events.client_id), watch=interrupt_in_the_third_block)
+        previews = len(events.previews)
+    assert ready.errors(entry) == [f"LiveAvatarStreamToVideo (node {writer}): interrupted"]
+    assert previews >= 2
+    (path,) = (ready.output_dir / "video").glob("interrupted*.mp4")
+    kept = read_video(path)
+    # What was shown when the interrupt was asked for, at most one block that was on its way, and one in progress.
+    assert asked_at <= len(kept.frames) <= asked_at + 2 * BLOCK
+    check_talks(kept, (64, 64), len(kept.frames), 16_000, 1)
+    check_talks(read_video(ready.video(small(seed=5))), (64, 64), 8, 24_000, 1)
