@@ -176,7 +176,7 @@ ERRORS = {
         "turn on the loader's download option",
     ),
     "two speakers without masks": (second_speaker, "Sampler", "add LiveAvatar Speaker Masks"),
-    "masks for one speaker": (masks_of_one_speaker, "SpeakerMasks", "1 speakers? but 2 masks"),
+    "masks for one speaker": (masks_of_one_speaker, "SpeakerMasks", "Only one person speaks"),
     "batch beyond the memory": (
         too_large_a_batch,
         "StreamToFrames",
