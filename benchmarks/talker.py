@@ -1,0 +1,218 @@
+"""Does the tiny avatar talk? Lip sync, identity, seams and sharpness, read off the generated pixels.
+
+    python -m benchmarks.talker --checkpoint models/tiny-talker --corpus training/.state/corpus
+
+The checkpoint is what `training.export` writes; the speech is the corpus' held-out voices (`training.corpus` makes
+it), the portraits are drawn with held-out seeds. Every number comes from frames of the streaming pipeline; the mouth
+is read by `training.measure`, which knows nothing of the model. `--minutes` adds the long run for identity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
+from avatar.liveavatar.audio_features import block_features, feature_track
+from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
+from avatar.liveavatar.config import FPS, SamplingConfig
+from avatar.liveavatar.pipeline import Scene, block_count, generate
+from avatar.liveavatar.sampler import BlockSampler
+from avatar.liveavatar.transformer import S2VTransformer
+from avatar.liveavatar.vae import WanVAE, to_uint8_frames
+from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder, hidden_states
+from avatar.loaders.s2v import load_transformer
+from avatar.loaders.text import TextEncoder
+from avatar.loaders.vae import load_vae
+
+from training import corpus, faces
+from training.draw import mouth_box, render
+from training.measure import lagged_correlation, openings
+from training.motion import frames_of, still
+
+SIZE = 192
+PROMPT = "A person looks into the camera and speaks."
+IDENTITY_SEED = 424242
+
+
+@dataclass
+class Talker:
+    """The parts of a checkpoint folder, on one device."""
+
+    model: S2VTransformer
+    vae: WanVAE
+    audio: AudioEncoder
+    context: Tensor
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Talker:
+        base, lora = folder / "base", folder / "lora" / "liveavatar.safetensors"
+        return cls(
+            load_transformer(base, dtype, device, lora if lora.is_file() else None),
+            WanVAE(load_vae(base / "Wan2.1_VAE.pth", dtype, device)),
+            AudioEncoder.from_folder(base / "wav2vec2-large-xlsr-53-english", device, torch.float32),
+            TextEncoder.from_folder(base).encode(PROMPT).to(device, dtype),
+            device,
+        )
+
+    def scene(self, portrait: Tensor, samples: Tensor) -> Scene:
+        """Portrait [1, 3, 1, S, S] and mono samples [S] at 16 kHz, with the pre-roll put in front."""
+        reference, motion = encode_reference(self.vae, portrait.to(self.device))
+        silence = torch.zeros(PRE_ROLL_FRAMES * SAMPLE_RATE // FPS)
+        track = feature_track(hidden_states(self.audio, torch.cat([silence, samples])))
+        return Scene(self.context, reference, motion, [track])
+
+    def video(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
+        """Frames [F, 3, S, S] in [-1, 1]."""
+        blocks = list(generate(self.model, self.vae, scene, config, frames))
+        return pixels(torch.cat(blocks)[:frames])
+
+    def latents(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
+        """The latents of the same video, undecoded."""
+        sampler = BlockSampler(
+            self.model, config, context=scene.context, reference=scene.reference, motion=scene.motion
+        )
+        blocks = range(block_count(frames))
+        return torch.cat([sampler.next_block(block_features(scene.tracks, b)) for b in blocks], 2)
+
+
+def pixels(frames: Tensor) -> Tensor:
+    """uint8 [F, H, W, 3] -> float [F, 3, H, W] in [-1, 1]."""
+    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def lip_sync(talker: Talker, recordings: list[corpus.Recording], people: list, seconds: float) -> dict:
+    """Correlations with the right and with another recording's target, lags, and the mouth in silence."""
+    frames, right, lags, wrong, shut, spoken = round(seconds * FPS), [], [], [], [], []
+    targets = [frames_of(torch.from_numpy(r.track), 0.0, frames)[:, 0] for r in recordings]
+    for i, (made, (identity, portrait)) in enumerate(zip(recordings, people, strict=True)):
+        samples = torch.from_numpy(made.samples[: round(seconds * SAMPLE_RATE)])
+        video = talker.video(talker.scene(portrait, samples), frames, SamplingConfig())
+        read = openings(video, identity)
+        score, lag = lagged_correlation(read, targets[i])
+        right.append(score)
+        lags.append(lag)
+        wrong.append(lagged_correlation(read, targets[i - 1], 0)[0])
+        silent = targets[i] < 0.02
+        shut += read[silent].tolist()
+        spoken += read[targets[i] > 0.3].tolist()
+    mean = lambda values: round(sum(values) / max(len(values), 1), 3)  # noqa: E731
+    return {
+        "correlation": mean(right),
+        "each": [round(v, 3) for v in right],
+        "best lag (frames)": lags,
+        "correlation with another recording": mean(wrong),
+        "opening in silence": mean(shut),
+        "opening where the target is open": mean(spoken),
+    }
+
+
+def face_distance(frame: Tensor, portrait: Tensor, identity: faces.Identity) -> float:
+    """Mean absolute colour difference of the blurred picture without the mouth, 0..255."""
+    blurred = torch.nn.functional.avg_pool2d(torch.stack([frame, portrait]), 9, 1, 4)
+    keep = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    left, top, right, bottom = mouth_box(identity, SIZE)[0].round().int().tolist()
+    keep[top:bottom, left:right] = False
+    return ((blurred[0] - blurred[1]).abs()[:, keep].mean() * 127.5).item()
+
+
+def identity_over_time(talker: Talker, recordings: list, person: tuple, minutes: float) -> dict:
+    """Distance to the portrait at blocks 1, 100, 600 and the last, speech repeated as long as needed."""
+    identity, portrait = person
+    frames = round(minutes * 60 * FPS)
+    sound = torch.cat([torch.from_numpy(r.samples) for r in recordings])
+    sound = sound.repeat(int(minutes * 60 * SAMPLE_RATE / len(sound)) + 1)[
+        : round(minutes * 60 * SAMPLE_RATE)
+    ]
+    scene, distances = talker.scene(portrait, sound), []
+    for block in generate(talker.model, talker.vae, scene, SamplingConfig(), frames):
+        distances.append(face_distance(pixels(block[-1:])[0], portrait[0, :, 0], identity))
+    marks = [b for b in (1, 10, 100, 300, 600) if b <= len(distances)]
+    marks += [len(distances)] if len(distances) not in marks else []
+    return {f"block {b}": round(distances[b - 1], 2) for b in marks}
+
+
+def seams(video: Tensor) -> dict:
+    """Mean change from frame to frame inside blocks and across their borders, and sharpness early and late."""
+    change = video.diff(dim=0).abs().mean((1, 2, 3)) * 127.5
+    border = torch.tensor([(i + 1 + PRE_ROLL_FRAMES) % 12 == 0 for i in range(len(change))])
+    sharp = video.diff(dim=-1).abs().mean((1, 2, 3)) * 127.5
+    return {
+        "change inside blocks": round(change[~border].mean().item(), 3),
+        "change across borders": round(change[border].mean().item(), 3),
+        "sharpness of frames 0-8": round(sharp[:9].mean().item(), 3),
+        "sharpness of later frames": round(sharp[9:].mean().item(), 3),
+    }
+
+
+def comparisons(talker: Talker, scene: Scene, identity: faces.Identity, target: Tensor) -> dict:
+    """4 steps against 32, and the streaming decode against the full one."""
+    frames = len(target)
+    few, many = (talker.latents(scene, frames, SamplingConfig(steps=steps)) for steps in (4, 32))
+    prime = scene.motion[:, :, :PRIME_LATENTS]
+    decoder = talker.vae.stream()
+    decoder.prime(prime)
+    streamed = torch.cat([decoder(block) for block in few.split(3, 2)], 2)
+    full = talker.vae.decode(torch.cat([prime, few.to(prime)], 2))[:, :, -streamed.shape[2] :]
+    read = {}
+    for name, latents in (("4", few), ("32", many)):
+        whole = talker.vae.decode(torch.cat([prime, latents.to(prime)], 2))[:, :, -streamed.shape[2] :]
+        video = pixels(to_uint8_frames(whole)[PRE_ROLL_FRAMES:])[:frames]
+        read[f"lip sync with {name} steps"] = round(
+            lagged_correlation(openings(video, identity), target)[0], 3
+        )
+    return {
+        **read,
+        "latent difference 4 / 32 steps (rms)": round((few - many).float().square().mean().sqrt().item(), 4),
+        "streamed - full decode (max)": (streamed - full).abs().max().item(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--corpus", type=Path, default=Path("training/.state/corpus"))
+    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--minutes", type=float, default=0.0)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype))
+    recordings = corpus.load(args.corpus, held_out=True)[: args.clips]
+    everybody = faces.sample(len(recordings), torch.Generator().manual_seed(IDENTITY_SEED))
+    drawn = render(everybody, still(len(recordings), 1), SIZE).transpose(1, 2)
+    people = [
+        ({k: v[i : i + 1] for k, v in everybody.items()}, drawn[i : i + 1]) for i in range(len(recordings))
+    ]
+
+    report: dict = {"lip sync": lip_sync(talker, recordings, people, args.seconds)}
+    frames = round(args.seconds * FPS)
+    samples = torch.from_numpy(recordings[0].samples[: round(args.seconds * SAMPLE_RATE)])
+    scene = talker.scene(people[0][1], samples)
+    begin = time.perf_counter()
+    video = talker.video(scene, frames, SamplingConfig())
+    report["seconds per second of video"] = round((time.perf_counter() - begin) / args.seconds, 2)
+    report["seams"] = seams(video)
+    target = frames_of(torch.from_numpy(recordings[0].track), 0.0, frames)[:, 0]
+    report["comparisons"] = comparisons(talker, scene, people[0][0], target)
+    if args.minutes:
+        report["identity"] = identity_over_time(talker, recordings, people[0], args.minutes)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

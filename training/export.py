@@ -1,0 +1,100 @@
+"""Writes the trained parts in the published file layout.
+
+    python -m training.export --parts training/.state --out models/tiny-talker
+
+`OUT/base` is laid out like Wan-AI/Wan2.2-S2V-14B and `OUT/lora` like Quark-Vision/Live-Avatar, in float16. The text
+encoder is small and random: the transformer was trained with noise in place of text and does not listen to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tools import checkpoint_shapes, tiny_checkpoint
+
+from . import wav2vec
+from .talker import CONFIG
+
+CARD = Path(__file__).parent / "MODEL_CARD.md"
+VAE_FILE, TEXT_FILE = "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """A trained part's weights, contiguous float16."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: train it first (see training/README.md).")
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name).half().contiguous() for name in file.keys()}  # noqa: SIM118
+
+
+def transformer_config() -> dict:
+    """`config.json` of the transformer, with the published keys."""
+    sizes = {
+        "dim": CONFIG.dim,
+        "ffn_dim": CONFIG.ffn_dim,
+        "num_heads": CONFIG.num_heads,
+        "num_layers": CONFIG.num_layers,
+        "audio_inject_layers": list(CONFIG.audio_inject_layers),
+    }
+    return {**tiny_checkpoint.transformer_config(CONFIG.text_dim, CONFIG.audio_dim), **sizes}
+
+
+def write_text_encoder(folder: Path) -> None:
+    """A random UMT5 encoder of one narrow layer, and its tokenizer."""
+    vocabulary = tiny_checkpoint.write_tokenizer(folder / "google" / "umt5-xxl")
+    shapes = checkpoint_shapes.text_encoder_shapes(
+        vocabulary, CONFIG.text_dim, dim_attn=32, ffn_dim=32, heads=2, layers=1
+    )
+    torch.save(tiny_checkpoint.weights(shapes, torch.float16), folder / TEXT_FILE)
+
+
+def write_audio_encoder(folder: Path, state: dict[str, Tensor]) -> None:
+    """wav2vec2 as a CTC model whose letter head is zero, with the published file's older weight-norm names."""
+    tiny_checkpoint.write_audio_encoder(folder)
+    state = {name: value for name, value in state.items() if name.startswith("wav2vec2.")}
+    for index, old in enumerate(("weight_g", "weight_v")):
+        new = f"parametrizations.weight.original{index}"
+        state = {name.replace(new, old): value for name, value in state.items()}
+    letters = len(wav2vec.VOCABULARY)
+    state["lm_head.weight"] = torch.zeros(letters, wav2vec.HIDDEN, dtype=torch.float16)
+    state["lm_head.bias"] = torch.zeros(letters, dtype=torch.float16)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    text = json.dumps(wav2vec.config().to_dict(), indent=2)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def export(parts: Path, out: Path) -> None:
+    """Write base model, LoRA (when one was distilled) and model card below `out`."""
+    base = out / "base"
+    base.mkdir(parents=True, exist_ok=True)
+    tiny_checkpoint.write_transformer(base, read(parts / "talker.safetensors"), transformer_config())
+    torch.save(read(parts / "vae.safetensors"), base / VAE_FILE)
+    write_text_encoder(base)
+    audio = base / "wav2vec2-large-xlsr-53-english"
+    write_audio_encoder(audio, read(parts / "wav2vec.safetensors"))
+    if (parts / "lora.safetensors").is_file():
+        (out / "lora").mkdir(exist_ok=True)
+        shutil.copyfile(parts / "lora.safetensors", out / "lora" / "liveavatar.safetensors")
+    shutil.copyfile(CARD, out / "README.md")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", type=Path, default=Path("training/.state"))
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    export(args.parts, args.out)
+    files = [path for path in args.out.rglob("*") if path.is_file()]
+    print(f"{sum(path.stat().st_size for path in files) / 1e6:.2f} MB in {len(files)} files")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What all training scripts share: a clock, checkpoints that can be resumed, a learning rate, contact sheets."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+class Clock:
+    """Stops a run after `seconds`; `progress` is 0..1 of the whole schedule."""
+
+    def __init__(self, seconds: float) -> None:
+        self.begin, self.seconds = time.monotonic(), seconds
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.begin
+
+    @property
+    def progress(self) -> float:
+        return min(self.elapsed / self.seconds, 1.0)
+
+
+class Average:
+    """Exponential moving average of a module's parameters."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = [p.detach().clone() for p in model.parameters()]
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.values, [p.detach() for p in model.parameters()], 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        for parameter, value in zip(model.parameters(), self.values, strict=True):
+            parameter.copy_(value)
+
+
+def learning_rate(peak: float, step: int, progress: float, warmup: int = 200, floor: float = 0.02) -> float:
+    """Linear warm-up over steps, then a cosine over the time that the run has."""
+    cosine = 0.5 * (1 + np.cos(np.pi * progress))
+    return peak * min(1.0, (step + 1) / warmup) * (floor + (1 - floor) * cosine)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def save(path: Path, model: nn.Module, step: int) -> None:
+    """Write a model's weights in float16, with the number of steps it has seen.
+
+    The optimiser's state is not kept: it would be twice the size, and a short warm-up replaces it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().half().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, path, metadata={"format": "pt", "step": str(step)})
+
+
+def resume(path: Path, model: nn.Module) -> int:
+    """Load an earlier run's weights, if there are any; returns the number of steps they have seen."""
+    if not path.is_file():
+        return 0
+    with safe_open(path, "pt") as file:
+        model.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+        return int(file.metadata()["step"])
+
+
+def sheet(path: Path, rows: list[Tensor], quality: int = 88) -> None:
+    """A JPEG of rows of frames; each row is [F, 3, H, W] in [-1, 1]."""
+    grid = torch.cat([torch.cat(list(row.float().cpu()), dim=2) for row in rows], dim=1)
+    levels = ((grid + 1) * 127.5).clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(levels).save(path, quality=quality)
