@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +11,10 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar import kv_cache as kv_cache_module
-from avatar.liveavatar import sampler as sampler_module
 from avatar.liveavatar.audio_features import TRACK_RATE, block_features
 from avatar.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
 from avatar.liveavatar.framepack import HISTORY_LATENTS
 from avatar.liveavatar.pipeline import Scene
-from avatar.liveavatar.rope import rotate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE
@@ -85,34 +80,6 @@ def sampler_for(model: S2VTransformer, scene: Scene, config: SamplingConfig) -> 
     return BlockSampler(model, config, context=scene.context, reference=scene.reference, motion=scene.motion)
 
 
-@contextlib.contextmanager
-def compiled(model: S2VTransformer) -> Iterator[None]:
-    """Let torch.compile fuse what lies between the attention calls of a layer, and the rotation."""
-    current: list[Callable[..., Tensor]] = []
-
-    # One function for all layers, so that they share one compiled graph.
-    @torch.compiler.disable
-    def meet(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return current.pop()(q, k, v)
-
-    for block in model.blocks:
-        fused = torch.compile(block.forward, dynamic=False)
-
-        def forward(x: Tensor, time: Tensor, text: Any, attend: Any, fused: Any = fused) -> Tensor:
-            current.append(attend)
-            return fused(x, time, text, meet)
-
-        block.forward = forward
-    modules = (sampler_module, kv_cache_module)
-    for module in modules:
-        module.rotate = torch.compile(rotate, dynamic=False)
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.rotate = rotate
-
-
 def floating_point_operations(config: S2VConfig, tokens: int, keys: int) -> dict[str, float]:
     """Operations of one denoising step in TFLOP; ``tokens`` in a block, ``keys`` that it sees."""
     dim, layers, injections = config.dim, config.num_layers, len(config.audio_inject_layers)
@@ -136,27 +103,31 @@ def cache_state(sampler: BlockSampler) -> list[dict[str, Any]]:
     ]
 
 
-def check_precision(device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
+def check_precision(device: torch.device, dtype: torch.dtype, compiled: bool = False) -> list[dict[str, Any]]:
     """A small model on the device against float32 on the CPU: 5 blocks, over a ring wrap and a new reference.
 
-    Weights are the same and each block follows from the ones before it, so errors may add up.
+    Weights are the same and each block follows from the ones before it, so errors may add up. ``compiled``: the
+    elementwise work on the device is.
     """
+    torch.compiler.reset()  # what the large model compiled would count against the limit of versions
     cpu, size, blocks = torch.device("cpu"), (128, 128), 5
     sampling = SamplingConfig(frames_per_clip=2 * BLOCK_FRAMES)
     state = random_transformer(SMALL, cpu, torch.float32).state_dict()
 
-    def rollout(device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    def rollout(device: torch.device, dtype: torch.dtype, compiled: bool) -> list[Tensor]:
         model = random_transformer(SMALL, device, dtype)
         model.load_state_dict(state)
+        if compiled:
+            model.compile_regions(device)
         scene = random_scene(SMALL, size, blocks, device)
         sampler = sampler_for(model, scene, sampling)
         latents = [sampler.next_block(block_features(scene.tracks, block)) for block in range(blocks)]
         return [x.cpu().double().flatten() for x in latents]
 
-    exact = rollout(cpu, torch.float32)
+    exact = rollout(cpu, torch.float32, False)
     found = []
     for kind in dict.fromkeys((torch.float32, dtype)):
-        for block, (ours, truth) in enumerate(zip(rollout(device, kind), exact, strict=True)):
+        for block, (ours, truth) in enumerate(zip(rollout(device, kind, compiled), exact, strict=True)):
             found.append(
                 {
                     "dtype": str(kind).removeprefix("torch."),

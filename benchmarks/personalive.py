@@ -1,9 +1,10 @@
 """Speed of PersonaLive at full size with random weights: no checkpoint is needed.
 
-    python -m benchmarks.personalive                                   # 512x512, 4 steps: eager, graphs,
-    compiled python -m benchmarks.personalive --sizes 384 512 768 --steps 4 8 --modes graphs --decoders full
-    tiny python -m benchmarks.personalive --tiny --device cpu --sizes 128 --modes eager --chunks 3   # a dry
-    run
+    # 512x512, 4 steps: eager, graphs, compiled
+    python -m benchmarks.personalive
+    python -m benchmarks.personalive --sizes 384 512 768 --steps 4 8 --modes graphs --decoders full tiny
+    # a dry run
+    python -m benchmarks.personalive --tiny --device cpu --sizes 128 --modes eager --chunks 3
 
 A chunk is four driving frames in (uint8 on the CPU) and four frames out (uint8 on the CPU), everything
 between included. Prints a table and writes the same figures with the environment as JSON.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .attention import Attention, attention
 from .config import BLOCK_LATENTS, MOTION_FRAMES, S2VConfig
 from .precision import layer_norm, run
+from .regions import PLAIN, Regions
 
 
 class CausalConv1d(nn.Module):
@@ -131,19 +132,14 @@ class AudioInjector(nn.Module):
         k, v = self.injector[j].key_value(local.flatten(0, 1))
         return SpeechTokens(shift, scale, k, v)
 
-    def forward(self, layer: int, x: Tensor, speech: SpeechTokens, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, layer: int, x: Tensor, speech: SpeechTokens, mask: Tensor | None, regions: Regions = PLAIN
+    ) -> Tensor:
         """Add the speech of all speakers to ``x`` [1, 3 n, dim].
 
         ``mask`` [speakers, 3 n, 1] says where each speaker is heard; required for more than one.
         """
         injector = self.injector[self.index[layer]]
-        speakers, frames = speech.shift.shape[:2]
         # AdaIN's own epsilon, 1e-5, differs from the backbone's.
-        normed = layer_norm(x, 1e-5).unflatten(1, (frames, -1))
-        z = normed * (1 + speech.scale.unsqueeze(2).float()) + speech.shift.unsqueeze(2).float()
-        q = injector.query(z.flatten(0, 1).to(speech.k.dtype))
-        heard = injector.output(attention(q, speech.k, speech.v))
-        heard = heard.unflatten(0, (speakers, frames)).flatten(1, 2)
-        if mask is not None:
-            heard = heard * mask.to(heard)
-        return x + heard.sum(0, keepdim=True)
+        q = injector.query(regions.modulate_speech(x, speech.shift, speech.scale, 1e-5))
+        return regions.add_speech(x, injector.output(attention(q, speech.k, speech.v)), mask)

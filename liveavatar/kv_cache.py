@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from .attention import attention
-from .rope import Rotation, rotate
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,10 @@ class StepCache:
 
     def __init__(self, shape: CacheShape, device: torch.device, dtype: torch.dtype) -> None:
         self.shape = shape
-        size = (1, shape.condition_tokens + shape.ring_tokens, shape.heads, shape.head_dim)
-        self.k = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
-        self.v = [torch.zeros(size, device=device, dtype=dtype) for _ in range(shape.layers)]
+        size = (shape.layers, shape.condition_tokens + shape.ring_tokens, shape.heads, shape.head_dim)
+        self._keys = torch.zeros(size, device=device, dtype=dtype)
+        self.k = self._keys.split(1)
+        self.v = torch.zeros(size, device=device, dtype=dtype).split(1)
         self.blocks = 0
         self.reference_time: int | None = None
 
@@ -67,18 +67,12 @@ class StepCache:
         self.k[layer][:, : self.shape.condition_tokens] = k
         self.v[layer][:, : self.shape.condition_tokens] = v
 
-    def place_reference(self, time: int, keys: list[Tensor], rotation: Rotation) -> None:
-        """Rewrite the reference keys of all layers for temporal position ``time``; a no-op where it is already.
+    def place_reference(self, time: int, keys: Tensor) -> None:
+        """Rewrite the reference keys of all layers for temporal position ``time``.
 
-        Args:
-            time: the reference's position in latent frames.
-            keys: per layer, unrotated reference keys [1, n, heads, head_dim].
-            rotation: of the reference's grid at that time.
+        ``keys`` [layers, n, heads, head_dim] are rotated to that position.
         """
-        if time == self.reference_time:
-            return
-        for cached, key in zip(self.k, keys, strict=True):
-            cached[:, : key.shape[1]] = rotate(key, rotation)
+        self._keys[:, : keys.shape[1]] = keys
         self.reference_time = time
 
     def advance(self) -> None:

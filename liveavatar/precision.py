@@ -26,14 +26,19 @@ class Float32Layer(nn.Module):
         return self._forward(x.float())
 
 
-def run(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Call a leaf layer in float32 where its weights are float32, else in ``dtype``; the result is left so.
+def input_dtype(layer: nn.Module, dtype: torch.dtype) -> torch.dtype:
+    """In what a leaf layer of a model computes: float32 where its weights are float32, else ``dtype``.
 
     A loader may keep sensitive layers in float32. The layer may also be a host's own (quantised, off-loaded,
     patched): its weight's dtype then says nothing about the arithmetic, which follows the input.
     """
     exact = isinstance(layer, Float32Layer) or layer.weight.dtype == torch.float32
-    return layer(x.float() if exact else x.to(dtype))
+    return torch.float32 if exact else dtype
+
+
+def run(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Call a leaf layer in its `input_dtype`; the result is left so."""
+    return layer(x.to(input_dtype(layer, dtype)))
 
 
 def layer_norm(x: Tensor, eps: float) -> Tensor:

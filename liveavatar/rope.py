@@ -42,7 +42,7 @@ class RotaryEmbedding:
         for axis, (positions, pairs) in enumerate(zip((times, rows, columns), self.axis_pairs, strict=True)):
             steps = torch.arange(pairs, dtype=torch.float64, device=device)
             frequencies = BASE ** (-steps / pairs)
-            position = torch.tensor(list(positions), dtype=torch.float64, device=device)
+            position = _tensor(positions, device)
             view = [1, 1, 1, pairs]
             view[axis] = shape[axis]
             angles.append(torch.outer(position, frequencies).view(view).expand(*shape, pairs))
@@ -55,6 +55,13 @@ class RotaryEmbedding:
         return values.half().float() if self.half_precision else values
 
 
+def _tensor(positions: Sequence[int] | range, device: torch.device | str) -> Tensor:
+    if isinstance(positions, range):  # made on the device: a copy to it would wait for the device
+        first, last, step = positions.start, positions.stop, positions.step
+        return torch.arange(first, last, step, dtype=torch.float64, device=device)
+    return torch.tensor(positions, dtype=torch.float64, device=device)
+
+
 def concatenate(rotations: Sequence[Rotation]) -> Rotation:
     """Join the rotations of consecutive token groups."""
     cos, sin = zip(*rotations, strict=True)
@@ -63,7 +70,8 @@ def concatenate(rotations: Sequence[Rotation]) -> Rotation:
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Turn the interleaved pairs of ``x`` [B, tokens, heads, head_dim]; computed in float32, dtype kept."""
-    cos, sin = (table[None, :, None, :] for table in rotation)
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    cos, sin = (table[None, :, None, :, None] for table in rotation)
+    pairs = x.unflatten(-1, (-1, 2))
+    # (even, odd) -> (even * cos - odd * sin, odd * cos + even * sin), without a float32 copy of x.
+    turned = torch.addcmul(pairs * cos, pairs.flip(-1), torch.cat((-sin, sin), dim=-1))
     return turned.flatten(-2).to(x.dtype)

@@ -13,8 +13,9 @@ from .audio import SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig, SamplingConfig
 from .framepack import motion_rotation
 from .kv_cache import CacheShape, StepCache
-from .rope import RotaryEmbedding, Rotation, concatenate, rotate
+from .rope import RotaryEmbedding, Rotation, concatenate
 from .schedule import Schedule, clip_noise
+from .transfer import send
 from .transformer import S2VTransformer
 
 PREFILL_TIME = 30
@@ -79,11 +80,14 @@ class BlockSampler:
         self._distances = random.Random(config.seed)
         self._first_latent: Tensor | None = None
         self._clip: int | None = None
-        self._rotation: tuple[int, Rotation] | None = None
+        self._placed: tuple[int, Tensor] | None = None
         with torch.inference_mode():
+            self.still = model.encode_time(0.0, self.device)
             self.times = [model.encode_time(t.item(), self.device) for t in self.schedule.timesteps]
             self.text = model.encode_text(context.to(self.device))
             shape = cache_shape(model.config, self.height, self.width, config)
+            size = (shape.layers, len(self.rows) * len(self.columns), shape.heads, shape.head_dim)
+            self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
             self.caches = [StepCache(shape, self.device, model.dtype) for _ in self.times]
         self.set_condition(reference, motion)
 
@@ -93,18 +97,16 @@ class BlockSampler:
         self.check_interrupt()
         self.motion = motion
         rotation = self.condition_rotation()
-        reference_tokens = len(self.rows) * len(self.columns)
-        self._reference_keys: list[Tensor] = []
+        reference_tokens = self._reference_keys.shape[1]
 
         def store(layer: int, k: Tensor, v: Tensor) -> None:
-            self._reference_keys.append(k[:, :reference_tokens].clone())
-            rotated = rotate(k, rotation)
+            self._reference_keys[layer] = k[0, :reference_tokens]
+            rotated = self.model.regions.rotate(k, rotation)
             for cache in self.caches:
                 cache.set_condition(layer, rotated, v)
 
-        self.model.prefill(
-            reference, motion, self.model.encode_time(0.0, self.device), self.text, rotation, store
-        )
+        self.model.prefill(reference, motion, self.still, self.text, rotation, store)
+        self._placed = None
         for cache in self.caches:
             cache.reference_time = PREFILL_TIME
 
@@ -130,13 +132,15 @@ class BlockSampler:
             )
         start = self.block_index * BLOCK_LATENTS
         return BlockInputs(
-            speech=self.model.encode_speech(features.to(self.device)),
+            speech=self.model.encode_speech(send(features, self.device)),
             rotation=self.rope.grid(
                 range(start, start + BLOCK_LATENTS), self.rows, self.columns, self.device
             ),
             start=start,
-            pose=None if pose is None else pose.to(self.device),
-            speaker_mask=None if speaker_mask is None else speaker_mask.to(self.device).flatten(1)[..., None],
+            pose=None if pose is None else send(pose, self.device),
+            speaker_mask=None
+            if speaker_mask is None
+            else send(speaker_mask.flatten(1)[..., None], self.device),
         )
 
     @torch.inference_mode()
@@ -147,7 +151,8 @@ class BlockSampler:
         cache.advance()
         time = self.reference_time(inputs.start)
         if time != cache.reference_time:
-            cache.place_reference(time, self._reference_keys, self._reference_rotation(time))
+            cache.place_reference(time, self._rotated_reference(time))
+        rotate = self.model.regions.rotate
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return cache.attend(layer, rotate(q, inputs.rotation), rotate(k, inputs.rotation), v)
@@ -185,13 +190,17 @@ class BlockSampler:
             self._clip, self._clip_noise = clip, clip_noise(size, self.config.seed + clip)
         first = position * BLOCK_LATENTS
         noise = self._clip_noise[None, :, first : first + BLOCK_LATENTS]
-        return noise.to(device=self.device, dtype=self.model.dtype)
+        return send(noise, self.device).to(self.model.dtype)
 
     def _reference_rotation(self, time: int) -> Rotation:
-        # The steps of a block mostly ask for the same one, and building it makes the GPU wait.
-        if self._rotation is None or self._rotation[0] != time:
-            self._rotation = time, self.rope.grid((time,), self.rows, self.columns, self.device)
-        return self._rotation[1]
+        return self.rope.grid(range(time, time + 1), self.rows, self.columns, self.device)
+
+    def _rotated_reference(self, time: int) -> Tensor:
+        # The steps of a block mostly ask for the same one.
+        if self._placed is None or self._placed[0] != time:
+            rotation = self._reference_rotation(time)
+            self._placed = time, self.model.regions.rotate(self._reference_keys, rotation)
+        return self._placed[1]
 
     def reference_time(self, start: int) -> int:
         """Temporal position of the reference for a block that starts at latent frame ``start``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,9 @@ from .attention import Attention, attention
 from .audio import AudioInjector, CausalAudioEncoder, SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig
 from .framepack import FramePacker
-from .precision import layer_norm, run
-from .rope import Rotation, rotate
+from .precision import input_dtype, layer_norm, run
+from .regions import PLAIN, Regions, compiled_regions
+from .rope import Rotation
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Where queries, keys and values of a self-attention layer meet: (layer, q, k, v) -> values, unrotated inputs."""
@@ -56,27 +58,34 @@ class Block(nn.Module):
         )
         self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
 
-    def forward(self, x: Tensor, modulation: Tensor, text: TextKV, attend: Callable[..., Tensor]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        text: TextKV,
+        attend: Callable[..., Tensor],
+        regions: Regions = PLAIN,
+    ) -> Tensor:
         """``x`` [1, tokens, dim] -> the same shape and dtype.
 
         Args:
             modulation: the timestep's [6, dim].
             text: keys and values of the prompt for this layer, each [1, text tokens, heads, head_dim].
             attend: (q, k, v) -> values, where unrotated queries meet the keys of this and other frames.
+            regions: the elementwise work, plain or compiled.
         """
-        dtype = x.dtype
+        dtype, eps = x.dtype, self.eps
         shift1, scale1, gate1, shift2, scale2, gate2 = (
             self.modulation[0].to(device=x.device, dtype=torch.float32) + modulation
         )
         # The residual stays in float32 within a block, as in the reference.
-        x = x.float()
-        y = (layer_norm(x, self.eps) * (1 + scale1) + shift1).to(dtype)
-        y = attend(self.self_attn.query(y), *self.self_attn.key_value(y))
-        x = x + self.self_attn.output(y).float() * gate1
-        y = self.cross_attn.query(run(self.norm3, x, dtype).to(dtype))
-        x = x + self.cross_attn.output(attention(y, *text)).float()
-        y = (layer_norm(x, self.eps) * (1 + scale2) + shift2).to(dtype)
-        return (x + self.ffn(y).float() * gate2).to(dtype)
+        y = regions.modulate(x, shift1, scale1, eps, dtype)
+        y = self.self_attn.output(attend(self.self_attn.query(y), *self.self_attn.key_value(y)))
+        x, y = regions.add_gated(x, y, gate1, input_dtype(self.norm3, dtype))
+        y = self.cross_attn.query(self.norm3(y).to(dtype))
+        y = self.cross_attn.output(attention(y, *text))
+        x, y = regions.add_modulate(x, y, shift2, scale2, eps, dtype)
+        return regions.close_gated(x, self.ffn(y), gate2, dtype)
 
 
 class Head(nn.Module):
@@ -109,6 +118,7 @@ class S2VTransformer(nn.Module):
         super().__init__()
         self.config = config
         self._compute_dtype = compute_dtype
+        self.regions = PLAIN
         dim, patch = config.dim, (1, 2, 2)
         self.patch_embedding = nn.Conv3d(config.in_dim, dim, patch, patch)
         self.cond_encoder = nn.Conv3d(config.cond_dim, dim, patch, patch)
@@ -128,6 +138,13 @@ class S2VTransformer(nn.Module):
     def dtype(self) -> torch.dtype:
         """Number format of the hidden states."""
         return self._compute_dtype or self.blocks[0].self_attn.q.weight.dtype
+
+    def compile_regions(self, device: torch.device) -> None:
+        """Fuse the elementwise work from now on, on the device that the model will run on.
+
+        The first blocks then take some seconds longer; see `compiled_regions` for what it needs.
+        """
+        self.regions = compiled_regions(device)
 
     def encode_time(self, timestep: float, device: torch.device) -> Modulation:
         """Modulation of a timestep in 0..1000 (sigma * 1000, float32)."""
@@ -195,7 +212,7 @@ class S2VTransformer(nn.Module):
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             store(layer, k, v)
-            return attention(rotate(q, rotation), rotate(k, rotation), v)
+            return attention(self.regions.rotate(q, rotation), self.regions.rotate(k, rotation), v)
 
         self._run_blocks(x, time, text, attend)
 
@@ -237,9 +254,10 @@ class S2VTransformer(nn.Module):
         speaker_mask: Tensor | None = None,
     ) -> Tensor:
         for layer, block in enumerate(self.blocks):
-            x = block(x, time.blocks, text[layer], lambda q, k, v, layer=layer: attend(layer, q, k, v))
+            meet = partial(attend, layer)
+            x = block(x, time.blocks, text[layer], meet, self.regions)
             if speech is not None and speech[layer] is not None:
-                x = self.audio_injector(layer, x, speech[layer], speaker_mask)
+                x = self.audio_injector(layer, x, speech[layer], speaker_mask, self.regions)
         return x
 
     def _patchify(self, latents: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ or decoder.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -17,6 +17,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 
 from .cpu_conv import speed_up_on_cpu
+from .regions import require_compiler
+from .vae_layers import channels_last, simplify_layers
 
 SPATIAL_FACTOR = 8
 TEMPORAL_FACTOR = 4
@@ -44,6 +46,7 @@ class WanVAE:
                 f"this autoencoder has {config.z_dim} latent channels and is not Wan 2.1's; "
                 "use the 16-channel Wan2.1_VAE.pth (wan_2.1_vae.safetensors)"
             )
+        simplify_layers(model)
         speed_up_on_cpu(model)
         self.model = model
         self.channels: int = config.z_dim
@@ -52,6 +55,16 @@ class WanVAE:
         self._encoder_slots = _cache_slots(model.encoder)
         self._decoder_slots = _cache_slots(model.decoder)
         self._tells_first = "first_chunk" in inspect.signature(model.decoder.forward).parameters
+        self._compiled_decode: Callable[..., tuple[Tensor, list]] | None = None
+
+    def compile_decoder(self) -> None:
+        """Fuse the decoder's layers by torch.compile from a stream's third latent on; the first use then takes longer.
+
+        Raises:
+            RuntimeError: what the compiler needs is missing.
+        """
+        require_compiler(self.device)
+        self._compiled_decode = torch.compile(self._decode_latent)
 
     @property
     def device(self) -> torch.device:
@@ -85,6 +98,7 @@ class WanVAE:
         ValueError when F is not 1 + 4k or the sides are not multiples of 8.
         """
         _check_pixels(pixels)
+        self._lay_out()
         frames = pixels.shape[2]
         cache: list = [None] * self._encoder_slots
         starts = [0, *range(1, frames, TEMPORAL_FACTOR)]
@@ -104,6 +118,7 @@ class WanVAE:
             raise ValueError(f"a still image must be [B, 3, 1, H, W], not {list(image.shape)}")
         _check_pixels(image)
         _check_frames(frames)
+        self._lay_out()
         image = image.to(self.device, self.dtype)
         count = 1 + (frames - 1) // TEMPORAL_FACTOR
         cache: list = [None] * self._encoder_slots
@@ -123,7 +138,20 @@ class WanVAE:
 
     def stream(self) -> StreamingDecoder:
         """A decoder at the beginning of a video, independent of all others and of encode calls."""
+        self._lay_out()
         return StreamingDecoder(self)
+
+    def _lay_out(self) -> None:
+        # cuDNN's convolutions want it so and would otherwise convert each input; a CPU is slower with it.
+        if self.device.type == "cuda":
+            channels_last(self.model)
+
+    def _decode_latent(self, raw: Tensor, cache: list, first: bool) -> tuple[Tensor, list]:
+        """Pixels of one latent frame, and the cache after it; the layers replace its entries, never their tensors."""
+        cache = list(cache)
+        told = {"first_chunk": first} if self._tells_first else {}
+        latent = self.model.post_quant_conv(raw)
+        return self.model.decoder(latent, feat_cache=cache, feat_idx=[0], **told), cache
 
     def _encode_chunk(self, pixels: Tensor, cache: list) -> Tensor:
         hidden = self.model.encoder(pixels.to(self.device, self.dtype), feat_cache=cache, feat_idx=[0])
@@ -142,6 +170,7 @@ class StreamingDecoder:
         self._vae = vae
         self._cache: list = [None] * vae._decoder_slots
         self._shape: tuple[int, ...] | None = None
+        self._latents = 0
 
     @property
     def started(self) -> bool:
@@ -181,15 +210,16 @@ class StreamingDecoder:
                 f"this stream decodes batch, height, width {list(self._shape)} and cannot go on with "
                 f"{list(shape)}; start another stream"
             )
-        device, dtype, decoder = vae.device, vae.dtype, vae.model.decoder
+        device, dtype = vae.device, vae.dtype
         for index in range(latents.shape[2]):
-            raw = vae.denormalise(latents[:, :, index : index + 1].to(device)).to(dtype)
-            # The layers replace the entries of the list, never the tensors: a copy of the list is a safe
-            # trial.
-            cache = list(self._cache)
-            first = {"first_chunk": not self.started} if vae._tells_first else {}
-            frames = decoder(vae.model.post_quant_conv(raw), feat_cache=cache, feat_idx=[0], **first)
-            self._cache, self._shape = cache, shape
+            raw = vae.denormalise(latents[:, :, index : index + 1].to(device)).to(dtype).contiguous()
+            # After two latents the cache has its final shapes.
+            decode = (
+                vae._compiled_decode if vae._compiled_decode and self._latents >= 2 else vae._decode_latent
+            )
+            frames, self._cache = decode(raw, self._cache, not self.started)
+            self._shape = shape
+            self._latents += 1
             yield frames
 
 

@@ -39,7 +39,8 @@ def open_driving(source: Any, fps: float, max_frames: int = 0) -> DrivingVideo:
         blocks, fps, audio = source.blocks, source.fps, source.audio
     elif hasattr(source, "get_stream_source"):
         place = source.get_stream_source()
-        fps, audio = _probe(place)
+        fps, sounds = _probe(place)
+        audio = _sound(source, place) if sounds else None
         blocks = lambda: _decoded(place, fps)  # noqa: E731
     else:
         if len(source) == 0:
@@ -76,8 +77,8 @@ def _open(place: str | io.BytesIO) -> av.container.InputContainer:
         raise ValueError(f"The driving video cannot be read ({error}).") from error
 
 
-def _probe(place: str | io.BytesIO) -> tuple[float, dict | None]:
-    """Frames per second (the average of a variable rate), and the sound of a video file."""
+def _probe(place: str | io.BytesIO) -> tuple[float, bool]:
+    """Frames per second (the average of a variable rate), and whether there is sound."""
     with _open(place) as container:
         if not container.streams.video:
             raise ValueError("The driving video has no picture.")
@@ -85,9 +86,14 @@ def _probe(place: str | io.BytesIO) -> tuple[float, dict | None]:
         sounds = bool(container.streams.audio)
     if not rate:
         raise ValueError("The driving video does not say its frame rate; convert it to mp4 first.")
-    # a file in memory is small: its sound comes with the host's own reading of it
-    audio = load_audio(place) if sounds and isinstance(place, str) and os.path.isfile(place) else None
-    return float(rate), audio
+    return float(rate), sounds
+
+
+def _sound(source: Any, place: str | io.BytesIO) -> dict | None:
+    """The sound of a VIDEO; one in memory is small, so the host may read all of it."""
+    if isinstance(place, str) and os.path.isfile(place):
+        return load_audio(place)
+    return source.get_components().audio
 
 
 def _decoded(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:

@@ -34,8 +34,8 @@ class HostCodec:
         stride = vae.spacial_compression_decode()
         if vae.latent_channels != VAE_CHANNELS or stride != VAE_STRIDE:
             raise ValueError(
-                f"this VAE has {vae.latent_channels} latent channels at 1/{stride} of the size; "
-                "PersonaLive needs Stable Diffusion 1.x's (vae-ft-mse-840000)"
+                f"This VAE has {vae.latent_channels} latent channels at 1/{stride} of the size; "
+                "PersonaLive needs Stable Diffusion 1.x's (vae-ft-mse-840000)."
             )
         self.vae = vae
 

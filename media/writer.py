@@ -55,6 +55,11 @@ class VideoWriter:
         """Length of what the file holds."""
         return float(self.frames_written / self._encoder.fps)
 
+    @property
+    def mime_type(self) -> str:
+        """The type of what is written, with its codecs, as a browser wants to hear it; known after a ``write``."""
+        return self._encoder.mime_type
+
     def write(self, frames: torch.Tensor) -> None:
         """Add a block, uint8 [F, H, W, 3]. Each call makes one keyframe, so hand over whole blocks."""
         if self._file.closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..loaders import folders
+from . import routes
 from .condition import (
     LiveAvatarEncodeSpeech,
     LiveAvatarPoseVideo,
@@ -24,6 +25,7 @@ class LiveAvatarExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
+        routes.register()
         return [
             LiveAvatarLoadCheckpoint,
             LiveAvatarApplyLora,

@@ -18,8 +18,10 @@ from ..loaders.personalive_host import (
 )
 from ..personalive.driving import CROPS
 from ..personalive.face import Box, centre_square, find_face, head_square, mask_boxes
+from ..personalive.pipeline import check_size
 from ..personalive.preprocess import lanczos, to_pil, to_uint8
 from .host import Progress, check_interrupt
+from .schema import schema
 
 CATEGORY = "LiveAvatar/PersonaLive"
 Model = io.Custom("PERSONALIVE")
@@ -33,14 +35,15 @@ class PersonaLiveLoadModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonaLiveLoadModel",
+            search_aliases=["portrait animation", "face reenactment", "expression transfer", "live portrait"],
             display_name="PersonaLive Load Model",
             category=CATEGORY,
             description=(
                 "Loads PersonaLive from a folder in models/personalive or from the Hugging Face hub. The VAE "
-                "and the CLIP vision model come with it; connect the host's own to use those instead. "
-                "Search: portrait animation, face reenactment, expression transfer."
+                "and the CLIP vision model come with it; connect the host's own to use those instead. The "
+                "weights are for academic research only."
             ),
             inputs=[
                 io.Combo.Input(
@@ -113,8 +116,9 @@ class PersonaLivePortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonaLivePortrait",
+            search_aliases=["reference image", "face", "crop head", "who is animated"],
             display_name="PersonaLive Portrait",
             category=CATEGORY,
             description=(
@@ -122,7 +126,7 @@ class PersonaLivePortrait(io.ComfyNode):
                 "portraits, and one motion then drives them all."
             ),
             inputs=[
-                Model.Input("personalive"),
+                Model.Input("personalive", tooltip="From PersonaLive Load Model."),
                 io.Image.Input("image", tooltip="The portrait, from the front; the face well visible."),
                 io.Int.Input(
                     "width", default=512, min=128, max=1024, step=64, tooltip="512 is the trained size."
@@ -148,15 +152,19 @@ class PersonaLivePortrait(io.ComfyNode):
 
     @classmethod
     def execute(cls, personalive, image, width: int, height: int, crop: str, face=None) -> io.NodeOutput:
+        check_size(height, width)
+        if face is not None:
+            check_masks(face, *image.shape[1:3])
         pictures = to_uint8(image[..., :3].float().cpu())
         faces = None if face is None else mask_boxes(face)
+        cuts = [
+            _cut_portrait(picture, crop, None if faces is None else faces[min(i, len(faces) - 1)])
+            for i, picture in enumerate(pictures)
+        ]
         engine = personalive.load(height, width)
         portraits, prepared = [], []
-        for i, picture in enumerate(pictures):
+        for square, box in cuts:
             check_interrupt()
-            square, box = _cut_portrait(
-                picture, crop, None if faces is None else faces[min(i, len(faces) - 1)]
-            )
             if box is not None:
                 rows, columns = square.shape[:2]
                 scale = torch.tensor([width / columns, height / rows] * 2)
@@ -167,9 +175,20 @@ class PersonaLivePortrait(io.ComfyNode):
         return io.NodeOutput(portraits, prepared, ui=ui.PreviewImage(prepared, cls=cls))
 
 
+def check_masks(masks: Tensor, height: int, width: int) -> None:
+    """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
+    if masks.shape[1:] != (height, width):
+        raise ValueError(
+            f"The face mask is {masks.shape[2]}x{masks.shape[1]}, the picture {width}x{height}; use a mask "
+            "that was painted over this picture."
+        )
+
+
 def _cut_portrait(picture: Tensor, crop: str, face: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """The part of a picture to animate, and the given face box ``[4]`` in it."""
     height, width = picture.shape[:2]
+    if face is not None and not face.any():
+        raise ValueError("The face mask is empty; paint over the face, or disconnect the mask.")
     if crop == "none":
         return picture, face
     if crop == "centre":

@@ -18,6 +18,7 @@ from .host import check_interrupt
 from .personalive import CATEGORY, Model, PortraitType
 from .personalive_motion import Driving, MotionType
 from .sample import AvatarStreamType
+from .schema import schema
 
 # what is passed to accelerate(): torch.compile's mode, or None for CUDA graphs alone
 SPEEDS = {"CUDA graphs": None, "compiled": "default"}
@@ -29,8 +30,9 @@ class PersonaLiveAnimate(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonaLiveAnimate",
+            search_aliases=["portrait animation", "face reenactment", "live portrait", "puppet", "sampler"],
             display_name="PersonaLive Animate",
             category=CATEGORY,
             description=(
@@ -38,9 +40,9 @@ class PersonaLiveAnimate(io.ComfyNode):
                 "generated while the node after it writes or shows it: memory does not grow with the length."
             ),
             inputs=[
-                Model.Input("personalive"),
-                PortraitType.Input("portrait"),
-                MotionType.Input("motion"),
+                Model.Input("personalive", tooltip="From PersonaLive Load Model."),
+                PortraitType.Input("portrait", tooltip="Who moves; decides the size of the video."),
+                MotionType.Input("motion", tooltip="How; decides length, frame rate and sound."),
                 io.Int.Input(
                     "seed",
                     default=42,

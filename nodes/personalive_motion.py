@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
-from comfy_api.latest import io, ui
+from comfy_api.latest import InputImpl, io, ui
+from torch import Tensor
 
 from ..loaders.driving import open_driving
 from ..loaders.personalive_host import MOTION_SUFFIX, face_finder, motion_names, motion_path
@@ -14,8 +16,9 @@ from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
 from ..personalive.face import mask_boxes
 from ..personalive.motion import Motion
 from .host import check_interrupt, show_text
-from .personalive import CATEGORY, Model
+from .personalive import CATEGORY, Model, check_masks
 from .sample import AvatarStreamType
+from .schema import schema
 
 MotionType = io.Custom("PERSONALIVE_MOTION")
 FINDERS = ("keypoints", "opencv")
@@ -35,8 +38,9 @@ class PersonaLiveExtractMotion(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonaLiveExtractMotion",
+            search_aliases=["driving video", "expression", "head pose", "face tracking"],
             display_name="PersonaLive Extract Motion",
             category=CATEGORY,
             description=(
@@ -44,7 +48,7 @@ class PersonaLiveExtractMotion(io.ComfyNode):
                 "frames or a LiveAvatar stream. The motion does not depend on the portrait and can be saved."
             ),
             inputs=[
-                Model.Input("personalive"),
+                Model.Input("personalive", tooltip="From PersonaLive Load Model."),
                 io.MultiType.Input(
                     "driving",
                     types=[io.Video, io.Image, AvatarStreamType],
@@ -107,14 +111,25 @@ class PersonaLiveExtractMotion(io.ComfyNode):
         audio=None,
         faces=None,
     ) -> io.NodeOutput:
+        if isinstance(driving, InputImpl.VideoFromComponents):  # has its frames already, and no file
+            made = driving.get_components()
+            driving, fps, audio = made.images, float(made.frame_rate), audio or made.audio
         video = open_driving(driving, fps, max_frames)
         boxes = None if faces is None else mask_boxes(faces)
         looking = boxes is None and (finder == "opencv" or crop == "head")
-        engine = personalive.load(SIZE, SIZE)
+
+        def blocks() -> Iterator[Tensor]:
+            for block in video.blocks():
+                if faces is not None:
+                    check_masks(faces, *block.shape[1:3])
+                # a stream that is generated meanwhile may have pushed this model off the GPU
+                personalive.load(SIZE, SIZE)
+                yield block
+
         parts, count = [], 0
         for part in driving_motion(
-            engine,
-            video.blocks(),
+            personalive.engine,
+            blocks(),
             crop=crop,
             finder=face_finder() if looking else None,
             boxes=boxes,
@@ -133,13 +148,14 @@ class PersonaLiveSaveMotion(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonaLiveSaveMotion",
+            search_aliases=["driving video", "keep motion"],
             display_name="PersonaLive Save Motion",
             category=CATEGORY,
             description="Keeps a motion in the output folder for later: 2 KB per frame, without the sound.",
             inputs=[
-                MotionType.Input("motion"),
+                MotionType.Input("motion", tooltip="From PersonaLive Extract Motion."),
                 io.String.Input("filename_prefix", default="motion/PersonaLive", tooltip="Folder and name."),
             ],
             outputs=[],
@@ -160,8 +176,9 @@ class PersonaLiveLoadMotion(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonaLiveLoadMotion",
+            search_aliases=["driving video", "saved motion"],
             display_name="PersonaLive Load Motion",
             category=CATEGORY,
             description="Reads a motion that PersonaLive Save Motion wrote, from the output or input folder.",

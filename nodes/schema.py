@@ -10,8 +10,8 @@ from comfy_api.latest import io
 _KNOWN = {field.name for field in fields(io.Schema)}
 
 
-def schema(*, search_aliases: list[str], **values: Any) -> io.Schema:
-    """An ``io.Schema`` in the pack's category; other words to find the node by go to hosts that know of them."""
+def schema(*, search_aliases: list[str], category: str = "LiveAvatar", **values: Any) -> io.Schema:
+    """An ``io.Schema`` of the pack; other words to find the node by go to hosts that know of them."""
     if "search_aliases" in _KNOWN:
         values["search_aliases"] = search_aliases
-    return io.Schema(category="LiveAvatar", **values)
+    return io.Schema(category=category, **values)

@@ -11,6 +11,7 @@ from comfy_api.latest import InputImpl, io, ui
 from ..media.frames import AvatarStream, FrameStream
 from ..media.writer import VideoWriter
 from .host import Progress
+from .routes import announce, watchable
 from .sample import AvatarStreamType
 from .schema import schema
 
@@ -28,7 +29,8 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
             display_name="LiveAvatar Stream to Video",
             description=(
                 "Generates the stream into an mp4 with its original sound. The file plays at every moment while it "
-                "grows; when the run is interrupted, what was made is kept. Gives a VIDEO for the core nodes."
+                "grows, and this node shows it with sound while it is made; when the run is interrupted, what was "
+                "made is kept. Gives a VIDEO for the core nodes."
             ),
             inputs=[
                 AvatarStreamType.Input("stream", tooltip="What to generate."),
@@ -66,21 +68,28 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
         )
         file = f"{name}_{counter:05}_.mp4"
         path = Path(folder) / file
+        place = ui.SavedResult(file, subfolder, io.FolderType.output if save_output else io.FolderType.temp)
         progress = Progress()
-        with VideoWriter(
-            path,
-            width=stream.width,
-            height=stream.height,
-            fps=stream.fps,
-            audio=stream.audio,
-            crf=crf,
-            metadata=cls._metadata(),
-        ) as writer:
+        # The readers of the live stream are cut loose before the writer closes and replaces the file.
+        with (
+            watchable(stream, dict(place), cls.hidden.extra_pnginfo) as live,
+            VideoWriter(
+                path,
+                width=stream.width,
+                height=stream.height,
+                fps=stream.fps,
+                audio=stream.audio,
+                crf=crf,
+                metadata=cls._metadata(),
+            ) as writer,
+            live.readable(path),
+        ):
             for block in stream.blocks():
                 writer.write(block)
+                live.advance(writer.frames_written, writer.mime_type)
+                announce(live)
                 progress(writer.frames_written, stream.frames, block)
-        place = io.FolderType.output if save_output else io.FolderType.temp
-        preview = ui.PreviewVideo([ui.SavedResult(file, subfolder, place)])
+        preview = ui.PreviewVideo([place])
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=preview)
 
     @classmethod

@@ -76,7 +76,8 @@ class HaarFinder:
         path = Path(cv2.data.haarcascades) / HAAR_FACE
         if not hasattr(cv2, "CascadeClassifier") or not path.is_file():
             raise ImportError(
-                f"OpenCV {cv2.__version__} carries no face detector; give {YUNET_FILE} (opencv_zoo) instead."
+                f"OpenCV {cv2.__version__} carries no face detector; put {YUNET_FILE} (from opencv_zoo) into "
+                "models/personalive, or give face masks."
             )
         self._detector = cv2.CascadeClassifier(str(path))
 

@@ -265,4 +265,4 @@ def check_size(height: int, width: int) -> None:
     """ValueError unless both sides are multiples of 64 between 128 and 2048."""
     for name, value in (("height", height), ("width", width)):
         if value % 64 or not 128 <= value <= 2048:
-            raise ValueError(f"{name} must be a multiple of 64 between 128 and 2048, but it is {value}.")
+            raise ValueError(f"The {name} must be a multiple of 64 between 128 and 2048, but it is {value}.")

@@ -297,7 +297,7 @@ def personalive_nodes(driving: Link, image: str = "portrait.png", column: int = 
 
 def driven() -> dict[str, Node]:
     """PersonaLive, from a driving video."""
-    file = Node("LoadVideo", 0, {"file": "driving.mp4"}, extra_height=200)
+    file = Node("LoadVideo", 0, {"file": "driving.mp4"}, extra_height=340)
     return {"file": file} | personalive_nodes(Link("file"))
 
 

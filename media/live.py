@@ -1,0 +1,187 @@
+"""Videos that are being written, for those who watch them meanwhile: which there are and how far they are."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+ENDED_STREAMS_KEPT = 16
+JOIN_SECONDS = 10.0
+"""Who comes late to a stream gets about this much of what was made last."""
+
+
+class LiveStream:
+    """One growing file of mp4 fragments. Written by one thread, read by any number of others.
+
+    ``readable(path)`` opens it to readers, ``advance`` tells of each whole fragment, ``end`` of the result:
+    "finished", "stopped" or "failed". ``place`` is what the page needs to ask the host for the finished file.
+    ``owner`` (workflow, node, prompt) is told to the page as it is.
+
+    The file may be replaced after ``readable`` has ended: readers who hold the stream by then read the old one
+    to its end, and the last of them closes it.
+    """
+
+    def __init__(
+        self, *, fps: float, total_frames: int, place: Mapping[str, str], owner: Mapping[str, str | None]
+    ) -> None:
+        self.id = secrets.token_urlsafe(16)
+        self.fps, self.total_frames = float(fps), total_frames
+        self.place, self.owner = dict(place), dict(owner)
+        self.state = "running"
+        self.mime_type: str | None = None
+        self.size = 0  # bytes of whole fragments
+        self.header_size = 0
+        self.frames = 0
+        self._lock = threading.Lock()
+        self._file = None
+        self._writing = True
+        self._readers = 0
+        self._recent: deque[tuple[int, int]] = deque()  # (first frame, offset) of the last fragments
+        self._started = time.monotonic()
+        self._first_block: tuple[float, int] | None = None
+        self._last_block = 0.0
+
+    @contextmanager
+    def readable(self, path: str | os.PathLike) -> Iterator[None]:
+        """Let readers in until the block of code ends; the file must exist."""
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  (closed by the last reader)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writing = False
+                # Windows does not let an open file be replaced: readers are cut off there.
+                if os.name == "nt":
+                    self._close()
+                else:
+                    self._close_if_unused()
+
+    def advance(self, frames: int, mime_type: str) -> None:
+        """The file now holds ``frames`` frames, in whole fragments of this type."""
+        now = time.monotonic()
+        with self._lock:
+            self._recent.append((self.frames, self.size))
+            while len(self._recent) > 1 and (frames - self._recent[1][0]) / self.fps >= JOIN_SECONDS:
+                self._recent.popleft()
+            if self._first_block is None:
+                self._first_block = now, frames
+                self.header_size = _header_size(self._file)
+                self.mime_type = mime_type
+            self._last_block = now
+            self.frames, self.size = frames, os.fstat(self._file.fileno()).st_size
+
+    def end(self, state: str) -> None:
+        """No more comes: "finished", "stopped" or "failed"."""
+        self.state = state
+
+    @property
+    def complete(self) -> bool:
+        """Whether no byte will be added."""
+        return not self._writing or self.state != "running"
+
+    @contextmanager
+    def reader(self) -> Iterator[LiveStream]:
+        """Hold the stream open for reading. LookupError when it has ended and its file is closed."""
+        with self._lock:
+            if self.complete and self._file is None:
+                raise LookupError("This stream has ended; its finished file is there instead.")
+            self._readers += 1
+        try:
+            yield self
+        finally:
+            with self._lock:
+                self._readers -= 1
+                self._close_if_unused()
+
+    def read(self, offset: int, count: int) -> bytes:
+        """At most ``count`` bytes from ``offset``, whole fragments only; empty where nothing is (yet)."""
+        with self._lock:
+            count = min(count, self.size - offset)
+            if self._file is None or count <= 0:
+                return b""
+            self._file.seek(offset)
+            return self._file.read(count)
+
+    def status(self) -> dict[str, object]:
+        """What the page shows, as JSON types. ``speed`` is in frames per second since the first block;
+        ``join`` is the offset at which who comes late goes on after the first ``header_size`` bytes."""
+        with self._lock:
+            first_frame = speed = None
+            if self._first_block is not None:
+                at, frames = self._first_block
+                first_frame = at - self._started
+                if self._last_block > at:
+                    speed = (self.frames - frames) / (self._last_block - at)
+            return {
+                "id": self.id,
+                **self.owner,
+                "state": self.state,
+                "readable": not self.complete or self._file is not None,
+                "mime_type": self.mime_type,
+                "size": self.size,
+                "header_size": self.header_size,
+                "join": self._recent[0][1] if self._recent else 0,
+                "frames": self.frames,
+                "total_frames": self.total_frames,
+                "fps": self.fps,
+                "speed": speed,
+                "first_frame_seconds": first_frame,
+                "file": self.place,
+            }
+
+    def _close_if_unused(self) -> None:
+        if self.complete and self._readers == 0:
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class LiveStreams:
+    """The streams of this process: all that run, and the figures of the last ones that have ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._streams: dict[str, LiveStream] = {}
+
+    def add(self, stream: LiveStream) -> None:
+        """Make a stream known; the oldest of too many ended ones are forgotten."""
+        with self._lock:
+            self._streams[stream.id] = stream
+            ended = [known.id for known in self._streams.values() if known.state != "running"]
+            for id_ in ended[: max(0, len(ended) - ENDED_STREAMS_KEPT)]:
+                del self._streams[id_]
+
+    def get(self, id_: str) -> LiveStream | None:
+        """The stream of this id."""
+        return self._streams.get(id_)
+
+    def latest(self, workflow: str) -> list[LiveStream]:
+        """The last stream of each node of a workflow."""
+        with self._lock:
+            found = [stream for stream in self._streams.values() if stream.owner.get("workflow") == workflow]
+        return list({stream.owner["node"]: stream for stream in found}.values())
+
+
+def _header_size(file) -> int:
+    """Bytes before the first fragment (its 'moof' box) of an mp4."""
+    offset = 0
+    while True:
+        file.seek(offset)
+        box = file.read(8)
+        if len(box) < 8:
+            raise ValueError("The file has no mp4 fragment.")
+        if box[4:] == b"moof":
+            return offset
+        offset += int.from_bytes(box[:4], "big")
+
+
+streams = LiveStreams()
+"""The streams that the server's pages can watch."""

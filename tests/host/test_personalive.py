@@ -1,0 +1,319 @@
+"""PersonaLive in the host: a portrait follows a driving video, a saved motion or a LiveAvatar that speaks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools.demo_media import portrait
+from tools.environment import ROOT
+from tools.host import Host, HostError
+from tools.tiny_personalive import write_tiny_personalive
+
+from .browser import drop_workflow, queue_and_wait, screenshot
+from .media import read_video, tone
+from .test_page import OVERLAPS, PLAYED, SET_WIDGETS, wiring
+from .workflows import TINY as TINY_LIVEAVATAR
+from .workflows import Api, add, change, every, only, put, shipped, tiny, ui_file
+
+FPS, FRAMES, RATE = 30, 6, 16_000
+SPEECH_FRAMES = 8
+SIZE = 128
+TINY = {
+    **TINY_LIVEAVATAR,
+    "LiveAvatarSampler": {"max_seconds": SPEECH_FRAMES / 25},
+    "LiveAvatarReferenceImage": {"size": "exact", "width": 64, "height": 64},
+    "PersonaLiveLoadModel": {"checkpoint": "tiny"},
+    "PersonaLivePortrait": {"width": SIZE, "height": SIZE},
+}
+# name -> frames per second, number of frames, sample rate and channels of the sound
+EXPECTED = {
+    "personalive": (FPS, FRAMES, RATE, 1),
+    "personalive_core": (FPS, FRAMES, RATE, 1),
+    "personalive_from_speech": (25, SPEECH_FRAMES, 24_000, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def studio(ready: Host) -> Host:
+    """The host with the tiny PersonaLive, whole and damaged, and with driving videos."""
+    models = ready.models_dir / "personalive"
+    write_tiny_personalive(models / "tiny")
+    shutil.copytree(models / "tiny", models / "incomplete")
+    (models / "incomplete" / "personalive" / "motion_encoder.pth").unlink()
+    shutil.copytree(models / "tiny" / "personalive", models / "alone")
+    face = np.asarray(Image.open(portrait(ready.input_dir / "face.png", 256)))
+    Image.fromarray(face[:, ::-1]).resize((512, 512)).save(ready.input_dir / "portrait_2.png")
+    nodding = [np.roll(face, (2 * i, 3 * i), (0, 1)) for i in range(FRAMES)]
+    write_driving(ready.input_dir / "driving.mp4", nodding)
+    write_driving(ready.input_dir / "still.mp4", nodding[:1])
+    write_driving(ready.input_dir / "odd.mp4", [frame[:100, 30:220:5] for frame in nodding[:3]])
+    # where the face is, as a film in black and white; the fourth frame has none
+    faces = [np.zeros_like(face) for _ in nodding]
+    for i, mask in enumerate(faces):
+        mask[60 + 2 * i : 200 + 2 * i, 70 + 3 * i : 190 + 3 * i] = 0 if i == 3 else 255
+    write_driving(ready.input_dir / "faces.mp4", faces)
+    return ready
+
+
+def write_driving(path: Path, frames: list[np.ndarray]) -> None:
+    """A film of uint8 frames [H, W, 3] with a mono sound of the same length."""
+    with av.open(str(path), "w") as out:
+        film = out.add_stream("libx264", rate=FPS, options={"crf": "5"})
+        film.height, film.width = frames[0].shape[:2]
+        film.pix_fmt = "yuv420p"
+        voice = out.add_stream("aac", rate=RATE, layout="mono")
+        for picture in frames:
+            out.mux(film.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        out.mux(film.encode())
+        samples = tone(len(frames) / FPS, RATE, 1).T.astype(np.float32)
+        sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout="mono")
+        sound.sample_rate = RATE
+        out.mux(voice.encode(sound))
+        out.mux(voice.encode())
+
+
+def small(name: str = "personalive_core") -> Api:
+    """A shipped workflow on the tiny checkpoints."""
+    workflow = tiny(name)
+    for type_, inputs in TINY.items():
+        for node in every(workflow, type_):
+            workflow[node]["inputs"].update(inputs)
+    return workflow
+
+
+def straight() -> Api:
+    """The core workflow with the file written by Stream to Video itself."""
+    workflow = small()
+    del workflow[only(workflow, "SaveVideo")]
+    change(workflow, "LiveAvatarStreamToVideo", save_output=True)
+    return workflow
+
+
+def check_follows(path: Path, fps: int, frames: int, rate: int, channels: int) -> np.ndarray:
+    """Assert size, length and sound of a video, and that its picture moves; returns its frames."""
+    video = read_video(path)
+    assert video.size == (SIZE, SIZE)
+    assert video.fps == Fraction(fps)
+    assert len(video.frames) == frames
+    assert video.audio_rate == rate
+    assert video.audio_channels in (channels, 2)  # Save Video and Video Combine may write two
+    assert (video.video_start, video.audio_start) == (0, 0)
+    # what an AAC packet is filled with comes on top, twice where the sound was encoded twice
+    assert -1 / fps <= video.audio_seconds - frames / fps <= 2 * 1024 / rate
+    assert all(frame.std() > 5 for frame in video.frames)
+    if frames > 1:
+        assert np.abs(np.diff(video.frames.astype(int), axis=0)).mean(axis=(1, 2, 3)).min() > 0.1
+    return video.frames
+
+
+def skip_without_vhs(host: Host, workflow: Api) -> None:
+    if any(node["class_type"].startswith("VHS_") for node in workflow.values()) and not host.has_vhs:
+        pytest.skip("VHS_PATH names no VideoHelperSuite")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_shipped_workflow_makes_a_portrait_move(studio, name):
+    workflow = small(name)
+    skip_without_vhs(studio, workflow)
+    check_follows(studio.video(workflow), *EXPECTED[name])
+
+
+def test_a_saved_motion_gives_the_same_video(studio):
+    workflow = straight()
+    motion = [only(workflow, "PersonaLiveExtractMotion"), 0]
+    add(workflow, "PersonaLiveSaveMotion", motion=motion, filename_prefix="motion/nod")
+    before = check_follows(studio.video(workflow), *EXPECTED["personalive_core"])
+    (file,) = (studio.output_dir / "motion").glob("nod*.motion.safetensors")
+    assert file.stat().st_size < 4000 * FRAMES
+
+    again = straight()
+    extract, driving = only(again, "PersonaLiveExtractMotion"), only(again, "LoadVideo")
+    again[extract] = {"class_type": "PersonaLiveLoadMotion", "inputs": {"file": f"motion/{file.name}"}}
+    again[driving] = {"class_type": "LoadAudio", "inputs": {"audio": "driving.mp4"}}
+    change(again, "PersonaLiveLoadMotion", audio=[driving, 0])
+    after = check_follows(studio.video(again), *EXPECTED["personalive_core"])
+    np.testing.assert_array_equal(after, before)
+
+
+def test_one_motion_drives_two_portraits(studio):
+    alone = check_follows(studio.video(straight()), *EXPECTED["personalive_core"])
+    workflow = straight()
+    (first,) = every(workflow, "LoadImage")
+    second = add(workflow, "LoadImage", image="portrait_2.png")
+    put(workflow, "PersonaLivePortrait", "image", "ImageBatch", image1=[first, 0], image2=[second, 0])
+    files = [file for file in studio.files(studio.run(workflow)) if file.suffix == ".mp4"]
+    one, two = (check_follows(file, *EXPECTED["personalive_core"]) for file in files)
+    np.testing.assert_array_equal(one, alone)
+    assert np.abs(two.astype(int) - one).mean() > 1
+
+
+def test_the_sound_of_a_video_made_in_the_graph_passes_through(studio):
+    workflow = straight()
+    parts = add(workflow, "GetVideoComponents", video=[only(workflow, "LoadVideo"), 0])
+    inputs = {"images": [parts, 0], "audio": [parts, 1], "fps": [parts, 2]}
+    put(workflow, "PersonaLiveExtractMotion", "driving", "CreateVideo", **inputs)
+    check_follows(studio.video(workflow), *EXPECTED["personalive_core"])
+
+
+def test_image_frames_have_the_rate_and_sound_that_they_are_given(studio):
+    workflow = straight()
+    parts = add(workflow, "GetVideoComponents", video=[only(workflow, "LoadVideo"), 0])
+    inputs = {"driving": [parts, 0], "audio": [parts, 1], "fps": 24.0, "max_frames": 5}
+    change(workflow, "PersonaLiveExtractMotion", **inputs)
+    check_follows(studio.video(workflow), 24, 5, RATE, 1)
+
+
+@pytest.mark.parametrize(("file", "frames"), [("still.mp4", 1), ("odd.mp4", 3)])
+def test_a_driving_video_may_have_one_frame_or_any_shape(studio, file, frames):
+    workflow = straight()
+    change(workflow, "LoadVideo", file=file)
+    check_follows(studio.video(workflow), FPS, frames, RATE, 1)
+
+
+def film_of_faces(workflow: Api) -> None:
+    """Say where the face is in every frame of the driving video; it is nowhere in the fourth."""
+    film = add(workflow, "GetVideoComponents", video=[add(workflow, "LoadVideo", file="faces.mp4"), 0])
+    put(workflow, "PersonaLiveExtractMotion", "faces", "ImageToMask", image=[film, 0], channel="red")
+
+
+@pytest.mark.parametrize(
+    ("choice", "crop", "frames"), [("hold", "head", FRAMES), ("skip", "centre", FRAMES - 1)]
+)
+def test_a_frame_without_a_face_is_held_or_skipped(studio, choice, crop, frames):
+    workflow = straight()
+    film_of_faces(workflow)
+    change(workflow, "PersonaLiveExtractMotion", no_face=choice, crop=crop)
+    check_follows(studio.video(workflow), FPS, frames, RATE, 1)
+
+
+def no_face(workflow: Api) -> None:
+    film_of_faces(workflow)
+
+
+def no_face_anywhere(workflow: Api) -> None:
+    put(workflow, "PersonaLiveExtractMotion", "faces", "SolidMask", value=0.0, width=256, height=256)
+    change(workflow, "PersonaLiveExtractMotion", no_face="skip", max_frames=1)
+
+
+def too_few_masks(workflow: Api) -> None:
+    put(workflow, "PersonaLiveExtractMotion", "faces", "SolidMask", value=1.0, width=256, height=256)
+
+
+def masks_of_another_size(workflow: Api) -> None:
+    put(workflow, "PersonaLiveExtractMotion", "faces", "SolidMask", value=1.0, width=64, height=32)
+
+
+def portrait_mask(value: float, width: int) -> Callable[[Api], None]:
+    inputs = {"value": value, "width": width, "height": 512}
+    return lambda workflow: put(workflow, "PersonaLivePortrait", "face", "SolidMask", **inputs)
+
+
+def pixel_vae(workflow: Api) -> None:
+    put(workflow, "PersonaLiveLoadModel", "vae", "VAELoader", vae_name="pixel_space")
+
+
+def checkpoint(name: str) -> Callable[[Api], None]:
+    return lambda workflow: change(workflow, "PersonaLiveLoadModel", checkpoint=name)
+
+
+def size(**sides: int) -> Callable[[Api], None]:
+    return lambda workflow: change(workflow, "PersonaLivePortrait", **sides)
+
+
+def fast_on_a_cpu(workflow: Api) -> None:
+    change(workflow, "PersonaLiveAnimate", speed="CUDA graphs")
+
+
+def five_steps(workflow: Api) -> None:
+    change(workflow, "PersonaLiveAnimate", steps=5)
+
+
+def no_such_motion(workflow: Api) -> None:
+    put(workflow, "PersonaLiveAnimate", "motion", "PersonaLiveLoadMotion", file="gone.motion.safetensors")
+
+
+PUBLISHED = "huaichang/PersonaLive"
+ERRORS = {
+    "frame without a face": (no_face, "ExtractMotion", "No face was found in frame 3 of the driving video"),
+    "no face in any frame": (no_face_anywhere, "ExtractMotion", "No frame of the driving video has a face"),
+    "fewer masks than frames": (too_few_masks, "ExtractMotion", "face boxes for 1 frames only"),
+    "masks of another size": (masks_of_another_size, "ExtractMotion", "mask is 64x32, the picture 256x256"),
+    "portrait mask of another size": (portrait_mask(1.0, 64), "Portrait", "mask is 64x512, .* 256x512"),
+    "empty portrait mask": (portrait_mask(0.0, 256), "Portrait", "The face mask is empty"),
+    "other VAE": (pixel_vae, "LoadModel", "This VAE has 3 latent channels .* needs Stable Diffusion 1.x's"),
+    "64x64": (size(width=64, height=64), "Portrait", "Value 64 smaller than min of 128"),
+    "odd size": (size(width=200), "Portrait", "The width must be a multiple of 64 .* it is 200"),
+    "4K": (size(width=3840, height=2160), "Portrait", "Value 3840 bigger than max of 1024"),
+    "missing weights": (checkpoint("incomplete"), "LoadModel", "lacks motion_encoder.pth; copy or download"),
+    "missing base model": (
+        checkpoint("alone"),
+        "LoadModel",
+        "sd-image-variations-diffusers is not complete .* turn on the loader's download option",
+    ),
+    "published model without download": (
+        checkpoint(PUBLISHED),
+        "LoadModel",
+        f"{PUBLISHED} is not complete .* turn on the loader's download option",
+    ),
+    "CUDA graphs without CUDA": (fast_on_a_cpu, "Animate", "needs an NVIDIA GPU; choose 'plain'"),
+    "steps that do not fit": (five_steps, "Animate", "steps must be a multiple of 4, but it is 5"),
+    "motion file that is gone": (
+        no_such_motion,
+        "LoadMotion",
+        "There is no motion file gone.motion.safetensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_what_cannot_work_is_one_clear_sentence(studio, case):
+    spoil, node, words = ERRORS[case]
+    workflow = straight()
+    spoil(workflow)
+    with pytest.raises(HostError, match=f"(?s)PersonaLive{node} .*{words}") as failure:
+        studio.run(workflow)
+    assert node == "Portrait" or len(str(failure.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_shipped_workflow_runs_from_the_page(studio, browser, name):
+    workflow = shipped(name)
+    skip_without_vhs(studio, workflow)
+    with browser.page_with_graph("PersonaLiveAnimate") as page:
+        types = drop_workflow(page, ui_file(name))
+        sent = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+        assert wiring(sent) == wiring(workflow)
+        assert page.get_by_role("dialog").all_inner_texts() == []  # missing nodes are told in a dialog
+
+        page.evaluate(SET_WIDGETS, TINY)
+        done = queue_and_wait(page)
+        for type_ in {"LiveAvatarStreamToVideo", "SaveVideo", "VHS_VideoCombine"} & set(types):
+            page.wait_for_function(PLAYED, arg=type_, timeout=10_000)
+            assert page.evaluate(PLAYED, type_) == [SIZE, SIZE]
+        page.evaluate("() => window.app.canvas.setDirty(true, true)")
+        page.wait_for_timeout(500)  # nodes grow with what they show
+        screenshot(page, name)
+        assert page.evaluate(OVERLAPS) == []
+        assert [line for line in page.complaints if "ComfyUI-LiveAvatar" in line] == []
+    check_follows(studio.saved_video(studio.wait(done["prompt_id"])), *EXPECTED[name])
+
+
+def test_every_input_is_explained(host):
+    nodes = {name: node for name, node in host.pack_nodes().items() if name.startswith("PersonaLive")}
+    assert len(nodes) == 6
+    for name, node in nodes.items():
+        assert node["category"] == "LiveAvatar/PersonaLive"
+        page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {node['display_name']}\n")
+        for inputs in (node["input"].get("required", {}), node["input"].get("optional", {})):
+            for key, (_, options) in inputs.items():
+                assert options["tooltip"]
+                assert key in page

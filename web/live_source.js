@@ -1,0 +1,140 @@
+import { api } from "../../scripts/api.js";
+
+// Feeds a running stream to a <video> through Media Source Extensions.
+
+const AHEAD = 60; // seconds buffered before reading pauses; the server then waits with us
+const BEHIND = 30; // seconds of what was played that stay, to seek back
+const LATE = 30; // who joins a stream longer than this goes on near its end
+const RETRY_MS = 1000;
+
+/** Whether this browser can play the stream while it grows; a page's security policy may still forbid it. */
+export function canFeed(mimeType) {
+    return window.MediaSource?.isTypeSupported(mimeType) ?? false;
+}
+
+/** Seconds that can be played on from the current position. */
+export function secondsAhead(video) {
+    const { buffered, currentTime } = video;
+    for (let index = buffered.length - 1; index >= 0; index--)
+        if (buffered.start(index) <= currentTime + 0.1) return Math.max(0, buffered.end(index) - currentTime);
+    return 0;
+}
+
+/** Play `stream` (a status of the server) in `video`; resolves to the number of its bytes when all are appended. */
+export async function feed(video, stream, signal) {
+    const source = await openSource(video, signal);
+    const buffer = source.addSourceBuffer(stream.mime_type);
+    let position = 0;
+    if (stream.frames / stream.fps > LATE) {
+        const range = { Range: `bytes=0-${stream.header_size - 1}` };
+        const header = await api.fetchApi(`/liveavatar/stream/${stream.id}`, { headers: range, signal });
+        await append(video, buffer, await header.arrayBuffer(), signal);
+        position = stream.join;
+    }
+    for (let done = false; !done; ) {
+        const response = await request(stream.id, position, signal);
+        const reader = response.body.getReader();
+        try {
+            while (!done) {
+                await room(video, buffer, signal);
+                const piece = await reader.read();
+                done = piece.done;
+                if (done) break;
+                position += piece.value.length;
+                await append(video, buffer, piece.value, signal);
+                enter(video);
+            }
+        } catch (error) {
+            // Only a broken connection is worth another request.
+            if (signal.aborted || !(error instanceof TypeError)) throw error;
+            await pause(RETRY_MS, signal);
+        }
+    }
+    if (source.readyState === "open") source.endOfStream();
+    return position;
+}
+
+async function openSource(video, signal) {
+    const source = new MediaSource();
+    const address = URL.createObjectURL(source);
+    video.src = address;
+    try {
+        await Promise.race([event(source, "sourceopen", signal), failure(video, signal)]);
+    } finally {
+        URL.revokeObjectURL(address);
+    }
+    return source;
+}
+
+async function request(id, position, signal) {
+    for (;;) {
+        try {
+            const response = await api.fetchApi(`/liveavatar/stream/${id}?from=${position}`, { signal });
+            if (response.ok) return response;
+        } catch (error) {
+            if (signal.aborted) throw error;
+            await pause(RETRY_MS, signal);
+            continue;
+        }
+        throw new Error("The stream cannot be read any more.");
+    }
+}
+
+/** Forget what was played long ago, and wait while enough is buffered. */
+async function room(video, buffer, signal) {
+    await forget(buffer, video.currentTime - BEHIND, signal);
+    while (secondsAhead(video) > AHEAD) await event(video, "timeupdate", signal);
+}
+
+async function append(video, buffer, bytes, signal) {
+    for (;;) {
+        signal.throwIfAborted();
+        try {
+            buffer.appendBuffer(bytes);
+            await event(buffer, "updateend", signal);
+            return;
+        } catch (error) {
+            if (error.name !== "QuotaExceededError") throw error;
+            await forget(buffer, video.currentTime - 1, signal);
+            await event(video, "timeupdate", signal);
+        }
+    }
+}
+
+async function forget(buffer, until, signal) {
+    if (!buffer.buffered.length || buffer.buffered.start(0) >= until) return;
+    buffer.remove(0, until);
+    await event(buffer, "updateend", signal);
+}
+
+/** A stream that was joined late does not begin at 0. */
+function enter(video) {
+    if (video.buffered.length && video.currentTime < video.buffered.start(0))
+        video.currentTime = video.buffered.start(0);
+}
+
+function event(target, name, signal) {
+    return new Promise((resolve, reject) => {
+        signal.throwIfAborted();
+        const abort = () => reject(signal.reason);
+        signal.addEventListener("abort", abort, { once: true });
+        target.addEventListener(
+            name,
+            () => {
+                signal.removeEventListener("abort", abort);
+                resolve();
+            },
+            { once: true },
+        );
+    });
+}
+
+async function failure(video, signal) {
+    await event(video, "error", signal);
+    throw new Error(video.error?.message ?? "The browser cannot play the stream.");
+}
+
+async function pause(milliseconds, signal) {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    signal.throwIfAborted();
+}
