@@ -138,8 +138,8 @@ class PersonaLivePortrait(io.ComfyNode):
                     "crop",
                     options=list(CROPS),
                     tooltip=(
-                        "centre: the largest square in the middle. head: a square around the largest face "
-                        "(needs OpenCV or a face mask). none: the whole picture, stretched."
+                        "centre: the largest part in the middle of the video's shape. head: around the "
+                        "largest face (needs OpenCV or a face mask). none: the whole picture, stretched."
                     ),
                 ),
                 io.Mask.Input("face", optional=True, tooltip="Where the face is, painted over the picture."),
@@ -158,19 +158,21 @@ class PersonaLivePortrait(io.ComfyNode):
         pictures = to_uint8(image[..., :3].float().cpu())
         faces = None if face is None else mask_boxes(face)
         cuts = [
-            _cut_portrait(picture, crop, None if faces is None else faces[min(i, len(faces) - 1)])
+            _cut_portrait(
+                picture, crop, width / height, None if faces is None else faces[min(i, len(faces) - 1)]
+            )
             for i, picture in enumerate(pictures)
         ]
         engine = personalive.load(height, width)
         portraits, prepared = [], []
-        for square, box in cuts:
+        for part, box in cuts:
             check_interrupt()
             if box is not None:
-                rows, columns = square.shape[:2]
+                rows, columns = part.shape[:2]
                 scale = torch.tensor([width / columns, height / rows] * 2)
                 box = (box * scale).round().long().minimum(torch.tensor([width, height] * 2)).clamp(min=0)
-            portraits.append(engine.portrait(square, height, width, box))
-            prepared.append(lanczos(to_pil(square), height, width)[0].permute(1, 2, 0))
+            portraits.append(engine.portrait(part, height, width, box))
+            prepared.append(lanczos(to_pil(part), height, width)[0].permute(1, 2, 0))
         prepared = torch.stack(prepared)
         return io.NodeOutput(portraits, prepared, ui=ui.PreviewImage(prepared, cls=cls))
 
@@ -184,8 +186,10 @@ def check_masks(masks: Tensor, height: int, width: int) -> None:
         )
 
 
-def _cut_portrait(picture: Tensor, crop: str, face: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The part of a picture to animate, and the given face box ``[4]`` in it."""
+def _cut_portrait(
+    picture: Tensor, crop: str, aspect: float, face: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The part of a picture to animate, of a width : height ratio, and the given face box ``[4]`` in it."""
     height, width = picture.shape[:2]
     if face is not None and not face.any():
         raise ValueError("The face mask is empty; paint over the face, or disconnect the mask.")
@@ -198,5 +202,17 @@ def _cut_portrait(picture: Tensor, crop: str, face: Tensor | None) -> tuple[Tens
             find_face(face_finder(), picture.numpy(), "the portrait") if face is None else Box(*face.tolist())
         )
         square = head_square(largest, height, width)
-    inside = None if face is None else face - torch.tensor([square.x1, square.y1] * 2)
-    return picture[square.y1 : square.y2, square.x1 : square.x2].contiguous(), inside
+    part = _shape(square, aspect, height, width)
+    inside = None if face is None else face - torch.tensor([part.x1, part.y1] * 2)
+    return picture[part.y1 : part.y2, part.x1 : part.x2].contiguous(), inside
+
+
+def _shape(square: Box, aspect: float, height: int, width: int) -> Box:
+    """A square grown to a shape; where the picture is too small for that, shrunk."""
+    side = square.x2 - square.x1
+    wide, high = side * max(1.0, aspect), side * max(1.0, 1 / aspect)
+    fit = min(1.0, width / wide, height / high)
+    wide, high = max(1, round(wide * fit)), max(1, round(high * fit))
+    left = min(max((square.x1 + square.x2 - wide) // 2, 0), width - wide)
+    top = min(max((square.y1 + square.y2 - high) // 2, 0), height - high)
+    return Box(left, top, left + wide, top + high)

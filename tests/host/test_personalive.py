@@ -171,6 +171,25 @@ def test_image_frames_have_the_rate_and_sound_that_they_are_given(studio):
     check_follows(studio.video(workflow), 24, 5, RATE, 1)
 
 
+@pytest.mark.parametrize("crop", ["centre", "head"])
+def test_a_portrait_of_another_shape_is_cut_and_not_stretched(studio, crop):
+    workflow = straight()
+    change(workflow, "LoadImage", image="portrait_2.png")
+    change(workflow, "PersonaLivePortrait", width=192, height=128, crop=crop)
+    change(workflow, "PersonaLiveAnimate", max_frames=1)
+    if crop == "head":  # of a face whose head is in the middle
+        face = add(workflow, "SolidMask", value=1.0, width=180, height=180)
+        empty = add(workflow, "SolidMask", value=0.0, width=512, height=512)
+        inputs = {"destination": [empty, 0], "source": [face, 0], "x": 166, "y": 190, "operation": "add"}
+        put(workflow, "PersonaLivePortrait", "face", "MaskComposite", **inputs)
+    (prepared,) = [file for file in studio.files(studio.run(workflow)) if file.suffix == ".png"]
+    with Image.open(studio.input_dir / "portrait_2.png") as picture:
+        middle = picture.crop((0, 86, 512, 427)).resize((192, 128), Image.Resampling.LANCZOS)
+    with Image.open(prepared) as seen:
+        difference = np.abs(np.asarray(seen.convert("RGB"), int) - np.asarray(middle, int))
+    assert difference.mean() < 3
+
+
 @pytest.mark.parametrize(("file", "frames"), [("still.mp4", 1), ("odd.mp4", 3)])
 def test_a_driving_video_may_have_one_frame_or_any_shape(studio, file, frames):
     workflow = straight()
