@@ -14,7 +14,7 @@ import pytest
 import torch
 from avatar.liveavatar.audio_features import block_features, feature_track
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, SETTLED_FRAMES, encode_reference
-from avatar.liveavatar.config import MOTION_FRAMES, SamplingConfig
+from avatar.liveavatar.config import MOTION_FRAMES, SPATIAL_STRIDE, SamplingConfig
 from avatar.liveavatar.pipeline import Scene, generate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.schedule import clip_noise
@@ -25,8 +25,7 @@ from avatar.media.portrait import fit_size, prepare_portrait
 from tests.parity.liveavatar_cases import FAMILY, transformer
 from tests.parity.reference import assert_close, read_json, reference_dir, tensors
 
-SEED = 420
-AREA = 64 * 64
+SEED = 420  # the reference's own default
 LATENT_TOLERANCE, FRAME_TOLERANCE = 1e-4, 2e-4
 
 
@@ -40,9 +39,16 @@ def vae() -> WanVAE:
     return WanVAE(load_vae(reference_dir(FAMILY) / file, dtype=torch.float32))
 
 
+def video_size() -> tuple[int, int]:
+    """Height and width of the runs in pixels."""
+    height, width = fixtures()["tpp.latents"].shape[-2:]
+    return height * SPATIAL_STRIDE, width * SPATIAL_STRIDE
+
+
 def portrait() -> torch.Tensor:
     image = fixtures()["image"]
-    height, width = fit_size(image.shape[0], image.shape[1], AREA)
+    height, width = video_size()
+    assert fit_size(image.shape[0], image.shape[1], height * width) == (height, width)
     prepared = prepare_portrait(image[None] / 255, height, width, fit="reference")
     return prepared.permute(0, 3, 1, 2)[:, :, None] * 2 - 1
 
@@ -76,7 +82,8 @@ def assert_frames(video: torch.Tensor, name: str) -> None:
 
 def test_noise_comes_from_the_same_generator():
     for clip, head in enumerate(fixtures()["noise_head"]):
-        noise = clip_noise((16, config().clip_latents, 8, 8), SEED + clip)
+        size = fixtures()["tpp.latents"].shape
+        noise = clip_noise((size[0], config().clip_latents, *size[2:]), SEED + clip)
         assert_close(noise.flatten()[: len(head)], head, 0.0)
 
 

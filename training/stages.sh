@@ -1,0 +1,16 @@
+#!/bin/bash
+# Runs stages of the training in a row, each resuming from and writing into one folder:
+#   training/stages.sh FOLDER STAGE SECONDS [STAGE SECONDS ...]      stages: speech vae talker distill
+set -eo pipefail
+folder=$1
+shift
+while [ $# -ge 2 ]; do
+    case "$1" in
+        speech) python3 -m training.train_wav2vec --resume "$folder/wav2vec.safetensors" --out "$folder" --seconds "$2" ;;
+        vae) python3 -m training.train_vae --resume "$folder/vae.safetensors" --out "$folder" --seconds "$2" ;;
+        talker) python3 -m training.train_talker --resume "$folder/talker.safetensors" --parts "$folder" --out "$folder" --seconds "$2" ;;
+        distill) python3 -m training.distill --resume "$folder/talker.safetensors" --parts "$folder" --out "$folder" --seconds "$2" ;;
+        *) echo "unknown stage $1" >&2; exit 2 ;;
+    esac
+    shift 2
+done
