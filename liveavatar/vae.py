@@ -16,12 +16,10 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 
+from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .cpu_conv import speed_up_on_cpu
 from .regions import require_compiler
 from .vae_layers import channels_last, simplify_layers
-
-SPATIAL_FACTOR = 8
-TEMPORAL_FACTOR = 4
 
 
 class WanVAE:
@@ -101,8 +99,8 @@ class WanVAE:
         self._lay_out()
         frames = pixels.shape[2]
         cache: list = [None] * self._encoder_slots
-        starts = [0, *range(1, frames, TEMPORAL_FACTOR)]
-        ends = [*range(1, frames, TEMPORAL_FACTOR), frames]
+        starts = [0, *range(1, frames, TEMPORAL_STRIDE)]
+        ends = [*range(1, frames, TEMPORAL_STRIDE), frames]
         chunks = [self._encode_chunk(pixels[:, :, a:b], cache) for a, b in zip(starts, ends, strict=True)]
         return torch.cat(chunks, dim=2)
 
@@ -120,10 +118,10 @@ class WanVAE:
         _check_frames(frames)
         self._lay_out()
         image = image.to(self.device, self.dtype)
-        count = 1 + (frames - 1) // TEMPORAL_FACTOR
+        count = 1 + (frames - 1) // TEMPORAL_STRIDE
         cache: list = [None] * self._encoder_slots
         latents = [self._encode_chunk(image, cache)]
-        chunk = image.expand(-1, -1, TEMPORAL_FACTOR, -1, -1)
+        chunk = image.expand(-1, -1, TEMPORAL_STRIDE, -1, -1)
         while len(latents) < count:
             before = list(cache)
             latents.append(self._encode_chunk(chunk, cache))
@@ -188,7 +186,7 @@ class StreamingDecoder:
         The first latent of an unprimed stream gives 1 frame instead of 4. ValueError when batch or size
         change within a stream.
         """
-        total = TEMPORAL_FACTOR * latents.shape[2] - (0 if self.started else TEMPORAL_FACTOR - 1)
+        total = TEMPORAL_STRIDE * latents.shape[2] - (0 if self.started else TEMPORAL_STRIDE - 1)
         video, end = None, 0
         for frames in self._frames(latents):
             if video is None:
@@ -241,13 +239,13 @@ def _check_pixels(pixels: Tensor) -> None:
     if pixels.ndim != 5 or pixels.shape[1] != 3:
         raise ValueError(f"pixels must be [B, 3, F, H, W], not {list(pixels.shape)}")
     height, width = pixels.shape[3:]
-    if height % SPATIAL_FACTOR or width % SPATIAL_FACTOR:
-        raise ValueError(f"height and width must be multiples of {SPATIAL_FACTOR}, not {height}x{width}")
+    if height % SPATIAL_STRIDE or width % SPATIAL_STRIDE:
+        raise ValueError(f"height and width must be multiples of {SPATIAL_STRIDE}, not {height}x{width}")
     _check_frames(pixels.shape[2])
 
 
 def _check_frames(frames: int) -> None:
-    if frames < 1 or (frames - 1) % TEMPORAL_FACTOR:
+    if frames < 1 or (frames - 1) % TEMPORAL_STRIDE:
         raise ValueError(f"the number of frames must be 1 + 4k (1, 5, 9, ...), not {frames}")
 
 

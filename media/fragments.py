@@ -64,11 +64,6 @@ class FragmentEncoder:
         self._profile = b""
 
     @property
-    def audio_rate(self) -> int | None:
-        """Samples per second of the sound track, None without one."""
-        return self._sound.rate if self._sound else None
-
-    @property
     def audio_samples(self) -> int:
         """Samples of sound that belong to the frames encoded so far."""
         return round(self.frames / self.fps * self._sound.rate) if self._sound else 0

@@ -169,18 +169,13 @@ def _reference(picture: Image.Image, height: int, width: int) -> Image.Image:
     return padded.crop((left, top, left + width, top + height))
 
 
-def resample_fps(
-    frames: int, source_fps: float, fps: float = 25, rule: Literal["time", "step"] = "time"
-) -> list[int]:
-    """Which of ``frames`` source frames make up a clip at ``fps``, as indices.
+def resample_fps(frames: int, source_fps: float, fps: float = 25) -> list[int]:
+    """Which of ``frames`` source frames make up a clip at ``fps`` and the same speed, as indices.
 
-    ``time`` keeps the speed: each frame shows what the source shows in the middle of its time. ``step`` is
-    the reference's rule, every n-th frame with n = round(source / target), which plays 30 fps slower at 25.
+    Each frame shows what the source shows in the middle of its time.
     """
     if frames <= 0 or source_fps <= 0 or fps <= 0:
         raise ValueError(f"A clip of {frames} frames at {source_fps:g} fps cannot be brought to {fps:g} fps.")
-    if rule == "step":
-        return list(range(0, frames, max(1, round(source_fps / fps))))
     ratio = Fraction(source_fps).limit_denominator(1001) / Fraction(fps).limit_denominator(1001)
     count = max(1, round(frames / ratio))
     return [min(frames - 1, math.floor((index + Fraction(1, 2)) * ratio)) for index in range(count)]

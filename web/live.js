@@ -1,5 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { findNode, rootGraph } from "./graph.js";
 import { LivePlayer } from "./live_player.js";
 
 // Puts a live player on each LiveAvatar Stream to Video whose stream this page may watch: those of the workflow
@@ -12,18 +13,6 @@ const MIN_WIDTH = 340;
 const HEIGHT = 300;
 
 const players = new Map(); // node -> LivePlayer
-
-function rootGraph() {
-    return app.rootGraph ?? app.graph;
-}
-
-/** The node of an execution id such as "7", or "12:7" inside a subgraph. */
-function findNode(executionId) {
-    let graph = rootGraph();
-    const path = String(executionId).split(":");
-    for (const id of path.slice(0, -1)) graph = graph?.getNodeById(Number(id))?.subgraph;
-    return graph?.getNodeById(Number(path.at(-1)));
-}
 
 function addPlayer(node) {
     const player = new LivePlayer();

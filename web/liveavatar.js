@@ -1,5 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { findNode } from "./graph.js";
 
 // While a stream is generated, the node that consumes it shows the newest frame of each block. The page goes on to
 // prefer such a preview over the node's result, so it is taken away when the result arrives.
@@ -7,13 +8,6 @@ import { api } from "../../scripts/api.js";
 const CONSUMER = "LiveAvatarStreamToVideo";
 const LAZY_FRAMES = "LiveAvatarStreamToFrames"; // makes its frames while the node behind it runs
 const PREVIEW_WIDGET = "$$canvas-image-preview";
-
-function findNode(executionId) {
-    let graph = app.rootGraph ?? app.graph;
-    const path = String(executionId).split(":");
-    for (const id of path.slice(0, -1)) graph = graph?.getNodeById(Number(id))?.subgraph;
-    return graph?.getNodeById(Number(path.at(-1)));
-}
 
 function consumesStream(node) {
     const sources = node.inputs?.map((_, slot) => node.getInputNode(slot)?.type) ?? [];

@@ -125,15 +125,8 @@ def test_resampling_by_time_keeps_the_speed(source_fps):
 
 
 def test_resampling_to_the_same_rate_changes_nothing():
-    for rule in ("time", "step"):
-        assert resample_fps(7, 25, 25, rule) == list(range(7))
+    assert resample_fps(7, 25, 25) == list(range(7))
     assert resample_fps(1, 60) == [0]
-
-
-def test_the_reference_step_rule():
-    assert resample_fps(6, 30, 25, "step") == [0, 1, 2, 3, 4, 5]
-    assert resample_fps(6, 50, 25, "step") == [0, 2, 4]
-    assert resample_fps(3, 12, 25, "step") == [0, 1, 2]
 
 
 def test_a_clip_without_frames_or_rate_is_refused():

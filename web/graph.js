@@ -1,0 +1,14 @@
+import { app } from "../../scripts/app.js";
+
+/** The page's outermost graph. */
+export function rootGraph() {
+    return app.rootGraph ?? app.graph;
+}
+
+/** The node of an execution id such as "7", or "12:7" inside a subgraph. */
+export function findNode(executionId) {
+    let graph = rootGraph();
+    const path = String(executionId).split(":");
+    for (const id of path.slice(0, -1)) graph = graph?.getNodeById(Number(id))?.subgraph;
+    return graph?.getNodeById(Number(path.at(-1)));
+}
