@@ -29,9 +29,9 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.audio_features import block_features
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
 from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
+from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
 from avatar.liveavatar.pipeline import generate
 from avatar.liveavatar.vae import to_uint8_frames
 from torch import Tensor
@@ -82,17 +82,16 @@ class Benchmark:
         report: dict[str, Any] = {"flags": vars(args), "environment": environment(self.device)}
         print(json.dumps(report["environment"]))
         build_ms, _ = clock.wall(self._build)
-        parameters = [p for m in (self.model, self.vae and self.vae.model) if m for p in m.parameters()]
-        weights = sum(p.numel() * p.element_size() for p in parameters) / 1e9
+        modules = [module for module in (self.model, self.vae and self.vae.model) if module]
+        tensors = [x for module in modules for x in (*module.parameters(), *module.buffers())]
+        weights = sum(x.numel() * x.element_size() for x in tensors) / 1e9
         print(f"weights {weights:.1f} GB, drawn in {build_ms / 1e3:.1f} s\n", flush=True)
         backends = [ATTENTION[args.attention], *ATTENTION.values()] if args.attention != "auto" else None
         with contextlib.ExitStack() as chosen:
             if backends:
                 chosen.enter_context(sdpa_kernel(backends, set_priority=True))
-            if args.compile:
-                self.model.compile_regions(self.device)
-                if self.vae is not None:
-                    self.vae.compile_decoder()
+            if args.compile and self.vae is not None:
+                self.vae.compile_decoder()
             cold = self._first_use()
             if clock.cuda:
                 torch.cuda.reset_peak_memory_stats()
@@ -119,6 +118,9 @@ class Benchmark:
         args = self.args
         torch.manual_seed(0)
         self.model = random_transformer(self.config, self.device, self.dtype)
+        if args.fp8:
+            require_fp8(self.device)
+            quantise_transformer(self.model)
         width = 96 if args.config == "14b" else 8
         self.vae = None if args.no_vae else random_vae(width, self.device, self.dtype)
         self.scene = random_scene(self.config, args.size, args.blocks, self.device)
@@ -133,8 +135,8 @@ class Benchmark:
             yield from generate(self.model, self.vae, self.scene, self.sampling, frames)
             return
         sampler = sampler_for(self.model, self.scene, self.sampling)
-        for block in range(self.args.blocks):
-            yield sampler.next_block(block_features(self.scene.tracks, block)).cpu()
+        for features in itertools.islice(self.scene.speech.blocks(), self.args.blocks):
+            yield sampler.next_block(features).cpu()
 
     def _timed_video(self) -> list[float]:
         """Milliseconds from the start to the first block, then from block to block."""
@@ -186,8 +188,8 @@ class Benchmark:
             recorder.timed("prime", stream.prime)(self.scene.motion[:, :, :PRIME_LATENTS])
             self.decode = stream
             decode, to_frames = recorder.timed("decode", stream), recorder.timed("frames", to_uint8_frames)
-        for block in range(args.blocks):
-            latents = sampler.next_block(block_features(self.scene.tracks, block))
+        for features in itertools.islice(self.scene.speech.blocks(), args.blocks):
+            latents = sampler.next_block(features)
             if decode is not None:
                 to_frames(decode(latents))
         self.latents = latents
@@ -212,7 +214,7 @@ class Benchmark:
 
     def _profile(self) -> dict[str, Any]:
         """One full block of the transformer and one of the decoder; the profiler itself adds idle time."""
-        features = block_features(self.scene.tracks, self.args.blocks - 1)
+        features = next(self.scene.speech.blocks(first=self.args.blocks - 1))
         profiled(lambda: self.latents + 1, self.device)  # starting the profiler takes time once
         found = {"transformer, one block": profiled(lambda: self.sampler.next_block(features), self.device)}
         if self.vae is not None:
@@ -239,7 +241,8 @@ def show(report: dict[str, Any]) -> None:
     """Print a report's figures as tables."""
     flags = report["flags"]
     title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}".format(**flags)
-    print(title + (", compiled" if flags["compile"] else ", eager"))
+    chosen = [name for name in ("fp8", "compile") if flags[name]]
+    print(", ".join([title, *chosen]))
     rows = [[f"{name} (cold)", ms, "", "", 1] for name, ms in report["cold_ms"].items()]
     rows += [[name, *asdict(figure).values()] for name, figure in report["times_ms"].items()]
     print_table(["ms", "median", "min", "max", "n"], rows)
@@ -258,8 +261,8 @@ def show(report: dict[str, Any]) -> None:
 
 def show_precision(found: list[dict[str, Any]]) -> None:
     print("Small model on this device against float32 on the CPU")
-    rows = [[e["dtype"], e["block"], f"{e['relative error']:.1e}", f"{e['cosine']:.6f}"] for e in found]
-    print_table(["dtype", "block", "relative error", "cosine"], rows)
+    rows = [[e["kind"], e["block"], f"{e['relative error']:.1e}", f"{e['cosine']:.6f}"] for e in found]
+    print_table(["kind", "block", "relative error", "cosine"], rows)
 
 
 def parse() -> argparse.Namespace:
@@ -278,10 +281,9 @@ def parse() -> argparse.Namespace:
         "--attention", choices=["auto", *ATTENTION], default="auto", help="the kernel to prefer"
     )
     parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="fuse elementwise work and the VAE's decoder with torch.compile",
+        "--fp8", action="store_true", help="multiply the transformer's large matrices in float8"
     )
+    parser.add_argument("--compile", action="store_true", help="fuse the VAE's decoder with torch.compile")
     parser.add_argument("--no-vae", action="store_true", help="leave out portrait, decoder and frames")
     parser.add_argument("--profile", action="store_true", help="where the time of one block goes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -306,8 +308,8 @@ def main() -> None:
     report = benchmark.run()
     show(report)
     save(report, args.json)
-    # Last, since it takes as long as the rest and compiles everything anew.
-    report["precision"] = check_precision(benchmark.device, benchmark.dtype, args.compile)
+    # Last, since it takes as long as the rest.
+    report["precision"] = check_precision(benchmark.device, benchmark.dtype, args.fp8)
     show_precision(report["precision"])
     save(report, args.json)
 

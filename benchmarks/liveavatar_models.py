@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,11 +12,13 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.audio_features import TRACK_RATE, block_features
+from avatar.liveavatar.audio_features import TRACK_RATE
 from avatar.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
+from avatar.liveavatar.fp8 import quantise_transformer
 from avatar.liveavatar.framepack import HISTORY_LATENTS
 from avatar.liveavatar.pipeline import Scene
 from avatar.liveavatar.sampler import BlockSampler
+from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE
 from avatar.loaders.s2v import FLOAT32_PARTS
@@ -34,13 +37,20 @@ def random_transformer(
     """A transformer with random weights, drawn on the device, on which activations stay near one."""
     with torch.device("meta"):
         model = S2VTransformer(config)
-    generator = torch.Generator(device).manual_seed(seed)
+    fill(model, device, dtype, torch.Generator(device).manual_seed(seed))
+    return model.eval().requires_grad_(False)
+
+
+def fill(
+    model: nn.Module, device: torch.device, dtype: torch.dtype, generator: torch.Generator, prefix: str = ""
+) -> None:
+    """Random weights for a model, or for the part of one that is called ``prefix``, in place of missing ones."""
     norms = {
         f"{name}." for name, layer in model.named_modules() if isinstance(layer, nn.LayerNorm | nn.RMSNorm)
     }
     state = {}
     for name, parameter in model.named_parameters():
-        kept = torch.float32 if name.startswith(FLOAT32_PARTS) else dtype
+        kept = torch.float32 if (prefix + name).startswith(FLOAT32_PARTS) else dtype
         values = torch.empty(parameter.shape, device=device, dtype=kept)
         if name.endswith("weight") and name.removesuffix("weight") in norms:
             values.fill_(1)
@@ -50,7 +60,6 @@ def random_transformer(
             values.normal_(0, spread, generator=generator)
         state[name] = values
     model.load_state_dict(state, assign=True)
-    return model.eval().requires_grad_(False)
 
 
 def random_vae(width: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
@@ -72,7 +81,9 @@ def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: 
         context=draw(64, config.text_dim).to(device),
         reference=draw(1, config.in_dim, 1, height // 8, width // 8).to(device),
         motion=draw(1, config.in_dim, HISTORY_LATENTS, height // 8, width // 8).to(device),
-        tracks=[draw(config.audio_layers, blocks * BLOCK_FRAMES * TRACK_RATE // FPS + 2, config.audio_dim)],
+        speech=Tracks(
+            [draw(config.audio_layers, blocks * BLOCK_FRAMES * TRACK_RATE // FPS + 2, config.audio_dim)]
+        ),
     )
 
 
@@ -103,34 +114,36 @@ def cache_state(sampler: BlockSampler) -> list[dict[str, Any]]:
     ]
 
 
-def check_precision(device: torch.device, dtype: torch.dtype, compiled: bool = False) -> list[dict[str, Any]]:
+def check_precision(device: torch.device, dtype: torch.dtype, fp8: bool = False) -> list[dict[str, Any]]:
     """A small model on the device against float32 on the CPU: 5 blocks, over a ring wrap and a new reference.
 
-    Weights are the same and each block follows from the ones before it, so errors may add up. ``compiled``: the
-    elementwise work on the device is.
+    Weights are the same and each block follows from the ones before it, so errors may add up. ``fp8``: once more
+    with float8 matrix products.
     """
-    torch.compiler.reset()  # what the large model compiled would count against the limit of versions
     cpu, size, blocks = torch.device("cpu"), (128, 128), 5
     sampling = SamplingConfig(frames_per_clip=2 * BLOCK_FRAMES)
     state = random_transformer(SMALL, cpu, torch.float32).state_dict()
 
-    def rollout(device: torch.device, dtype: torch.dtype, compiled: bool) -> list[Tensor]:
+    def rollout(device: torch.device, dtype: torch.dtype, fp8: bool = False) -> list[Tensor]:
         model = random_transformer(SMALL, device, dtype)
         model.load_state_dict(state)
-        if compiled:
-            model.compile_regions(device)
+        if fp8:
+            quantise_transformer(model)
         scene = random_scene(SMALL, size, blocks, device)
         sampler = sampler_for(model, scene, sampling)
-        latents = [sampler.next_block(block_features(scene.tracks, block)) for block in range(blocks)]
+        latents = [sampler.next_block(features) for features in islice(scene.speech.blocks(), blocks)]
         return [x.cpu().double().flatten() for x in latents]
 
-    exact = rollout(cpu, torch.float32, False)
+    exact = rollout(cpu, torch.float32)
+    runs = {str(kind).removeprefix("torch."): (kind, False) for kind in (torch.float32, dtype)}
+    if fp8:
+        runs["fp8"] = (dtype, True)
     found = []
-    for kind in dict.fromkeys((torch.float32, dtype)):
-        for block, (ours, truth) in enumerate(zip(rollout(device, kind, compiled), exact, strict=True)):
+    for name, (kind, quantised) in runs.items():
+        for block, (ours, truth) in enumerate(zip(rollout(device, kind, quantised), exact, strict=True)):
             found.append(
                 {
-                    "dtype": str(kind).removeprefix("torch."),
+                    "kind": name,
                     "block": block + 1,
                     "relative error": float((ours - truth).norm() / truth.norm()),
                     "cosine": float(torch.cosine_similarity(ours, truth, dim=0)),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from . import flash
+
+LONG = 1024
+"""Keys from which on FlashAttention-4 is asked for."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention with scale ``1/sqrt(head_dim)``; all tensors [B, tokens, heads, head_dim]."""
-    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-    return out.transpose(1, 2)
+    fast = flash.flash_attention(q.device, q.dtype, q.shape[-1]) if k.shape[1] >= LONG else None
+    return (fast or flash.plain)(q, k, v)
 
 
 class Attention(nn.Module):

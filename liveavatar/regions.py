@@ -1,18 +1,18 @@
-"""The elementwise work between matrix products and attention, as pure functions that a compiler can fuse.
+"""The elementwise work between matrix products and attention, as pure functions.
 
-Run as they are, each operation goes through memory once or more; compiled, each function does so once. The layers
-themselves stay outside: they may be a host's own (quantised, patched, off-loaded).
+Run as they are, each operation goes through memory once or more; where Triton runs, `row_kernels` has the same
+functions as one kernel each. The layers themselves stay outside: they may be a host's own (quantised, patched).
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from . import row_kernels
 from .precision import layer_norm
 from .rope import rotate
 
@@ -56,13 +56,13 @@ def add_speech(x: Tensor, heard: Tensor, mask: Tensor | None) -> Tensor:
     """
     heard = heard.reshape(-1, *x.shape[1:])
     if mask is not None:
-        heard = heard * mask.to(heard)
-    return x + heard.sum(0, keepdim=True)
+        heard = (heard * mask.to(heard)).sum(0, keepdim=True)
+    return x + heard
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The functions of this module, plain or compiled."""
+    """The functions of this module, or others that compute the same."""
 
     modulate: Callable[..., Tensor] = modulate
     add_gated: Callable[..., tuple[Tensor, Tensor]] = add_gated
@@ -74,23 +74,16 @@ class Regions:
 
 
 PLAIN = Regions()
+KERNELS = Regions(
+    modulate=row_kernels.modulate,
+    add_gated=row_kernels.add_gated,
+    add_modulate=row_kernels.add_modulate,
+    close_gated=row_kernels.close_gated,
+    modulate_speech=row_kernels.modulate_speech,
+    rotate=row_kernels.rotate,
+)
 
 
-def require_compiler(device: torch.device) -> None:
-    """RuntimeError when torch.compile cannot make kernels for ``device`` here."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        raise RuntimeError(
-            "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or "
-            "turn compiling off."
-        )
-
-
-def compiled_regions(device: torch.device) -> Regions:
-    """The functions fused by torch.compile; each compiles when it is first called, some seconds in all.
-
-    Raises:
-        RuntimeError: what the compiler needs is missing.
-    """
-    require_compiler(device)
-    # The number of tokens becomes a symbol at its second value, so other picture sizes compile nothing more.
-    return Regions(**{field.name: torch.compile(getattr(PLAIN, field.name)) for field in fields(Regions)})
+def regions_for(device: torch.device) -> Regions:
+    """The fastest of them on ``device``."""
+    return KERNELS if row_kernels.available(device) else PLAIN

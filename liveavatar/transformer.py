@@ -19,11 +19,11 @@ from .audio import AudioInjector, CausalAudioEncoder, SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig
 from .framepack import FramePacker
 from .precision import input_dtype, layer_norm, run
-from .regions import PLAIN, Regions, compiled_regions
+from .regions import PLAIN, Regions
 from .rope import Rotation
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Where queries, keys and values of a self-attention layer meet: (layer, q, k, v) -> values, unrotated inputs."""
+"""Where queries, keys and values of a self-attention layer meet: (layer, q, k, v) -> values."""
 
 TextKV = tuple[Tensor, Tensor]
 
@@ -64,6 +64,7 @@ class Block(nn.Module):
         modulation: Tensor,
         text: TextKV,
         attend: Callable[..., Tensor],
+        rotation: Rotation | None = None,
         regions: Regions = PLAIN,
     ) -> Tensor:
         """``x`` [1, tokens, dim] -> the same shape and dtype.
@@ -71,8 +72,9 @@ class Block(nn.Module):
         Args:
             modulation: the timestep's [6, dim].
             text: keys and values of the prompt for this layer, each [1, text tokens, heads, head_dim].
-            attend: (q, k, v) -> values, where unrotated queries meet the keys of this and other frames.
-            regions: the elementwise work, plain or compiled.
+            attend: (q, k, v) -> values, where queries meet the keys of this and other frames.
+            rotation: of queries and keys before they meet; None leaves them as they are.
+            regions: the elementwise work.
         """
         dtype, eps = x.dtype, self.eps
         shift1, scale1, gate1, shift2, scale2, gate2 = (
@@ -80,7 +82,10 @@ class Block(nn.Module):
         )
         # The residual stays in float32 within a block, as in the reference.
         y = regions.modulate(x, shift1, scale1, eps, dtype)
-        y = self.self_attn.output(attend(self.self_attn.query(y), *self.self_attn.key_value(y)))
+        q, (k, v) = self.self_attn.query(y), self.self_attn.key_value(y)
+        if rotation is not None:
+            q, k = regions.rotate(q, rotation), regions.rotate(k, rotation)
+        y = self.self_attn.output(attend(q, k, v))
         x, y = regions.add_gated(x, y, gate1, input_dtype(self.norm3, dtype))
         y = self.cross_attn.query(self.norm3(y).to(dtype))
         y = self.cross_attn.output(attention(y, *text))
@@ -111,7 +116,7 @@ class S2VTransformer(nn.Module):
 
     Args:
         config: architecture; ``S2VConfig()`` is the 14B model.
-        compute_dtype: number format of the hidden states. None: that of the first layer's weights.
+        compute_dtype: number format of the hidden states. None: that of the patch embedding.
     """
 
     def __init__(self, config: S2VConfig, compute_dtype: torch.dtype | None = None) -> None:
@@ -137,14 +142,7 @@ class S2VTransformer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the hidden states."""
-        return self._compute_dtype or self.blocks[0].self_attn.q.weight.dtype
-
-    def compile_regions(self, device: torch.device) -> None:
-        """Fuse the elementwise work from now on, on the device that the model will run on.
-
-        The first blocks then take some seconds longer; see `compiled_regions` for what it needs.
-        """
-        self.regions = compiled_regions(device)
+        return self._compute_dtype or self.patch_embedding.weight.dtype
 
     def encode_time(self, timestep: float, device: torch.device) -> Modulation:
         """Modulation of a timestep in 0..1000 (sigma * 1000, float32)."""
@@ -223,13 +221,15 @@ class S2VTransformer(nn.Module):
         text: list[TextKV],
         speech: list[SpeechTokens | None],
         attend: Attend,
+        rotation: Rotation,
         pose: Tensor | None = None,
         speaker_mask: Tensor | None = None,
     ) -> Tensor:
         """Flow of one block of noisy latents [1, 16, 3, h, w].
 
         Args:
-            attend: self-attention against the caches; rotates queries and keys itself.
+            attend: self-attention against the caches, given rotated queries and keys.
+            rotation: of the block's tokens.
             pose: latents of the pose video for this block, like ``latents``; None is a clip of zeros.
             speaker_mask: [speakers, 3 n, 1], where each speaker is heard; None with a single one.
         """
@@ -238,7 +238,7 @@ class S2VTransformer(nn.Module):
         condition = run(self.cond_encoder, pose, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
         x = self._patchify(latents) + condition + self._mask_embedding(latents.device)[NOISY]
 
-        x = self._run_blocks(x, time, text, attend, speech, speaker_mask)
+        x = self._run_blocks(x, time, text, attend, rotation, speech, speaker_mask)
         x = self.head(x, time.head)
         rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
         x = x.unflatten(2, (2, 2, -1)).unflatten(1, (BLOCK_LATENTS, rows, columns))
@@ -250,12 +250,13 @@ class S2VTransformer(nn.Module):
         time: Modulation,
         text: list[TextKV],
         attend: Attend,
+        rotation: Rotation | None = None,
         speech: list[SpeechTokens | None] | None = None,
         speaker_mask: Tensor | None = None,
     ) -> Tensor:
         for layer, block in enumerate(self.blocks):
             meet = partial(attend, layer)
-            x = block(x, time.blocks, text[layer], meet, self.regions)
+            x = block(x, time.blocks, text[layer], meet, rotation, self.regions)
             if speech is not None and speech[layer] is not None:
                 x = self.audio_injector(layer, x, speech[layer], speaker_mask, self.regions)
         return x

@@ -8,8 +8,9 @@ or decoder.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -17,8 +18,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 
 from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
-from .cpu_conv import speed_up_on_cpu
-from .regions import require_compiler
+from .flat_conv import speed_up_layers
 from .vae_layers import channels_last, simplify_layers
 
 
@@ -45,7 +45,7 @@ class WanVAE:
                 "use the 16-channel Wan2.1_VAE.pth (wan_2.1_vae.safetensors)"
             )
         simplify_layers(model)
-        speed_up_on_cpu(model)
+        speed_up_layers(model)
         self.model = model
         self.channels: int = config.z_dim
         self._mean = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1, 1)
@@ -61,8 +61,12 @@ class WanVAE:
         Raises:
             RuntimeError: what the compiler needs is missing.
         """
-        require_compiler(self.device)
-        self._compiled_decode = torch.compile(self._decode_latent)
+        if self.device.type == "cuda" and importlib.util.find_spec("triton") is None:
+            raise RuntimeError(
+                "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or turn "
+                "compiling off."
+            )
+        self._compiled_decode = torch.compile(self._decode)
 
     @property
     def device(self) -> torch.device:
@@ -144,8 +148,11 @@ class WanVAE:
         if self.device.type == "cuda":
             channels_last(self.model)
 
-    def _decode_latent(self, raw: Tensor, cache: list, first: bool) -> tuple[Tensor, list]:
-        """Pixels of one latent frame, and the cache after it; the layers replace its entries, never their tensors."""
+    def _decode(self, raw: Tensor, cache: list, first: bool) -> tuple[Tensor, list]:
+        """Pixels of one latent frame, and the cache after it.
+
+        The layers replace the cache's entries, never their tensors.
+        """
         cache = list(cache)
         told = {"first_chunk": first} if self._tells_first else {}
         latent = self.model.post_quant_conv(raw)
@@ -174,6 +181,32 @@ class StreamingDecoder:
     def started(self) -> bool:
         """Whether a latent was decoded already, so that the next one gives 4 frames instead of 1."""
         return self._shape is not None
+
+    @property
+    def latents(self) -> int:
+        """Latents decoded so far, those of ``prime`` included."""
+        return self._latents
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next latent depends on, as views, once three or more have been decoded."""
+        state = {}
+        for index, entry in enumerate(self._cache):
+            if entry is not None:
+                # Kernels are chosen by the order in memory, which a file does not keep.
+                last = not entry.is_contiguous() and entry.is_contiguous(memory_format=torch.channels_last_3d)
+                name = f"decoder.{index}" + (".channels_last" if last else "")
+                state[name] = entry.permute(0, 2, 3, 4, 1) if last else entry
+        return state
+
+    def restore(self, state: Mapping[str, Tensor], latents: int) -> None:
+        """Go on where a decoder, primed as this one was, has given this state after ``latents`` latents."""
+        for name in state:
+            part, _, place = name.partition(".")
+            if part == "decoder":
+                index, _, last = place.partition(".")
+                entry = state[name].to(self._vae.device)
+                self._cache[int(index)] = entry.permute(0, 4, 1, 2, 3) if last else entry
+        self._latents = latents
 
     def prime(self, latents: Tensor) -> None:
         """Decode normalised latents [B,16,f,h,w] that precede the video, and throw the pixels away."""
@@ -212,9 +245,7 @@ class StreamingDecoder:
         for index in range(latents.shape[2]):
             raw = vae.denormalise(latents[:, :, index : index + 1].to(device)).to(dtype).contiguous()
             # After two latents the cache has its final shapes.
-            decode = (
-                vae._compiled_decode if vae._compiled_decode and self._latents >= 2 else vae._decode_latent
-            )
+            decode = vae._compiled_decode if vae._compiled_decode and self._latents >= 2 else vae._decode
             frames, self._cache = decode(raw, self._cache, not self.started)
             self._shape = shape
             self._latents += 1
@@ -227,7 +258,11 @@ def to_uint8_frames(pixels: Tensor) -> Tensor:
     if pixels.ndim != 5 or pixels.shape[:2] != (1, 3):
         raise ValueError(f"pixels must be [1, 3, F, H, W], not {list(pixels.shape)}")
     levels = (pixels[0].float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 3, 0).contiguous().cpu()
+    levels = levels.permute(1, 2, 3, 0).contiguous()
+    if levels.device.type != "cuda":
+        return levels.cpu()
+    # Into pinned memory, which a GPU writes ten times as fast.
+    return torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True).copy_(levels)
 
 
 def _cache_slots(module: torch.nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""The CPU's 3-D convolutions give what torch's own give, in every shape the VAE uses."""
+"""The CPU's 3-D convolutions and norms give what torch's and diffusers' own give."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import weakref
 
 import pytest
 import torch
-from avatar.liveavatar.cpu_conv import speed_up_on_cpu
+from avatar.liveavatar.flat_conv import speed_up_layers
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 from torch import nn
 
 
@@ -19,7 +20,7 @@ def test_results_are_those_of_torch(kernel, stride, dtype):
     layer = nn.Conv3d(5, 7, kernel, stride, padding, dtype=dtype)
     x = torch.randn(2, 5, 6, 9, 8, dtype=dtype)
     expected = layer(x)
-    speed_up_on_cpu(layer)
+    speed_up_layers(layer)
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -27,13 +28,13 @@ def test_a_layer_that_pads_in_time_is_left_to_torch():
     layer = nn.Conv3d(3, 3, 3, padding=1)
     x = torch.randn(1, 3, 4, 5, 5)
     expected = layer(x)
-    speed_up_on_cpu(layer)
+    speed_up_layers(layer)
     assert torch.equal(layer(x), expected)
 
 
 def test_models_are_freed_at_once():
     layer = nn.Conv3d(3, 3, 3)
-    speed_up_on_cpu(layer)
+    speed_up_layers(layer)
     gone = weakref.ref(layer)
     gc.disable()
     try:
@@ -41,3 +42,15 @@ def test_models_are_freed_at_once():
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("images", "shape"), [(False, (2, 5, 3, 4, 4)), (True, (2, 5, 4, 4))])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_are_those_of_diffusers(images, shape, dtype):
+    layer = WanRMS_norm(5, images=images).requires_grad_(False).to(dtype)
+    layer.gamma += torch.randn_like(layer.gamma)
+    x = torch.randn(shape, dtype=dtype)
+    x[:, :, ..., 0, 0] = 0
+    expected = layer(x)
+    speed_up_layers(layer)
+    torch.testing.assert_close(layer(x), expected)

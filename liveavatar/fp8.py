@@ -1,0 +1,161 @@
+"""Transformer layers with float8 matrix products: weights quantised per output row, activations per token.
+
+A block made by `Fp8Block.from_block` computes what the `Block` it comes from does, from quantised weights, with the
+work between the products in the kernels of `row_kernels`. Residuals, norms and attention keep their formats. (The
+reference scales whole tensors; per row costs the same, and a loud token or channel takes nothing from the others.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from . import row_kernels as kernels
+from .attention import Attention, attention
+from .regions import PLAIN, Regions
+from .rope import Rotation
+from .row_kernels import FLOAT8, LARGEST, Rows
+from .transformer import Block, S2VTransformer, TextKV
+
+COMPUTE_CAPABILITY = (8, 9)
+
+
+def require_fp8(device: torch.device) -> None:
+    """RuntimeError when ``device`` cannot multiply float8 matrices with what is installed."""
+    if (
+        device.type != "cuda"
+        or torch.version.hip
+        or torch.cuda.get_device_capability(device) < COMPUTE_CAPABILITY
+    ):
+        raise RuntimeError(
+            f"fp8 needs an NVIDIA GPU of the Ada generation or newer, and this runs on {device}; choose bf16."
+        )
+    if not kernels.available(device):
+        raise RuntimeError(
+            "fp8 needs a working Triton; install triton (on Windows: triton-windows) and a C compiler, or choose bf16."
+        )
+
+
+class Fp8Linear(nn.Module):
+    """A linear layer from quantised rows to the dtype of its bias.
+
+    ``weight`` float8 [out, in], ``scale`` float32 [out, 1], ``bias`` [out].
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", bias)
+
+    @classmethod
+    def from_linear(cls, *layers: nn.Linear) -> Fp8Linear:
+        """Quantise one layer, or several over the same input as one whose outputs lie side by side."""
+        weight = torch.cat([layer.weight for layer in layers]).float()
+        scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / LARGEST
+        bias = torch.cat([layer.bias for layer in layers])
+        return cls((weight / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale, bias)
+
+    def forward(self, x: Rows) -> Tensor:
+        """[tokens, in] -> [1, tokens, out]."""
+        product = torch._scaled_mm(
+            x.values,
+            self.weight.t(),
+            scale_a=x.scale,
+            scale_b=self.scale.t(),
+            bias=self.bias,
+            out_dtype=self.bias.dtype,
+            use_fast_accum=True,
+        )
+        return product[None]
+
+
+class Fp8Attention(nn.Module):
+    """`Attention` with float8 weights; its inputs are quantised if they are not yet."""
+
+    def __init__(self, source: Attention) -> None:
+        super().__init__()
+        self.num_heads, self.eps = source.num_heads, source.norm_q.eps
+        self.q, self.k, self.v, self.o = (
+            Fp8Linear.from_linear(layer) for layer in (source.q, source.k, source.v, source.o)
+        )
+        self.register_buffer("norm_q", source.norm_q.weight)
+        self.register_buffer("norm_k", source.norm_k.weight)
+
+    def query(self, x: Tensor | Rows, rotation: Rotation | None = None) -> Tensor:
+        """[B, tokens, dim], or rows, -> [B, tokens, heads, head_dim]."""
+        return self._heads(self.q, x, self.norm_q, rotation)
+
+    def key_value(self, x: Tensor | Rows, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
+        """[B, tokens, dim], or rows, -> keys and values, each [B, tokens, heads, head_dim]."""
+        rows = _quantised(x)
+        k = self._heads(self.k, rows, self.norm_k, rotation)
+        v = self.v(rows).unflatten(-1, (self.num_heads, -1))
+        return (
+            (k, v)
+            if isinstance(x, Rows)
+            else (k.view(*x.shape[:-1], *k.shape[2:]), v.view(*x.shape[:-1], *v.shape[2:]))
+        )
+
+    def output(self, x: Tensor) -> Tensor:
+        """[B, tokens, heads, head_dim] -> [1, B * tokens, dim]."""
+        return self.o(kernels.quantise(x.flatten(2)))
+
+    def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor, rotation: Rotation | None) -> Tensor:
+        out = kernels.rms_norm(layer(_quantised(x))[0], weight, self.eps, self.num_heads, rotation)
+        return out if isinstance(x, Rows) else out.view(*x.shape[:-1], *out.shape[2:])
+
+
+def _quantised(x: Tensor | Rows) -> Rows:
+    return x if isinstance(x, Rows) else kernels.quantise(x)
+
+
+class Fp8Block(nn.Module):
+    """`Block` with float8 weights; the same calls."""
+
+    def __init__(self, source: Block) -> None:
+        super().__init__()
+        self.eps = source.eps
+        self.self_attn = Fp8Attention(source.self_attn)
+        self.cross_attn = Fp8Attention(source.cross_attn)
+        self.up, self.down = Fp8Linear.from_linear(source.ffn[0]), Fp8Linear.from_linear(source.ffn[2])
+        self.register_buffer("norm3_weight", source.norm3.weight)
+        self.register_buffer("norm3_bias", source.norm3.bias)
+        self.register_buffer("modulation", source.modulation.float())
+
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        text: TextKV,
+        attend: Callable[..., Tensor],
+        rotation: Rotation | None = None,
+        regions: Regions = PLAIN,
+    ) -> Tensor:
+        """As `Block.forward`; ``regions`` are not needed."""
+        dtype, eps = x.dtype, self.eps
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation[0] + modulation
+        y = kernels.modulate(x, shift1, scale1, eps, None)
+        q, (k, v) = self.self_attn.query(y, rotation), self.self_attn.key_value(y, rotation)
+        y = self.self_attn.output(attend(q, k, v))
+        x, y = kernels.add_gated_norm(x, y, gate1, self.norm3_weight, self.norm3_bias, eps)
+        y = self.cross_attn.output(attention(self.cross_attn.query(y), *text))
+        x, y = kernels.add_modulate(x, y, shift2, scale2, eps, None)
+        y = self.down(kernels.quantise(self.up(y), gelu=True))
+        return kernels.close_gated(x, y, gate2, dtype)
+
+
+def quantise_transformer(model: S2VTransformer) -> None:
+    """Replace the blocks and the audio injection of ``model`` by float8 ones, one after the other, in place.
+
+    The layers must hold ordinary weights. What the reference keeps out of float8 (embeddings, head, audio encoder)
+    stays as it is.
+    """
+    with torch.no_grad():
+        for index, block in enumerate(model.blocks):
+            model.blocks[index] = Fp8Block(block)
+        injectors = model.audio_injector.injector
+        for index, injector in enumerate(injectors):
+            injectors[index] = Fp8Attention(injector)

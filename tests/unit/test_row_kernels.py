@@ -1,0 +1,130 @@
+"""The Triton kernels against the plain functions: on a GPU, or with Triton's interpreter (TRITON_INTERPRET=1)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+import torch.nn.functional as F
+from avatar.liveavatar import regions, row_kernels
+from avatar.liveavatar.regions import KERNELS, PLAIN
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+EPS = 1e-6
+
+
+def test_a_triton_that_cannot_compile_is_named_and_left_alone(monkeypatch, caplog):
+    def broken(*args) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    on_cpu = {name: getattr(torch, name) for name in ("randn", "zeros")}
+    for name, make in on_cpu.items():
+        monkeypatch.setattr(torch, name, lambda *shape, device, make=make: make(*shape))
+    monkeypatch.setattr(row_kernels, "triton", object())
+    monkeypatch.setattr(row_kernels, "rotate", broken)
+    assert not row_kernels.available.__wrapped__(torch.device("cuda"))
+    assert "cannot be used, so sampling is slower: Failed to find C compiler" in caplog.text
+
+
+def test_a_cpu_takes_the_plain_functions():
+    assert regions.regions_for(torch.device("cpu")) is PLAIN
+
+
+@pytest.fixture
+def kernels():
+    if row_kernels.triton is None:
+        pytest.skip("Triton is not installed")
+    if not INTERPRETED and not torch.cuda.is_available():
+        pytest.skip("Triton kernels need a GPU or TRITON_INTERPRET=1")
+
+
+@pytest.fixture(params=[(6, 256), (9, 320), (3, 5120)], ids=str)
+def values(request, kernels):
+    tokens, width = request.param
+    torch.manual_seed(tokens)
+    draw = lambda *shape: torch.randn(shape, device=DEVICE)  # noqa: E731
+    return draw(1, tokens, width) * 3 + 1, draw(1, tokens, width), *(draw(width) for _ in range(3))
+
+
+def close(ours, expected) -> None:
+    for one, other in zip(ours, expected, strict=True) if isinstance(ours, tuple) else [(ours, expected)]:
+        assert one.dtype == other.dtype and one.shape == other.shape
+        accuracy = 1e-5 if one.dtype == torch.float32 else 1e-2
+        torch.testing.assert_close(one, other, rtol=accuracy, atol=accuracy)
+
+
+def dequantised(rows: row_kernels.Rows) -> torch.Tensor:
+    return rows.values.float() * rows.scale
+
+
+def close_rows(rows: row_kernels.Rows, expected: torch.Tensor) -> None:
+    """Within half a step of float8, at most 1/16 of a value, and of the smallest one that a row can hold."""
+    expected = expected.flatten(0, -2)
+    assert rows.values.shape == expected.shape
+    limit = torch.maximum(expected.abs() / 15.9, expected.abs().amax(1, keepdim=True) / 448 / 256)
+    wrong = (dequantised(rows) - expected).abs() > limit
+    # The interpreter loses the carry where a value rounds up to a power of two.
+    assert wrong.float().mean() <= (0.1 if INTERPRETED else 0)
+    assert (rows.values.float().abs().amax(1) > 440).all()  # the row's range is used
+
+
+def test_modulate(values):
+    x, _, shift, scale, _ = values
+    expected = PLAIN.modulate(x, shift, scale, EPS, torch.float32)
+    close(KERNELS.modulate(x, shift, scale, EPS, torch.float32), expected)
+    close_rows(row_kernels.modulate(x, shift, scale, EPS, None), expected)
+
+
+def test_add_modulate(values):
+    x, y, shift, scale, _ = values
+    expected = PLAIN.add_modulate(x, y, shift, scale, EPS, torch.float32)
+    close(KERNELS.add_modulate(x, y, shift, scale, EPS, torch.float32), expected)
+    total, rows = row_kernels.add_modulate(x, y, shift, scale, EPS, None)
+    close(total, expected[0])
+    close_rows(rows, expected[1])
+
+
+def test_gated_additions(values):
+    x, y, gate, weight, bias = values
+    for dtype in (torch.float32, torch.bfloat16):
+        close(KERNELS.add_gated(x, y, gate, dtype), PLAIN.add_gated(x, y, gate, dtype))
+    close(KERNELS.close_gated(x, y, gate, torch.float32), PLAIN.close_gated(x, y, gate, torch.float32))
+    expected = PLAIN.add_gated(x, y, gate, torch.float32)[0]
+    total, rows = row_kernels.add_gated_norm(x, y, gate, weight, bias, EPS)
+    close(total, expected)
+    close_rows(rows, F.layer_norm(expected, weight.shape, weight, bias, EPS))
+
+
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_speech_modulation(kernels, speakers):
+    x = torch.randn(1, 12, 256, device=DEVICE)
+    shift, scale = torch.randn(2, speakers, 3, 256, device=DEVICE)
+    close(KERNELS.modulate_speech(x, shift, scale, EPS), regions.modulate_speech(x, shift, scale, EPS))
+
+
+def test_quantised_rows_and_gelu(values):
+    x, wide = values[0], torch.cat(values[:2], dim=-1)
+    close_rows(row_kernels.quantise(x), x)
+    close_rows(row_kernels.quantise(wide[..., : x.shape[-1]]), x)
+    close_rows(row_kernels.quantise(x, gelu=True), F.gelu(x, approximate="tanh"))
+
+
+def test_rms_norm_of_a_slice_and_its_rotation(values):
+    x, y, weight, _, _ = values
+    width, heads = x.shape[-1], x.shape[-1] // 32
+    wide = torch.cat((x, y), -1)[0, :, width:]
+    expected = F.rms_norm(y, (width,), weight, EPS).unflatten(-1, (heads, -1))
+    close(row_kernels.rms_norm(wide, weight, EPS, heads), expected)
+    angle = torch.randn(len(wide), 16, device=DEVICE)
+    rotation = angle.cos(), angle.sin()
+    close(row_kernels.rms_norm(wide, weight, EPS, heads, rotation), PLAIN.rotate(expected, rotation))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_rotation(kernels, batch):
+    x = torch.randn(batch, 5, 3, 32, device=DEVICE)
+    angle = torch.randn(5, 16, device=DEVICE)
+    rotation = angle.cos(), angle.sin()
+    close(KERNELS.rotate(x, rotation), PLAIN.rotate(x, rotation))
