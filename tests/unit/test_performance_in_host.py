@@ -1,0 +1,200 @@
+"""The float8 copy of a host's MODEL, and every performance choice, inside a real ComfyUI (a process of its own)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools.tiny_checkpoint import make
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+import sys
+sys.argv[1:] = [] if {cuda} else ["--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+from pathlib import Path
+import comfy.model_management, comfy.sd, torch
+sys.path.insert(0, {root!r})
+import tools.pack
+from avatar.liveavatar.fp8 import quantise_transformer
+from avatar.loaders.fp8 import _quantised, fp8_copy
+from avatar.loaders.lora import apply_to_host, read_lora
+from avatar.loaders.s2v import load_transformer
+
+torch.set_num_threads(1)
+folder = Path({folder!r})
+single = str(folder / "host/diffusion_models/tiny_s2v.safetensors")
+lora = folder / "tiny-lora/liveavatar.safetensors"
+device = comfy.model_management.get_torch_device()
+
+def tensors(model):
+    found = {{}}
+    for name, module in model.named_modules():
+        own = {{**module._parameters, **module._buffers}}
+        for key, tensor in own.items():
+            if tensor is None or key == "scale":
+                continue
+            value = tensor.float()
+            found[f"{{name}}.{{key}}"] = value * own["scale"].float() if "scale" in own and key == "weight" else value
+    return found
+
+def check(what, model, expected, tolerance):
+    done = []
+    found = tensors(_quantised(model, device, lambda *step: done.append(step)))
+    assert done[-1][0] == done[-1][1] == len(model.model.diffusion_model.blocks)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        error = (found[name].cpu() - tensor.cpu()).norm() / tensor.norm().clamp(min=1e-6)
+        assert error < tolerance, f"{{what}}: {{name}} {{error}}"
+    print(what)
+
+def engine(**options):
+    model = load_transformer(folder / "tiny-wide", torch.bfloat16, **options)
+    quantise_transformer(model)
+    return tensors(model)
+
+with torch.inference_mode():
+    plain, merged = engine(), engine(lora=lora)
+    name = "blocks.0.up.weight"
+    assert (plain[name] - merged[name]).norm() / plain[name].norm() > 0.1
+
+    for dtype in (torch.bfloat16, torch.float32):
+        host = comfy.sd.load_diffusion_model(single, model_options={{"dtype": dtype}})
+        comfy.model_management.load_models_gpu([host])
+        check(f"{{dtype}}", host, plain, 0.02)
+        patched = apply_to_host(host, read_lora(lora))
+        comfy.model_management.load_models_gpu([patched])
+        check(f"{{dtype}} with LoRA", patched, merged, 0.03)
+        patched.detach()
+        # as on a small GPU: layers get their LoRA each time they are used
+        patched = apply_to_host(host, read_lora(lora))
+        patched.patch_model(device, lowvram_model_memory=patched.model_size() // 2)
+        assert 0 < patched.lowvram_patch_counter() < len(patched.patches)
+        check(f"{{dtype}} partly off-loaded, with LoRA", patched, merged, 0.03)
+        patched.detach()
+    stored = comfy.sd.load_diffusion_model(single, model_options={{"dtype": torch.float8_e4m3fn}})
+    comfy.model_management.load_models_gpu([stored])
+    check("the host's fp8", stored, plain, 0.1)
+    comfy.model_management.unload_all_models()
+
+    if {cuda}:
+        host = apply_to_host(comfy.sd.load_diffusion_model(single), read_lora(lora))
+        copy = fp8_copy(host, 2, lambda *step: None)
+        assert fp8_copy(host, 2, lambda *step: None) is copy
+        for _ in range(2):
+            copy.load(device, [], 0)
+            assert all(t.device.type == "cuda" for t in (*copy.resident.parameters(), *copy.resident.buffers()))
+            assert len(copy.waiting) == 2
+            assert all(t.device.type == "cpu" for one in copy.waiting for t in one.block.buffers())
+            comfy.model_management.unload_all_models()
+        assert all(t.device.type == "cpu" for t in copy.resident.buffers())
+        assert fp8_copy(host, 1, lambda *step: None) is not copy
+        assert fp8_copy(apply_to_host(host, read_lora(lora)), 2, lambda *step: None) is not copy
+        print("on the GPU")
+    else:
+        try:
+            fp8_copy(host, 0, lambda *step: None)
+        except RuntimeError as error:
+            assert "fp8 needs" in str(error)
+        else:
+            raise AssertionError("no error on a CPU")
+print("fine")
+"""
+
+
+CHOICES_PROGRAM = """
+import sys, types
+sys.argv[1:] = [] if {cuda} else ["--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+from pathlib import Path
+import comfy.sd, comfy.utils, torch
+sys.path.insert(0, {root!r})
+import tools.pack
+# Without a server, and without the nodes' schemas.
+sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=None))
+sys.modules["avatar.nodes"] = types.ModuleType("avatar.nodes")
+sys.modules["avatar.nodes"].__path__ = [{root!r} + "/nodes"]
+from avatar.liveavatar.config import SamplingConfig
+from avatar.liveavatar.offload import BlockOffload
+from avatar.liveavatar.pipeline import Scene, generate
+from avatar.liveavatar.plan import Wish
+from avatar.liveavatar.speech_source import Tracks
+from avatar.loaders.lora import apply_to_host, read_lora
+from avatar.nodes.loading import load_for_sampling
+
+torch.set_num_threads(1)
+folder = Path({folder!r})
+model = comfy.sd.load_diffusion_model(str(folder / "host/diffusion_models/tiny_s2v.safetensors"))
+model = apply_to_host(model, read_lora(folder / "tiny-lora/liveavatar.safetensors"))
+vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(next((folder / "host/vae").glob("*.safetensors")))))
+config = SamplingConfig(steps=2, frames_per_clip=24)
+
+def values(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+@torch.inference_mode()
+def video(wish):
+    loaded = load_for_sampling(model, vae, config, 128, 64, wish)
+    architecture, dtype = loaded.transformer.config, loaded.transformer.dtype
+    scene = Scene(
+        context=values(0, 5, architecture.text_dim),
+        reference=values(1, 1, 16, 1, 16, 8).to(loaded.device, dtype),
+        motion=values(2, 1, 16, 19, 16, 8).to(loaded.device, dtype),
+        speech=Tracks([values(3, architecture.audio_layers, 200, architecture.audio_dim)]),
+    )
+    performance = loaded.plan.performance
+    with BlockOffload(loaded.waiting, loaded.device):
+        blocks = list(
+            generate(
+                loaded.transformer, loaded.vae, scene, config, 33, performance=performance,
+                after_encoding=loaded.bring_back,
+            )
+        )
+    print(wish, loaded.plan.text)
+    return torch.cat(blocks).float(), performance
+
+wishes = [Wish("balanced"), Wish("auto"), Wish("low memory"), Wish(int8_caches=True)]
+if {cuda}:
+    wishes += [Wish("fast", compiled_decoder=False), Wish("quality", caches_on_cpu=2)]
+    wishes += [Wish(fp8=True, blocks_on_cpu=n, int8_caches=True, caches_on_cpu=1) for n in (1, 3)]
+plain, _ = video(Wish("quality"))
+assert plain.shape == (33, 128, 64, 3) and plain.std() > 5
+for wish in wishes * (2 if {cuda} else 1):  # once more, as they were left by the others
+    found, performance = video(wish)
+    error = (found - plain).abs().mean()
+    exact = not (performance.fp8 or performance.int8_caches)
+    assert error == 0 if exact else error < 12, (wish, error)
+    print(error.item(), flush=True)
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("program", [PROGRAM, CHOICES_PROGRAM], ids=["copied as it acts", "every choice"])
+def test_a_hosts_model_is_run_as_wished(tmp_path, program):
+    host = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".run" / "host")
+    if not (host / "comfy" / "sd.py").is_file():
+        pytest.skip("no ComfyUI here (set COMFYUI_PATH)")
+    folder = make(tmp_path, host_layout=True)
+    program = textwrap.dedent(program).format(
+        root=str(ROOT), folder=str(folder), cuda=torch.cuda.is_available()
+    )
+    paths = [str(host), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=host,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    print(done.stdout)
+    assert done.returncode == 0 and done.stdout.strip().endswith("fine"), done.stderr[-3000:]
