@@ -37,6 +37,21 @@ class CacheShape:
         tokens = self.condition_tokens + self.ring_tokens
         return 2 * self.layers * tokens * self.heads * self.head_dim * dtype.itemsize
 
+    def visible(self, block: int) -> int:
+        """Tokens that the ``block``-th block (from 1) sees, itself included."""
+        return self.condition_tokens + min(block * self.block_tokens, self.ring_tokens)
+
+    def slot(self, block: int) -> int:
+        """Where in the ring the ``block``-th block begins."""
+        return (block - 1) % (self.ring_tokens // self.block_tokens) * self.block_tokens
+
+    def kept(self, block: int) -> list[tuple[int, int]]:
+        """Ranges of ring tokens, first and end, that the ``block``-th block sees of the blocks before it."""
+        start = self.slot(block)
+        end = start + self.block_tokens
+        filled = self.visible(block) - self.condition_tokens
+        return [(first, last) for first, last in ((0, start), (end, filled)) if first < last]
+
 
 class StepCache:
     """Keys and values of one denoising step, laid out ``[condition | ring]`` per layer.
@@ -58,9 +73,7 @@ class StepCache:
     @property
     def visible_tokens(self) -> int:
         """Tokens that a block written now can see, itself included once `append` has stored it."""
-        return self.shape.condition_tokens + min(
-            self.blocks * self.shape.block_tokens, self.shape.ring_tokens
-        )
+        return self.shape.visible(self.blocks)
 
     def set_condition(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Store a layer's rotated condition keys and its values [1, condition tokens, heads, head_dim]."""
@@ -81,9 +94,13 @@ class StepCache:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store a block's rotated keys and values in the open slot and attend to everything visible."""
-        slots = self.shape.ring_tokens // self.shape.block_tokens
-        start = self.shape.condition_tokens + (self.blocks - 1) % slots * self.shape.block_tokens
+        start = self.shape.condition_tokens + self.shape.slot(self.blocks)
         self.k[layer][:, start : start + k.shape[1]] = k
         self.v[layer][:, start : start + v.shape[1]] = v
         visible = self.visible_tokens
         return attention(q, self.k[layer][:, :visible], self.v[layer][:, :visible])
+
+    def window(self) -> list[Tensor]:
+        """Where the rolling window is stored: views [1, ring tokens, ...] of each layer's keys and values."""
+        layers = zip(self.k, self.v, strict=True)
+        return [part[:, self.shape.condition_tokens :] for layer in layers for part in layer]

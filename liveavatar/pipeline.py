@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import torch
 from torch import Tensor
 
-from .audio_features import block_features
 from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
 from .config import BLOCK_FRAMES, BLOCK_LATENTS, TEMPORAL_STRIDE, SamplingConfig
+from .fallback import Fallback
+from .performance import RESIDENT, Performance
 from .sampler import BlockSampler
 from .speakers import routing_masks
+from .speech_source import SpeechSource, nothing
+from .state import GenerationState
 from .transformer import S2VTransformer
 from .vae import WanVAE, to_uint8_frames
 
@@ -25,8 +32,8 @@ class Scene:
         context: text embedding of the prompt [tokens, text_dim].
         reference: latent of the portrait [1, 16, 1, h, w].
         motion: latents of the whole motion history [1, 16, frames, h, w]; see `condition.encode_reference`.
-        tracks: per speaker, a 30-per-second feature track [layers, length, dim] of the sound behind 0.12 s of
-            silence (the pre-roll), so that picture and sound start together.
+        speech: features of the sound behind 0.12 s of silence (the pre-roll), so that picture and sound start
+            together.
         pose: latents of a pose video, 3 per block; see `condition.encode_pose`.
         masks: for several speakers, which pixels are whose [speakers, frames or 1, H, W].
     """
@@ -34,7 +41,7 @@ class Scene:
     context: Tensor
     reference: Tensor
     motion: Tensor
-    tracks: list[Tensor]
+    speech: SpeechSource
     pose: Tensor | None = None
     masks: Tensor | None = None
 
@@ -49,12 +56,19 @@ def generate(
     vae: WanVAE,
     scene: Scene,
     config: SamplingConfig,
-    frames: int,
-    check_interrupt: Callable[[], None] = lambda: None,
+    frames: int | None,
+    check_interrupt: Callable[[], None] = nothing,
+    after_encoding: Callable[[], None] = nothing,
+    state: GenerationState | None = None,
+    performance: Performance = RESIDENT,
+    say: Callable[[str], None] = logging.warning,
 ) -> Iterator[Tensor]:
     """Yield uint8 frames [F, H, W, 3] on the CPU, block by block: 9 frames first, then 12 each.
 
-    The last block may reach beyond ``frames``; the consumer trims it. Memory does not grow with the length.
+    The last block may reach beyond ``frames``; the consumer trims it. None goes on until the speech ends, which
+    only live speech does. Memory does not grow with the length. ``after_encoding``: see `SpeechSource.blocks`.
+    ``state`` lets the pass be saved, and go on from where another one was saved. ``performance`` says how the caches
+    are kept; when the device runs out of memory they go to CPU memory once, and ``say`` is told.
     """
     sampler = BlockSampler(
         model,
@@ -63,19 +77,21 @@ def generate(
         reference=scene.reference,
         motion=scene.motion,
         check_interrupt=check_interrupt,
+        performance=performance,
     )
     rows, columns = len(sampler.rows), len(sampler.columns)
     decoder = vae.stream()
     decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
-    for block in range(block_count(frames)):
-        masks = None if scene.masks is None else _block_masks(scene.masks, block, rows, columns)
-        latents = sampler.next_block(
-            block_features(scene.tracks, block),
-            None if scene.pose is None else pose_block(scene.pose, block),
-            masks,
-        )
-        pixels = decoder(latents)
-        yield to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels)
+    first = 0 if state is None else state.attach(sampler, decoder)
+    attempt = Fallback(sampler, decoder, performance.fp8 or performance.int8_caches, say)
+    numbers = count(first) if frames is None else range(first, block_count(frames))
+    with closing(scene.speech.blocks(first, after_encoding)) as speech:
+        for block, features in zip(numbers, speech, strict=False):
+            masks = None if scene.masks is None else _block_masks(scene.masks, block, rows, columns)
+            pose = None if scene.pose is None else pose_block(scene.pose, block)
+            latents = attempt(partial(sampler.next_block, features, pose, masks))
+            pixels = attempt(partial(decoder, latents))
+            yield to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels)
 
 
 def _block_masks(masks: Tensor, block: int, rows: int, columns: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,10 @@ from torch import Tensor
 from .audio import SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig, SamplingConfig
 from .framepack import motion_rotation
-from .kv_cache import CacheShape, StepCache
+from .kv_cache import CacheShape
+from .kv_packed import PackedCache, make_caches, move_to_cpu
+from .performance import RESIDENT, Performance
+from .regions import regions_for
 from .rope import RotaryEmbedding, Rotation, concatenate
 from .schedule import Schedule, clip_noise
 from .transfer import send
@@ -58,6 +61,7 @@ class BlockSampler:
         reference: normalised latent of the reference image [1, 16, 1, h, w].
         motion: normalised latents of the motion history [1, 16, frames, h, w]; the last 19 count.
         check_interrupt: called before every forward pass; raises to stop the run.
+        performance: how the caches are kept; the rest of it concerns the model.
     """
 
     def __init__(
@@ -69,9 +73,11 @@ class BlockSampler:
         reference: Tensor,
         motion: Tensor,
         check_interrupt: Callable[[], None] = lambda: None,
+        performance: Performance = RESIDENT,
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
         self.device = reference.device
+        model.regions = regions_for(self.device)
         self.schedule = Schedule(config.steps, config.shift)
         self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
         self.height, self.width = reference.shape[-2:]
@@ -88,7 +94,14 @@ class BlockSampler:
             shape = cache_shape(model.config, self.height, self.width, config)
             size = (shape.layers, len(self.rows) * len(self.columns), shape.heads, shape.head_dim)
             self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
-            self.caches = [StepCache(shape, self.device, model.dtype) for _ in self.times]
+            self.caches = make_caches(
+                shape,
+                len(self.times),
+                self.device,
+                model.dtype,
+                performance.int8_caches,
+                performance.caches_on_cpu,
+            )
         self.set_condition(reference, motion)
 
     @torch.inference_mode()
@@ -152,13 +165,15 @@ class BlockSampler:
         time = self.reference_time(inputs.start)
         if time != cache.reference_time:
             cache.place_reference(time, self._rotated_reference(time))
-        rotate = self.model.regions.rotate
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return cache.attend(layer, rotate(q, inputs.rotation), rotate(k, inputs.rotation), v)
-
         return self.model(
-            latents, self.times[step], self.text, inputs.speech, attend, inputs.pose, inputs.speaker_mask
+            latents,
+            self.times[step],
+            self.text,
+            inputs.speech,
+            cache.attend,
+            inputs.rotation,
+            inputs.pose,
+            inputs.speaker_mask,
         )
 
     @torch.inference_mode()
@@ -183,6 +198,60 @@ class BlockSampler:
             self._first_latent = latents[:, :, :1].clone()
         self.block_index += 1
 
+    @property
+    def caches_on_cpu(self) -> bool:
+        """Whether all windows of keys and values wait in CPU memory already."""
+        return all(isinstance(cache, PackedCache) and cache.on_cpu for cache in self.caches)
+
+    @torch.inference_mode()
+    def move_caches_to_cpu(self, int8: bool) -> None:
+        """Take less of the device from the next block on, also after a block that could not be finished.
+
+        ``int8``: plain caches are stored in 8 bits from then on.
+        """
+        self._placed = None
+        self.caches = move_to_cpu(self.caches, int8)
+        for cache in self.caches:
+            cache.blocks = self.block_index
+
+    def state(self) -> dict[str, Tensor]:
+        """What earlier blocks have left for the next one, as views; also after a block that could not be finished.
+
+        What follows from the arguments is not in it.
+        """
+        return {"first_latent": self._first_latent, **dict(self._windows())}
+
+    @torch.inference_mode()
+    def restore(self, state: Mapping[str, Tensor], blocks: int) -> None:
+        """Go on as the sampler with the same arguments that has given this state after ``blocks`` blocks."""
+        self.block_index = blocks
+        self._first_latent = state["first_latent"].to(self.device)
+        if self.config.replace_sink and blocks > self.config.clip_blocks:
+            self.set_condition(self._first_latent, self.motion)
+        if self.config.sink_distance is None:
+            for _ in range(blocks * len(self.schedule)):
+                self._draw_distance()
+        for cache in self.caches:
+            cache.blocks = blocks
+        name, first = next(self._windows(), ("", None))
+        if name and state[name].dtype == torch.int8 and first.dtype != torch.int8:
+            self.move_caches_to_cpu(int8=True)  # as had been done there, when memory ran out
+        for name, part in self._windows():
+            saved = state[name]
+            if (saved.dtype, saved.shape) != (part.dtype, part.shape):
+                raise ValueError(f"{name} was saved as {saved.dtype} {list(saved.shape)}.")
+            part.copy_(saved)
+
+    def _windows(self) -> Iterator[tuple[str, Tensor]]:
+        """Views of all that the next block can see of earlier ones in the caches, with a name each.
+
+        The oldest block of a full window is left out: the next one takes its place before it looks.
+        """
+        for step, cache in enumerate(self.caches):
+            for index, part in enumerate(cache.window()):
+                for first, last in cache.shape.kept(self.block_index + 1):
+                    yield f"window.{step}.{index}.{first}", part[:, first:last]
+
     def _noise(self, clip: int, position: int) -> Tensor:
         # Drawn per clip, so that a block's noise does not depend on what was generated before it.
         if self._clip != clip:
@@ -206,5 +275,8 @@ class BlockSampler:
         """Temporal position of the reference for a block that starts at latent frame ``start``."""
         distance = self.config.sink_distance
         if distance is None:
-            distance = self._distances.randint(4, PREFILL_TIME)
+            distance = self._draw_distance()
         return PREFILL_TIME + max(0, start - (PREFILL_TIME - distance))
+
+    def _draw_distance(self) -> int:
+        return self._distances.randint(4, PREFILL_TIME)

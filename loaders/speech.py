@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..liveavatar.audio_features import join_track
+from ..liveavatar.audio_features import (
+    FEATURE_RATE,
+    TRACK_RATE,
+    feature_track,
+    frame_indices,
+    track_blocks,
+    track_parts,
+)
 from ..liveavatar.condition import PRE_ROLL_FRAMES
 from ..liveavatar.config import BLOCK_FRAMES, FPS
 from ..liveavatar.pipeline import block_count
-from ..media.audio import check_audio, duration, mix, pad, to_mono
-from .audio import SAMPLE_RATE, frame_count, hidden_state_windows
+from ..liveavatar.speech_source import Features, SpeechSource, Tracks, nothing
+from ..media.audio import check_audio, duration, mix
+from ..media.sound import MonoSound
+from ..media.speech_feed import SpeechFeed
+from .audio import FRAME_RATE, RECEPTIVE_FIELD, SAMPLE_RATE
+from .audio_windows import WINDOW_SECONDS, frame_count, hidden_state_windows, hidden_states, loudness
 
 TAIL_SECONDS = 0.2
 """Silence behind the last block: wav2vec2's last frame ends a little before the sound does."""
@@ -26,16 +37,60 @@ class Speech:
     """What one or several speakers say: the type of AVATAR_SPEECH edges.
 
     Attributes:
-        tracks: per speaker, features at 30 per second [layers, length, dim]; they begin with the pre-roll.
-        audio: ComfyUI AUDIO of all speakers together, at the source's own rate.
-        frames: video frames at 25 per second that the sound lasts.
+        source: features of all speakers, block by block; they begin with the pre-roll.
+        audio: ComfyUI AUDIO of all speakers together, at the source's own rate; the feed of live speech.
+        frames: video frames at 25 per second that the sound lasts; None for live speech.
         masks: which pixels are whose [speakers, frames or 1, H, W]; None with a single speaker.
     """
 
-    tracks: list[Tensor]
-    audio: dict[str, Any]
-    frames: int
+    source: SpeechSource
+    audio: dict[str, Any] | SpeechFeed
+    frames: int | None
     masks: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class WindowedSpeech:
+    """Long speech that is encoded while the video is sampled, a window of about a minute at a time.
+
+    Attributes:
+        encoder: an AUDIO_ENCODER, ours or the host's.
+        sounds: per speaker, the sound at 16 kHz with the pre-roll.
+        statistics: mean and variance of each; see `audio_windows.loudness`.
+        layers, dim: of the encoder's hidden states.
+        check_interrupt: called before each window; raises to stop.
+    """
+
+    encoder: Any
+    sounds: list[MonoSound]
+    statistics: list[tuple[float, float]]
+    layers: int
+    dim: int
+    check_interrupt: Callable[[], None]
+
+    @property
+    def speakers(self) -> int:
+        return len(self.sounds)
+
+    def blocks(self, first: int = 0, after_encoding: Callable[[], None] = nothing) -> Features:
+        """As in `SpeechSource`; about one window per speaker is held."""
+        speakers = [self._blocks_of(speaker, first, after_encoding) for speaker in range(self.speakers)]
+        for features in zip(*speakers, strict=True):
+            yield torch.stack(features)
+
+    def _blocks_of(self, speaker: int, first: int, after_encoding: Callable[[], None]) -> Iterator[Tensor]:
+        sound, statistics = self.sounds[speaker], self.statistics[speaker]
+        # No later than the hidden state in front of the block's first feature.
+        hidden = int(frame_indices(first * BLOCK_FRAMES, 1)) * FEATURE_RATE // TRACK_RATE - 1
+
+        def windows() -> Iterator[tuple[int, Tensor]]:
+            for window in hidden_state_windows(
+                self.encoder, sound.read, sound.samples, statistics, hidden, self.check_interrupt
+            ):
+                after_encoding()
+                yield window
+
+        return track_blocks(track_parts(windows(), frame_count(sound.samples)), first)
 
 
 def video_frames(seconds: float) -> int:
@@ -44,29 +99,36 @@ def video_frames(seconds: float) -> int:
 
 
 def encode_speech(
-    encoder: Any, audios: Sequence[dict[str, Any]], check_interrupt: Callable[[], None] = lambda: None
+    encoder: Any, audios: Sequence[dict[str, Any]], check_interrupt: Callable[[], None] = nothing
 ) -> Speech:
     """Encode what each speaker says; the sounds start together and the shorter ones end in silence.
+
+    Up to a minute is encoded at once. Longer speech is looked through, and encoded while it is sampled.
 
     Args:
         encoder: an AUDIO_ENCODER, ours or the host's.
         audios: ComfyUI AUDIO per speaker, at any rate, mono or more.
-        check_interrupt: called between windows of long audio; raises to stop.
+        check_interrupt: called now and then while audio is read or encoded; raises to stop.
 
-    ValueError for empty or broken audio.
+    ValueError for empty or broken audio, or another kind of encoder than wav2vec2 large.
     """
     for audio in audios:
         check_audio(audio)
     frames = max(video_frames(duration(audio)) for audio in audios)
     lead = PRE_ROLL_FRAMES / FPS
     total = block_count(frames) * BLOCK_FRAMES / FPS + TAIL_SECONDS
-    tracks = []
-    for audio in audios:
-        padded = pad(audio, lead, max(0.0, total - lead - duration(audio)))
-        waveform = to_mono(padded, SAMPLE_RATE)
-        windows = hidden_state_windows(encoder, waveform, check_interrupt=check_interrupt)
-        tracks.append(join_track(windows, frame_count(len(waveform))))
-    return Speech(tracks, mix(audios) if len(audios) > 1 else dict(audios[0]), frames)
+    sounds = [
+        MonoSound(audio, SAMPLE_RATE, lead, max(0.0, total - lead - duration(audio))) for audio in audios
+    ]
+    check_interrupt()
+    if max(frame_count(sound.samples) for sound in sounds) <= WINDOW_SECONDS * FRAME_RATE:
+        states = (hidden_states(encoder, sound.read(0, sound.samples)) for sound in sounds)
+        source: SpeechSource = Tracks([feature_track(hidden) for hidden in states])
+    else:
+        layers, _, dim = hidden_states(encoder, torch.zeros(RECEPTIVE_FIELD)).shape
+        statistics = [loudness(sound.read, sound.samples, check_interrupt) for sound in sounds]
+        source = WindowedSpeech(encoder, sounds, statistics, layers, dim, check_interrupt)
+    return Speech(source, mix(audios) if len(audios) > 1 else dict(audios[0]), frames)
 
 
 def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
@@ -75,14 +137,14 @@ def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
     ``masks`` holds a ComfyUI MASK [H, W] or [frames, H, W] per speaker, at 25 frames per second; anything above
     0 marks the speaker. ValueError when their number or sizes do not fit, or one marks nothing.
     """
-    if len(speech.tracks) == 1:
+    if speech.source.speakers == 1:
         raise ValueError(
             "Only one person speaks, who needs no mask; connect a second sound to LiveAvatar Encode Speech or "
             "leave out LiveAvatar Speaker Masks."
         )
-    if len(masks) != len(speech.tracks):
+    if len(masks) != speech.source.speakers:
         raise ValueError(
-            f"There are {len(speech.tracks)} speakers but {len(masks)} masks; connect one mask per speaker."
+            f"There are {speech.source.speakers} speakers but {len(masks)} masks; connect one mask per speaker."
         )
     stacked = [mask.reshape(-1, *mask.shape[-2:]).float().cpu() for mask in masks]
     sizes = {tuple(mask.shape[-2:]) for mask in stacked}
@@ -102,4 +164,4 @@ def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
                 f"The mask of speaker {speaker + 1} is empty, or entirely covered by another speaker's; paint the "
                 "area of that speaker's face and body."
             )
-    return Speech(speech.tracks, speech.audio, speech.frames, marked)
+    return replace(speech, masks=marked)

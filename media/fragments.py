@@ -16,9 +16,11 @@ import av
 import torch
 
 from .audio import check_audio, resample
+from .speech_feed import SpeechFeed
 
 MOVFLAGS = "empty_moov+default_base_moof+delay_moov+use_metadata_tags"
 AAC_FRAME = 1024  # samples per AAC packet
+WARM_UP = 64  # packets that are encoded and thrown away where an encoder begins in the middle
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 # H.264's colour description: sRGB's primaries, BT.709's transfer, and the BT.601 matrix, which swscale uses and
 # which readers that ignore the description (OpenCV, older PyAV) assume.
@@ -30,8 +32,11 @@ class FragmentEncoder:
 
     The sound of n frames is the first round(n / fps * rate) samples; audio that ends before the picture goes
     on as silence. Its rate and channels are kept where AAC can carry them: another rate becomes the next
-    higher AAC rate (at most 96 kHz), and more than 6 channels become their mean. ``crf`` and ``preset`` are
-    libx264's. Raises ValueError for odd sizes, which H.264 in yuv420p cannot carry, and for bad audio.
+    higher AAC rate (at most 96 kHz), and more than 6 channels become their mean. Live sound (a SpeechFeed) may
+    come in the fragment after its picture's, since the sound encoder looks ahead. ``crf`` and ``preset`` are
+    libx264's. ``frames`` and ``fragments`` say what an earlier encoder with the same arguments has made
+    already: this one goes on behind it. Raises ValueError for odd sizes, which H.264 in yuv420p cannot carry,
+    and for bad audio.
     """
 
     def __init__(
@@ -40,10 +45,12 @@ class FragmentEncoder:
         width: int,
         height: int,
         fps: float = 25,
-        audio: Mapping | None = None,
+        audio: Mapping | SpeechFeed | None = None,
         crf: int = 18,
         preset: str = "veryfast",
         metadata: Mapping[str, object] | None = None,
+        frames: int = 0,
+        fragments: int = 0,
     ) -> None:
         if width <= 0 or height <= 0 or width % 2 or height % 2:
             raise ValueError(
@@ -53,14 +60,15 @@ class FragmentEncoder:
             raise ValueError(f"A video needs a frame rate above 0, not {fps}.")
         self.width, self.height = width, height
         self.fps = Fraction(fps).limit_denominator(1001)
-        self.frames = 0  # encoded so far
+        self.frames, self.fragments = frames, fragments  # encoded so far
         self._metadata = {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in (metadata or {}).items()
         }
         self._options = {"crf": str(crf), "preset": preset, "bf": "0", "g": "1000000", "sc_threshold": "0"}
         self._sound = None if audio is None else _Sound(audio)
-        self._fragments = 0
+        if self._sound and frames:
+            self._sound.go_on_at(self.audio_samples)
         self._profile = b""
 
     @property
@@ -71,7 +79,7 @@ class FragmentEncoder:
     @property
     def mime_type(self) -> str:
         """What ``MediaSource.addSourceBuffer`` wants to hear, known once the first block is encoded."""
-        if self._fragments == 0:
+        if not self._profile:
             raise RuntimeError("The stream's type is known only after its first block.")
         codecs = [f"avc1.{self._profile.hex()}"] + (["mp4a.40.2"] if self._sound else [])
         return f'video/mp4; codecs="{", ".join(codecs)}"'
@@ -89,9 +97,9 @@ class FragmentEncoder:
                 f"not {frames.dtype} {list(frames.shape)}."
             )
         options = {"movflags": MOVFLAGS}
-        if self._fragments:
+        if self.fragments:
             # Time stamps go on from the block before instead of starting at 0.
-            options = {"movflags": MOVFLAGS + "+frag_discont", "fragment_index": str(self._fragments + 1)}
+            options = {"movflags": MOVFLAGS + "+frag_discont", "fragment_index": str(self.fragments + 1)}
         buffer = io.BytesIO()
         with av.open(buffer, "w", format="mp4", options=options) as container:
             container.metadata.update(self._metadata)
@@ -103,14 +111,14 @@ class FragmentEncoder:
             self._profile = _profile(video.codec_context.extradata)
             for packet in self._sound.until(self.audio_samples) if self._sound else ():
                 packet.stream = audio
-                if self._fragments:
+                if self.fragments:
                     # The header's edit list skips the encoder's priming samples, which come before time 0;
                     # a muxer that did not write that header knows nothing of them.
                     packet.pts += self._sound.priming
                     packet.dts += self._sound.priming
                 container.mux(packet)
-        wanted = ("moof", "mdat") if self._fragments else ("ftyp", "moov", "moof", "mdat")
-        self._fragments += 1
+        wanted = ("moof", "mdat") if self.fragments else ("ftyp", "moov", "moof", "mdat")
+        self.fragments += 1
         return _boxes(buffer.getvalue(), wanted)
 
     def _video_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
@@ -130,31 +138,46 @@ class FragmentEncoder:
             yield picture
 
 
-class _Sound:
-    """The AAC track: encodes as far ahead as a block needs to be complete."""
+class _Finished:
+    """AUDIO at a rate and with channels that AAC can carry, read as a SpeechFeed is."""
+
+    ready = float("inf")
 
     def __init__(self, audio: Mapping) -> None:
         check_audio(audio)
-        codec = av.Codec("aac", "w")
-        source_rate = int(audio["sample_rate"])
-        self.rate = min(
-            (rate for rate in codec.audio_rates if rate >= source_rate), default=max(codec.audio_rates)
-        )
-        waveform = audio["waveform"][0].float().cpu()
-        if len(waveform) not in AAC_LAYOUTS:
-            waveform = waveform.mean(dim=0, keepdim=True)
-        self._waveform = resample(waveform, source_rate, self.rate).clamp(-1, 1)
-        self._layout = AAC_LAYOUTS[len(waveform)]
+        source_rate, rates = int(audio["sample_rate"]), av.Codec("aac", "w").audio_rates
+        self.rate = min((rate for rate in rates if rate >= source_rate), default=max(rates))
+        self._waveform = audio["waveform"][0]
+        if self.rate != source_rate:
+            self._waveform = resample(self._waveform, source_rate, self.rate)
+        self.channels = len(self._waveform) if len(self._waveform) in AAC_LAYOUTS else 1
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        """Samples [channels, S], silence behind the end. Converted window by window: hours are not held twice."""
+        window = self._waveform[:, start:stop].float().cpu()
+        if len(window) != self.channels:
+            window = window.mean(dim=0, keepdim=True)
+        return torch.nn.functional.pad(window, (0, stop - start - window.shape[1]))
+
+
+class _Sound:
+    """The AAC track: encodes as far ahead as a block needs to be complete."""
+
+    def __init__(self, audio: Mapping | SpeechFeed) -> None:
+        self._source = audio if isinstance(audio, SpeechFeed) else _Finished(audio)
+        self.rate = self._source.rate
+        self._layout = AAC_LAYOUTS[self._source.channels]
         self._encoder = av.CodecContext.create("aac", "w")
         self._set_up(self._encoder)
         self.priming = 0
-        self._fed = 0
+        self._first = self._fed = 0  # samples: where the encoder has begun, how far it has been fed
+        self._written = None  # packets that begin before this sample are in the file already
         self._waiting: list[av.Packet] = []
 
     def _set_up(self, encoder: av.AudioCodecContext) -> None:
         encoder.sample_rate, encoder.layout, encoder.format = self.rate, self._layout, "fltp"
         # 96 kbit/s per channel, or what AAC can hold at low rates (6144 bits per packet and channel).
-        encoder.bit_rate = len(self._waveform) * min(96_000, 6 * self.rate)
+        encoder.bit_rate = self._source.channels * min(96_000, 6 * self.rate)
 
     def stream(self, container: av.container.OutputContainer) -> av.AudioStream:
         """A stream of ``container`` for this track's packets."""
@@ -162,24 +185,31 @@ class _Sound:
         self._set_up(stream.codec_context)
         return stream
 
+    def go_on_at(self, sample: int) -> None:
+        """Leave out what an earlier encoder has given for ``until(sample)``; call it before the first ``until``."""
+        self._written = sample
+        self._first = self._fed = max(0, sample // AAC_FRAME - WARM_UP) * AAC_FRAME
+
     def until(self, sample: int) -> list[av.Packet]:
-        """The next packets, so that all samples before ``sample`` can be decoded."""
+        """The next packets, so that all samples before ``sample`` can be decoded; of live sound, those for which
+        the samples are there: the encoder looks ahead."""
         while not self._waiting or self._waiting[-1].pts + AAC_FRAME < sample:
+            if self._fed + AAC_FRAME > self._source.ready:
+                break
             self._feed()
         ready = [packet for packet in self._waiting if packet.pts < sample]
         self._waiting = self._waiting[len(ready) :]
         return ready
 
     def _feed(self) -> None:
-        chunk = self._waveform[:, self._fed : self._fed + AAC_FRAME]
-        chunk = torch.nn.functional.pad(chunk, (0, AAC_FRAME - chunk.shape[1])).contiguous()
+        chunk = self._source.read(self._fed, self._fed + AAC_FRAME).clamp(-1, 1).contiguous()
         frame = av.AudioFrame.from_ndarray(chunk.numpy(), format="fltp", layout=self._layout)
         frame.sample_rate, frame.pts, frame.time_base = self.rate, self._fed, Fraction(1, self.rate)
         packets = self._encoder.encode(frame)
-        if packets and packets[0].pts < 0:
-            self.priming = -packets[0].pts
+        if packets and not self.priming:
+            self.priming = self._first - packets[0].pts
         self._fed += AAC_FRAME
-        self._waiting += packets
+        self._waiting += [p for p in packets if self._written is None or p.pts >= self._written]
 
 
 def _profile(extradata: bytes) -> bytes:

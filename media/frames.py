@@ -2,63 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
+from .speech_feed import SpeechFeed
+
 OnBlock = Callable[[int, int, torch.Tensor], None]
+
+
+class PassState(Protocol):
+    """Where one pass over a stream is, for a later run that goes on there.
+
+    Attributes:
+        first_frame: the frame with which the pass begins.
+        frames: how many frames of the video are covered by what ``save`` would write; None while it cannot.
+    """
+
+    first_frame: int
+    frames: int | None
+
+    def size(self) -> int:
+        """Bytes that ``save`` takes now."""
+
+    def save(self, path: Path) -> None:
+        """Write the state; OSError where it cannot."""
+
+    def release(self) -> None:
+        """Let go of the memory of the pass."""
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """How a later run goes on with a stream.
+
+    Attributes:
+        fingerprint: hashes everything that decides the frames; equal ones mean equal frames.
+        state: of a new pass, from the beginning or from a saved state; it is told the fingerprint as well. ValueError
+            when the saved state cannot be used.
+        about: the settings, for people.
+    """
+
+    fingerprint: Callable[[], str]
+    state: Callable[[Path | None, str], PassState]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AvatarStream:
     """A lazily evaluated stream of frame blocks that can be started again: the type of AVATAR_STREAM edges.
 
     ``start()`` begins one pass and returns an iterator of uint8 CPU tensors [F, H, W, 3], ``frames`` in all
-    (what the last block has beyond that is cut off). ``audio`` is the ComfyUI AUDIO that belongs to the
-    picture, both starting at 0 s.
+    (what the last block has beyond that is cut off), or as many as come where that is None. ``audio`` is the
+    ComfyUI AUDIO that belongs to the picture, both starting at 0 s, or a SpeechFeed where ``frames`` is None.
+    With ``resumable``, ``start(state)`` begins a pass at a state's first frame.
     """
 
     def __init__(
         self,
-        start: Callable[[], Iterator[torch.Tensor]],
+        start: Callable[..., Iterator[torch.Tensor]],
         *,
-        frames: int,
+        frames: int | None,
         width: int,
         height: int,
         fps: float = 25,
-        audio: dict | None = None,
+        audio: dict | SpeechFeed | None = None,
+        resumable: Resumable | None = None,
     ) -> None:
         for name, value in (("frames", frames), ("width", width), ("height", height), ("fps", fps)):
-            if value <= 0:
+            if value is not None and value <= 0:
                 raise ValueError(f"A stream needs {name} above 0, not {value}.")
         self._start = start
-        self.frames = int(frames)
+        self._frames = frames
         self.width = int(width)
         self.height = int(height)
         self.fps = fps
         self.audio = audio
+        self.resumable = resumable
+
+    @property
+    def live(self) -> bool:
+        """Whether nobody knows how many frames there will be."""
+        return self._frames is None
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are; ValueError when nobody knows it yet."""
+        if self._frames is None:
+            raise ValueError(
+                "This stream is live and ends when its speech does, so nobody knows its length yet; connect it to "
+                "LiveAvatar Stream to Video."
+            )
+        return self._frames
 
     @property
     def duration(self) -> float:
         """Length in seconds."""
         return self.frames / self.fps
 
-    def blocks(self) -> Iterator[torch.Tensor]:
-        """One fresh pass over the frames: uint8 [F, H, W, 3] blocks; the source is closed when the pass ends
-        or is abandoned. Raises RuntimeError where the source ends short or yields something else."""
-        source = self._start()
-        done = 0
+    def blocks(self, state: PassState | None = None) -> Iterator[torch.Tensor]:
+        """One fresh pass over the frames, or over those from a state's first one on: uint8 [F, H, W, 3] blocks; the
+        source is closed when the pass ends or is abandoned. Raises RuntimeError where the source ends short or
+        yields something else."""
+        done = 0 if state is None else state.first_frame
+        if done == self._frames:
+            return
+        source = self._start() if state is None else self._start(state)
         try:
             for block in source:
                 self._check(block)
-                block = block[: self.frames - done]
+                block = block if self.live else block[: self.frames - done]
                 done += len(block)
                 yield block
-                if done == self.frames:
+                if done == self._frames:
                     return
         finally:
             if hasattr(source, "close"):
                 source.close()
-        raise RuntimeError(f"The frame source ended after {done} of {self.frames} frames.")
+        if not self.live:
+            raise RuntimeError(f"The frame source ended after {done} of {self.frames} frames.")
 
     def _check(self, block: torch.Tensor) -> None:
         expected = (self.height, self.width, 3)

@@ -19,15 +19,15 @@ class LiveStream:
     """One growing file of mp4 fragments. Written by one thread, read by any number of others.
 
     ``readable(path)`` opens it to readers, ``advance`` tells of each whole fragment, ``end`` of the result:
-    "finished", "stopped" or "failed". ``place`` is what the page needs to ask the host for the finished file.
-    ``owner`` (workflow, node, prompt) is told to the page as it is.
+    "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` is what the page
+    needs to ask the host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
 
     The file may be replaced after ``readable`` has ended: readers who hold the stream by then read the old one
     to its end, and the last of them closes it.
     """
 
     def __init__(
-        self, *, fps: float, total_frames: int, place: Mapping[str, str], owner: Mapping[str, str | None]
+        self, *, fps: float, total_frames: int | None, place: Mapping[str, str], owner: Mapping[str, str | None]
     ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.fps, self.total_frames = float(fps), total_frames
@@ -60,6 +60,11 @@ class LiveStream:
                     self._close()
                 else:
                     self._close_if_unused()
+
+    def go_on(self, frames: int, size: int) -> None:
+        """The file held this already when the run began; call it before the first ``advance``."""
+        with self._lock:
+            self.frames, self.size = frames, size
 
     def advance(self, frames: int, mime_type: str) -> None:
         """The file now holds ``frames`` frames, in whole fragments of this type."""

@@ -17,6 +17,7 @@ from server import PromptServer
 
 from ..media.frames import AvatarStream
 from ..media.live import LiveStream, streams
+from . import speech_routes
 
 PIECE = 256 * 1024
 POLL_SECONDS = 0.1
@@ -30,6 +31,7 @@ def register() -> None:
         server.routes.get("/liveavatar/streams")(list_streams)
         server.routes.get("/liveavatar/stream/{id}/status")(stream_status)
         server.routes.get("/liveavatar/stream/{id}")(stream_bytes)
+        speech_routes.register(server.routes)
 
 
 @contextmanager
@@ -45,7 +47,9 @@ def watchable(video: AvatarStream, place: dict[str, str], extra_pnginfo: dict | 
         "node": context and context.node_id,
         "prompt": context and context.prompt_id,
     }
-    live = LiveStream(fps=video.fps, total_frames=video.frames, place=place, owner=owner)
+    live = LiveStream(
+        fps=video.fps, total_frames=None if video.live else video.frames, place=place, owner=owner
+    )
     streams.add(live)
     state = "failed"
     announce(live, to_all=True)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
+from functools import partial
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..liveavatar.config import BLOCK_FRAMES, FPS, SamplingConfig
+from ..liveavatar.offload import BlockOffload
 from ..liveavatar.pipeline import Scene, generate
+from ..liveavatar.plan import CHOICES, NO_WISH, Wish
+from ..liveavatar.state import GenerationState
 from ..loaders.conditioning import Condition, read
+from ..loaders.resume import run_fingerprint
 from ..loaders.s2v import host_config
 from ..loaders.speech import Speech
 from ..loaders.vae import vae_from_host
 from ..media.audio import trim
-from ..media.frames import AvatarStream
+from ..media.frames import AvatarStream, Resumable
 from .condition import AvatarSpeech
-from .host import check_interrupt, load_for_sampling
+from .host import check_interrupt, show_text
+from .loading import load_for_sampling, plan_run
+from .out_of_memory import memory_explained
+from .performance import AvatarPerformance
 from .schema import schema
 
 AvatarStreamType = io.Custom("AVATAR_STREAM")
@@ -91,8 +101,24 @@ class LiveAvatarSampler(io.ComfyNode):
                         "0 draws it anew for every step, as the reference implementation does."
                     ),
                 ),
+                io.Combo.Input(
+                    "performance",
+                    options=list(CHOICES),
+                    optional=True,
+                    tooltip=(
+                        "auto: the fastest that fits, with fp8 where the GPU has it. quality: nothing is rounded more "
+                        "than in the model. balanced: fp8 only where the model does not fit otherwise. fast: auto "
+                        "with a compiled decoder, which takes half a minute once. low memory: the smallest."
+                    ),
+                ),
+                AvatarPerformance.Input(
+                    "options",
+                    optional=True,
+                    tooltip="From LiveAvatar Performance Options, for people who measure.",
+                ),
             ],
             outputs=[AvatarStreamType.Output(display_name="stream")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -108,6 +134,8 @@ class LiveAvatarSampler(io.ComfyNode):
         frames_per_clip: int = 48,
         sink: str = "own first frame",
         sink_distance: int = 30,
+        performance: str = "auto",
+        options: Wish | None = None,
     ) -> io.NodeOutput:
         config = SamplingConfig(
             steps=steps,
@@ -118,32 +146,83 @@ class LiveAvatarSampler(io.ComfyNode):
         )
         condition = read(positive)
         _check(model, vae, condition, speech)
-        frames = min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames
-        frames = max(1, frames)
+        frames = _frames(speech, max_seconds)
+        live = frames is None
         height, width = condition.size
+        wish = replace(options or NO_WISH, choice=performance)
+        plan_run(model, config, height, width, wish)  # what cannot be is said before anything is loaded
+        node_id = cls.hidden.unique_id
 
-        def start() -> Iterator[Tensor]:
-            transformer, wan_vae, device = load_for_sampling(model, vae, config, height, width)
+        def start(state: GenerationState | None = None) -> Iterator[Tensor]:
+            with memory_explained(model, config, height, width, wish):
+                loaded = load_for_sampling(model, vae, config, height, width, wish, node_id)
+                transformer, wan_vae, device = loaded.transformer, loaded.vae, loaded.device
 
-            def normalised(latents: Tensor | None) -> Tensor | None:
-                return (
-                    None if latents is None else wan_vae.normalise(latents.to(device)).to(transformer.dtype)
+                def normalised(latents: Tensor | None) -> Tensor | None:
+                    return (
+                        None
+                        if latents is None
+                        else wan_vae.normalise(latents.to(device)).to(transformer.dtype)
+                    )
+
+                scene = Scene(
+                    context=condition.context,
+                    reference=normalised(condition.reference),
+                    motion=normalised(condition.motion),
+                    speech=speech.source,
+                    pose=normalised(condition.pose),
+                    masks=speech.masks,
                 )
+                with BlockOffload(loaded.waiting, device):
+                    blocks = generate(
+                        transformer,
+                        wan_vae,
+                        scene,
+                        config,
+                        frames,
+                        check_interrupt,
+                        after_encoding=loaded.bring_back,
+                        state=state,
+                        performance=loaded.plan.performance,
+                        say=partial(show_text, node_id=node_id),
+                    )
+                    with closing(blocks):
+                        for block in blocks:
+                            yield block
+                            # Whoever took the block may have needed the memory, as PersonaLive does.
+                            if wan_vae.device != device:
+                                loaded.bring_back()
 
-            scene = Scene(
-                context=condition.context,
-                reference=normalised(condition.reference),
-                motion=normalised(condition.motion),
-                tracks=speech.tracks,
-                pose=normalised(condition.pose),
-                masks=speech.masks,
-            )
-            return generate(transformer, wan_vae, scene, config, frames, check_interrupt)
+        def identity() -> str:
+            chosen = plan_run(model, config, height, width, wish).performance
+            rounding = [chosen.fp8, chosen.int8_caches, chosen.compiled_decoder]
+            return run_fingerprint(model, vae, condition, speech, config, frames, rounding)
 
-        audio = trim(speech.audio, seconds=frames / FPS)
-        return io.NodeOutput(
-            AvatarStream(start, frames=frames, width=width, height=height, fps=FPS, audio=audio)
+        resumable = Resumable(
+            fingerprint=identity,
+            state=GenerationState,
+            about={"width": width, "height": height, "frames": frames, "settings": asdict(config)},
         )
+        return io.NodeOutput(
+            AvatarStream(
+                start,
+                frames=frames,
+                width=width,
+                height=height,
+                fps=FPS,
+                audio=speech.audio if live else trim(speech.audio, seconds=frames / FPS),
+                resumable=None if live else resumable,
+            )
+        )
+
+
+def _frames(speech: Speech, max_seconds: float) -> int | None:
+    """How many frames the video has; None for live speech."""
+    if speech.frames is None:
+        if max_seconds:
+            raise ValueError("Live speech ends by its own max_seconds; set that of LiveAvatar Sampler to 0.")
+        return None
+    return max(1, min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames)
 
 
 def _check(model, vae, condition: Condition, speech: Speech) -> None:
@@ -156,11 +235,11 @@ def _check(model, vae, condition: Condition, speech: Speech) -> None:
             f"The prompt was encoded {width} wide, the model expects {expected.text_dim}; use the UMT5-XXL text "
             "encoder."
         )
-    layers, _, audio_width = speech.tracks[0].shape
-    if (layers, audio_width) != (expected.audio_layers, expected.audio_dim):
+    source = speech.source
+    if (source.layers, source.dim) != (expected.audio_layers, expected.audio_dim):
         raise ValueError(
-            f"The speech was encoded as {layers} layers of {audio_width}, the model expects "
+            f"The speech was encoded as {source.layers} layers of {source.dim}, the model expects "
             f"{expected.audio_layers} of {expected.audio_dim}; use wav2vec2-large-xlsr-53-english."
         )
-    if len(speech.tracks) > 1 and speech.masks is None:
+    if source.speakers > 1 and speech.masks is None:
         raise ValueError("Two people speak, but nobody knows where they are; add LiveAvatar Speaker Masks.")

@@ -171,7 +171,9 @@ export class LivePlayer {
     }
 
     #tick() {
-        const wanted = performance.now() - this.#held > PATIENCE_MS ? BLOCK : REFILL;
+        // What answers somebody who speaks to it (its length is unknown) must not fall behind.
+        const quick = this.#status?.total_frames === null || performance.now() - this.#held > PATIENCE_MS;
+        const wanted = quick ? BLOCK : REFILL;
         if (this.#held && (!this.live || secondsAhead(this.video) >= wanted)) this.#play();
         if (this.live && performance.now() - this.#heard > SILENCE_MS) this.#ask();
         if (this.video.ended) this.#showFinished(this.#cut ? this.video.currentTime : null);
@@ -209,7 +211,8 @@ function figures(status, ahead) {
     if (speed) parts.push(`${speed.toFixed(1)} fps`, `${(speed / fps).toFixed(2)}× real time`);
     parts.push(`first frame ${first_frame_seconds.toFixed(1)} s`);
     if (ahead !== null) parts.push(`buffer ${ahead.toFixed(1)} s`);
-    parts.push(`${(frames / fps).toFixed(1)} / ${(total_frames / fps).toFixed(1)} s`);
+    const total = total_frames === null ? "" : ` / ${(total_frames / fps).toFixed(1)}`;
+    parts.push(`${(frames / fps).toFixed(1)}${total} s`);
     if (state !== "running") parts.push(state);
     return parts.join(" · ");
 }

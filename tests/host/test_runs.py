@@ -10,6 +10,7 @@ from .media import check_talks, read_video
 from .workflows import change, only, small
 
 BLOCK = 12
+SCALED = {"width": 64, "height": 64, "crop": "disabled"}
 
 
 def cached_types(entry: dict, workflow: dict) -> set[str]:
@@ -24,6 +25,66 @@ def test_another_seed_runs_only_what_depends_on_it(ready):
     entry = ready.run(workflow)
     every_type = {node["class_type"] for node in workflow.values()}
     assert every_type - cached_types(entry, workflow) == {"LiveAvatarSampler", "LiveAvatarStreamToVideo"}
+
+
+def run_types(entry: dict, workflow: dict) -> set[str]:
+    """The types of the nodes that a run did not take from the host's cache."""
+    return {node["class_type"] for node in workflow.values()} - cached_types(entry, workflow)
+
+
+def loads(ready) -> int:
+    """How often the host has brought the model to its computing device."""
+    return ready.log().count("Requested to load WAN22_S2V")
+
+
+def test_another_picture_runs_no_loader_and_no_audio_encoder(ready):
+    ready.run(small(seed=11))
+    workflow = small(seed=11)
+    change(workflow, "LoadImage", image="face.png")
+    entry = ready.run(workflow)
+    changed = {"LoadImage", "LiveAvatarReferenceImage", "LiveAvatarSampler", "LiveAvatarStreamToVideo"}
+    assert run_types(entry, workflow) == changed
+
+
+def test_another_sound_runs_no_loader_and_encodes_no_picture(ready):
+    first = read_video(ready.video(small(seed=12, seconds=0)))
+    workflow = small(seed=12, seconds=0)
+    change(workflow, "LoadAudio", audio="speech_2.wav")
+    entry = ready.run(workflow)
+    changed = {"LoadAudio", "LiveAvatarEncodeSpeech", "LiveAvatarSampler", "LiveAvatarStreamToVideo"}
+    assert run_types(entry, workflow) == changed
+    check_talks(read_video(ready.saved_video(entry)), (64, 64), 23, 44_100, 2)
+    check_talks(first, (64, 64), 29, 24_000, 1)
+
+
+def test_two_videos_in_the_queue_become_two_files_and_the_model_stays_loaded(ready):
+    ready.run(small(seed=13))
+    before = loads(ready)
+    prompts = []
+    for seed in (14, 15):
+        workflow = small(seed=seed)
+        change(workflow, "LiveAvatarStreamToVideo", filename_prefix="queued/talk")
+        prompts.append(ready.submit(workflow))
+    entries = [ready.wait(prompt) for prompt in prompts]
+    paths = [ready.saved_video(entry) for entry in entries]
+    assert [path.name for path in paths] == ["talk_00001_.mp4", "talk_00002_.mp4"]
+    one, other = (read_video(path).frames.astype(int) for path in paths)
+    assert np.abs(one - other).mean() > 5
+    assert loads(ready) == before
+
+
+def test_another_workflow_in_between_leaves_the_video_the_same(ready):
+    first = read_video(ready.video(small(seed=16)))
+    picture = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "face.png"}},
+        "2": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "upscale_method": "area", **SCALED}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "between"}},
+    }
+    ready.run(picture)
+    workflow = small(seed=16)
+    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="video/again")
+    entry = ready.run(workflow)
+    np.testing.assert_array_equal(read_video(ready.saved_video(entry)).frames, first.frames)
 
 
 def test_the_same_seed_gives_the_same_video_after_a_run_of_another_size(ready):

@@ -53,6 +53,25 @@ def read_all(stream: LiveStream, offset: int = 0) -> bytes:
     return found
 
 
+def test_who_watches_a_run_that_goes_on_begins_where_it_does(tmp_path):
+    path, size = tmp_path / "talk.mp4", {"width": 32, "height": 32, "fps": FPS}
+    first = VideoWriter(path, **size, audio=SOUND, fingerprint="f")
+    for block in blocks(3):
+        first.write(block)
+    first.close(complete=False)
+    stream = live()
+    with VideoWriter(path, **size, audio=SOUND, fingerprint="f") as writer, stream.readable(path):
+        held = writer.size
+        stream.go_on(writer.frames_written, held)
+        writer.write(next(blocks(1)))
+        stream.advance(writer.frames_written, writer.mime_type)
+        status = stream.status()
+        assert (status["frames"], status["join"]) == (48, held)
+        assert 0 < status["header_size"] < held
+        assert read_all(stream, held)[4:8] == b"moof"
+        assert frames_in(read_all(stream)) == 48
+
+
 def test_a_growing_file_is_read_up_to_the_last_whole_block(tmp_path):
     stream = live()
     for frames in write(stream, tmp_path / "talk.mp4", 3):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from avatar.liveavatar.config import SamplingConfig
 from avatar.liveavatar.pipeline import Scene, block_count, generate
+from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.vae import WanVAE
 from diffusers import AutoencoderKLWan
 
@@ -26,7 +27,7 @@ def vae(width: int = 2) -> WanVAE:
 
 def scene(speakers: int = 1, **parts) -> Scene:
     tracks = [track(5, seed) for seed in range(speakers)]
-    return Scene(**{**condition(), "tracks": tracks, **parts})
+    return Scene(**{**condition(), "speech": Tracks(tracks), **parts})
 
 
 def video(scene: Scene, frames: int, config: SamplingConfig = QUICK) -> torch.Tensor:
@@ -97,10 +98,10 @@ def test_two_streams_do_not_disturb_each_other():
 
 
 def test_speech_that_ends_early_leaves_the_rest_without_features():
-    short = scene(tracks=[track(5)[:, :14]])  # 12 frames
+    short = scene(speech=Tracks([track(5)[:, :14]]))  # 12 frames
     silent = track(5)
     silent[:, 14:] = 0
-    assert torch.equal(video(short, 21), video(scene(tracks=[silent]), 21))
+    assert torch.equal(video(short, 21), video(scene(speech=Tracks([silent])), 21))
 
 
 def test_the_last_pose_is_held_to_the_end():
@@ -129,3 +130,37 @@ def test_speakers_who_change_places_are_followed():
 def test_several_speakers_without_masks_are_refused():
     with pytest.raises(ValueError, match="mask each"):
         video(scene(2), 9)
+
+
+class Ending(Tracks):
+    """Live speech: it ends after two blocks, and must be told when nobody listens any more."""
+
+    closed = 0
+
+    def blocks(self, first=0, after_encoding=lambda: None):
+        try:
+            for features in islice(super().blocks(first), 2):
+                after_encoding()
+                yield features
+        finally:
+            Ending.closed += 1
+
+
+def test_without_a_known_length_the_video_ends_with_the_speech():
+    called = []
+    speech = Ending([track(5)])
+    stream = generate(
+        model(), vae(), scene(speech=speech), QUICK, None, after_encoding=lambda: called.append(1)
+    )
+    found = torch.cat(list(stream))
+    assert torch.equal(found, video(scene(), 21))
+    assert len(called) == 2 and Ending.closed == 1
+
+
+def test_speech_is_closed_when_the_video_is_abandoned():
+    before = Ending.closed
+    stream = generate(model(), vae(), scene(speech=Ending([track(5)])), QUICK, None)
+    next(stream)
+    assert Ending.closed == before
+    stream.close()
+    assert Ending.closed == before + 1

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+import weakref
+from itertools import islice
 
 import pytest
 import torch
-from avatar.liveavatar.audio_features import block_features, feature_track, frame_features, join_track
+from avatar.liveavatar.audio_features import (
+    feature_track,
+    frame_features,
+    frame_indices,
+    track_blocks,
+    track_parts,
+)
 from avatar.loaders.audio import AudioEncoder
-from avatar.loaders.speech import assign_masks, encode_speech, video_frames
+from avatar.loaders.audio_windows import hidden_state_windows, loudness
+from avatar.loaders.speech import WindowedSpeech, assign_masks, encode_speech, video_frames
+from avatar.media.audio import pad, to_mono
 from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -45,8 +55,7 @@ def constant(seconds: float, rate: int = 16000, channels: int = 1) -> dict:
 def heard(speech, speaker: int = 0) -> torch.Tensor:
     """The first layer's first feature of every generated frame, the pre-roll included."""
     blocks = -(-(speech.frames + 3) // 12)
-    parts = [block_features(speech.tracks, block)[speaker, 0, 0] for block in range(blocks)]
-    return torch.cat(parts)
+    return torch.cat([features[speaker, 0, 0] for features in islice(speech.source.blocks(), blocks)])
 
 
 @pytest.mark.parametrize(
@@ -80,14 +89,14 @@ def test_every_generated_frame_has_features_though_the_last_block_is_longer_than
     for seconds in (0.1, 0.36, 0.37, 3.0, 10.03):
         speech = encode_speech(Loudness(), [constant(seconds)])
         needed = -(-(speech.frames + 3) // 12) * 12
-        assert speech.tracks[0].shape[1] > round((needed - 1) * 1.2)
+        assert speech.source.tracks[0].shape[1] > round((needed - 1) * 1.2)
 
 
 def test_two_speakers_start_together_and_the_shorter_one_falls_silent():
     first, second = constant(1.0, 8000), constant(3.0, 48000, channels=2)
     speech = encode_speech(Loudness(), [first, second])
     assert speech.frames == 75
-    assert speech.tracks[0].shape == speech.tracks[1].shape
+    assert speech.source.tracks[0].shape == speech.source.tracks[1].shape
     one, two = heard(speech, 0), heard(speech, 1)
     assert one[5] > 0.49 and two[5] > 0.49
     assert one[30:].max() < 0.01 and two[77] > 0.49
@@ -108,7 +117,7 @@ def test_one_speakers_own_sound_is_handed_on_unchanged():
 def test_unusual_sounds_give_finite_features(tmp_path_factory, audio):
     folder = tmp_path_factory.mktemp("wav2vec2")
     write_audio_encoder(folder)
-    track = encode_speech(AudioEncoder.from_folder(folder), [audio]).tracks[0]
+    track = encode_speech(AudioEncoder.from_folder(folder), [audio]).source.tracks[0]
     assert track.shape[::2] == (LAYERS, AUDIO_DIM)
     assert torch.isfinite(track.float()).all()
 
@@ -123,38 +132,115 @@ def test_broken_sound_is_refused_before_anything_is_encoded(bad):
     assert encoder.longest == 0
 
 
+class Context(Loudness):
+    """An encoder that hears its whole window, so that it matters which windows there are."""
+
+    def encode_audio(self, audio, sample_rate):
+        layers = super().encode_audio(audio, sample_rate)["encoded_audio_all_layers"]
+        return {"encoded_audio_all_layers": [layer + audio.std(correction=0) for layer in layers]}
+
+
+def long_sound(seconds: float, rate: int, channels: int, seed: int = 0) -> dict:
+    noise = torch.rand(1, channels, round(seconds * rate), generator=torch.Generator().manual_seed(seed))
+    return {"waveform": noise - 0.5, "sample_rate": rate}
+
+
+def whole_track(encoder, audio: dict, total: float) -> torch.Tensor:
+    """The track of the whole sound, made from all windows at once."""
+    waveform = to_mono(pad(audio, 0.12, total - 0.12 - audio["waveform"].shape[-1] / audio["sample_rate"]))
+
+    def read(start, stop):
+        return waveform[start:stop]
+
+    statistics = loudness(read, len(waveform), lambda: None)
+    windows = hidden_state_windows(encoder, read, len(waveform), statistics)
+    return feature_track(torch.cat([piece for _, piece in windows], dim=1))
+
+
+@pytest.mark.parametrize("rates", [(8000,), (44100,), (16000, 22050)])
+def test_long_speech_has_the_same_features_as_if_it_were_encoded_first(rates):
+    audios = [long_sound(150 - 40 * i, rate, 1 + i, seed=i) for i, rate in enumerate(rates)]
+    speech = encode_speech(Context(2), audios)
+    assert isinstance(speech.source, WindowedSpeech)
+    blocks = -(-(speech.frames + 3) // 12)
+    total = blocks * 12 / 25 + 0.2
+    expected = torch.stack(
+        [frame_features(whole_track(Context(2), audio, total), 0, 12 * blocks) for audio in audios]
+    )
+    found = torch.cat(list(islice(speech.source.blocks(), blocks)), dim=-1)
+    assert torch.equal(found, expected)
+    assert (speech.source.speakers, speech.source.layers, speech.source.dim) == (len(rates), LAYERS, 2)
+
+
+def test_long_speech_can_begin_at_any_block_and_be_read_several_times():
+    source = encode_speech(Context(), [long_sound(200, 8000, 1)]).source
+    blocks = list(islice(source.blocks(), 430))
+    for first in (0, 1, 107, 108, 109, 110, 250, 415, 416):
+        again = list(islice(source.blocks(first), 3))
+        assert all(map(torch.equal, again, blocks[first : first + 3]))
+    assert (blocks[-1] == 0).all()  # after the end
+
+
+def test_only_the_windows_that_are_needed_are_encoded_and_one_is_held():
+    class Counting(Loudness):
+        def __init__(self):
+            super().__init__()
+            self.alive = weakref.WeakSet()
+            self.calls = 0
+
+        def encode_audio(self, audio, sample_rate):
+            self.calls += 1
+            out = super().encode_audio(audio, sample_rate)
+            self.alive.add(audio)
+            return out
+
+    encoder, encoded = Counting(), []
+    source = encode_speech(encoder, [silence(600, 8000)]).source
+    assert encoder.calls == 1  # a short one, to see what kind of encoder this is
+    blocks = source.blocks(after_encoding=lambda: encoded.append(1))
+    list(islice(blocks, 100))
+    assert len(encoded) == 1 and encoder.calls == 2
+    list(islice(blocks, 1000))
+    assert len(encoded) == encoder.calls - 1 >= 9
+    assert len(encoder.alive) <= 1
+    assert encoder.longest <= 61 * 16000
+
+
 class LargestTensor(TorchDispatchMode):
-    """Remembers the size of the largest tensor that any operation makes."""
+    """Remembers the size of the largest tensor that any operation makes, views of ``given`` not counted."""
 
     bytes = 0
 
+    def __init__(self, given):
+        super().__init__()
+        self.given = given.untyped_storage().data_ptr()
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
+        if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() != self.given:
             self.bytes = max(self.bytes, result.untyped_storage().nbytes())
         return result
 
 
-def test_half_an_hour_is_encoded_in_windows_and_never_held_as_a_whole():
-    encoder = Loudness(width=32, dtype=torch.bfloat16)
-    audio = silence(1800, 8000)
-    with LargestTensor() as largest:
-        speech = encode_speech(encoder, [audio])
+def test_half_an_hour_is_never_held_as_a_whole():
+    audio = silence(1800, 16000)
+    with LargestTensor(audio["waveform"]) as largest:
+        speech = encode_speech(Loudness(width=8, dtype=torch.bfloat16), [audio])
+        for _ in islice(speech.source.blocks(), 3750):
+            pass
     assert speech.frames == 45_000
-    assert encoder.longest <= 61 * 16000
-    waveform = 4 * 1801 * 16000
-    assert largest.bytes <= max(speech.tracks[0].nbytes, waveform)
-    assert speech.tracks[0].nbytes < 55_000 * LAYERS * 32 * 2
+    assert largest.bytes <= audio["waveform"].nbytes // 8
 
 
 def test_an_interrupt_stops_between_windows():
     def check():
-        if encoder.longest:
+        if encoder.longest > 16000:
             raise InterruptedError
 
     encoder = Loudness()
+    speech = encode_speech(encoder, [silence(200, 8000)], check)
     with pytest.raises(InterruptedError):
-        encode_speech(encoder, [silence(200, 8000)], check)
+        list(islice(speech.source.blocks(), 300))
 
 
 @pytest.mark.parametrize("count", [2, 3, 49, 50, 51, 240, 3001, 90_001])
@@ -166,10 +252,34 @@ def test_a_track_is_a_linear_interpolation_with_fixed_ends(count):
     torch.testing.assert_close(feature_track(hidden), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pieces", [(1, 1, 148), (149, 1), (50, 50, 50), (3, 140, 7), (1,) * 150])
-def test_a_track_does_not_depend_on_how_its_pieces_are_cut(pieces):
+PIECES = [(1, 1, 148), (149, 1), (50, 50, 50), (3, 140, 7), (1,) * 150]
+
+
+def cut(hidden, sizes):
+    """(first index, piece) of consecutive pieces of hidden states."""
+    start = 0
+    for piece in hidden.split(sizes, dim=1):
+        yield start, piece
+        start += piece.shape[1]
+
+
+@pytest.mark.parametrize("sizes", PIECES)
+def test_a_track_does_not_depend_on_how_its_pieces_are_cut(sizes):
     hidden = torch.randn(2, 150, 3)
-    assert torch.equal(join_track(iter(hidden.split(pieces, dim=1)), 150), feature_track(hidden))
+    parts = list(track_parts(cut(hidden, sizes), 150))
+    assert torch.equal(torch.cat([part for _, part in parts], dim=1), feature_track(hidden))
+
+
+@pytest.mark.parametrize("sizes", PIECES)
+@pytest.mark.parametrize("first", [0, 1, 3, 6, 9])
+def test_blocks_of_a_track_in_parts_are_those_of_the_whole(sizes, first):
+    hidden = torch.randn(2, 150, 3)
+    needed = int(frame_indices(first * 12, 1)) * 5 // 3
+    pieces = [piece for piece in cut(hidden, sizes) if piece[0] + piece[1].shape[1] > needed]
+    if pieces:
+        found = islice(track_blocks(track_parts(pieces, 150), first), 4)
+        for block, features in enumerate(found, first):
+            assert torch.equal(features, frame_features(feature_track(hidden), block * 12, 12))
 
 
 def test_frames_after_the_track_get_zeros():

@@ -1,0 +1,28 @@
+"""What the engine may do to be faster or smaller, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The choices of a run; the defaults compute in the model's own format with everything on the device.
+
+    Attributes:
+        fp8: multiply the transformer's large matrices in float8 (`fp8.quantise_transformer`).
+        int8_caches: keep keys and values in 8 bits (`kv_packed.Format`).
+        caches_on_cpu: of how many denoising steps the window of keys and values waits in CPU memory.
+        blocks_on_cpu: the weights of how many transformer blocks wait in CPU memory (`offload.BlockOffload`).
+        compiled_decoder: fuse the VAE's decoder with torch.compile; the first use then takes half a minute longer.
+    """
+
+    fp8: bool = False
+    int8_caches: bool = False
+    caches_on_cpu: int = 0
+    blocks_on_cpu: int = 0
+    compiled_decoder: bool = False
+
+
+RESIDENT = Performance()
+"""Everything on the device, in the model's own format."""

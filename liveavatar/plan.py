@@ -1,0 +1,263 @@
+"""Which choices fit in the memory that is free: made before anything large is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+
+from .config import SPATIAL_STRIDE, S2VConfig, SamplingConfig
+from .kv_packed import caches_bytes
+from .performance import RESIDENT, Performance
+from .precision import FLOAT32_PARTS
+from .sampler import cache_shape
+from .transformer import S2VTransformer
+
+CHOICES = ("auto", "quality", "balanced", "fast", "low memory")
+WORKSPACE_BYTES_PER_PIXEL = 36_000
+"""Room besides weights and caches. At 704x384 PyTorch held 8.4 to 9.8 GB, 7.2 of them in use: the rest are gaps."""
+RESERVE = 0.01
+"""Part of the GPU's memory that is left alone."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to plan with; bytes.
+
+    Attributes:
+        free: GPU memory that is free, or that the host would make free.
+        total: GPU memory in all.
+        free_cpu: CPU memory that may be taken, most of it locked for the GPU.
+        copied: CPU memory in which a float8 copy of the model lies already.
+        gpu: whether the device is a GPU that CPU memory can be locked for.
+        fp8: whether it multiplies float8 matrices.
+        compiler: whether torch.compile can make kernels for it.
+    """
+
+    free: int
+    total: int
+    free_cpu: int
+    gpu: bool
+    fp8: bool
+    compiler: bool = False
+    copied: int = 0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks for. None leaves a matter to the plan.
+
+    Attributes:
+        choice: one of `CHOICES`.
+        fp8, int8_caches, caches_on_cpu, blocks_on_cpu, compiled_decoder: see `Performance`.
+    """
+
+    choice: str = "auto"
+    fp8: bool | None = None
+    int8_caches: bool | None = None
+    caches_on_cpu: int | None = None
+    blocks_on_cpu: int | None = None
+    compiled_decoder: bool | None = None
+
+
+NO_WISH = Wish()
+
+
+@dataclass(frozen=True)
+class Model:
+    """The transformer as it is to be planned for.
+
+    Attributes:
+        bytes: of all weights as they are.
+        dtype: in which it computes.
+        streams: whether its owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
+    """
+
+    architecture: S2VConfig
+    bytes: int
+    dtype: torch.dtype
+    streams: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be done, and the memory that it takes; bytes.
+
+    ``streamed`` are weights that the model's owner brings in while they are used; ``cpu`` is CPU memory for what
+    waits there and for a float8 copy that is still to be made.
+    """
+
+    performance: Performance
+    weights: int
+    caches: int
+    workspace: int
+    streamed: int
+    cpu: int
+    total: int
+
+    @property
+    def needed(self) -> int:
+        """GPU memory at its peak."""
+        return self.weights + self.caches + self.workspace
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        chosen = self.performance
+        parts = ["fp8" if chosen.fp8 else "the model's own precision"]
+        parts.append(f"{'8-bit ' if chosen.int8_caches else ''}caches")
+        if chosen.caches_on_cpu:
+            parts[-1] += f" ({chosen.caches_on_cpu} in CPU memory)"
+        if chosen.blocks_on_cpu:
+            parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
+        if chosen.compiled_decoder:
+            parts.append("compiled decoder")
+        if self.streamed:
+            parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
+        sizes = " + ".join(f"{size / 1e9:.1f}" for size in (self.weights, self.caches, self.workspace))
+        line = f"{', '.join(parts)}: {sizes} = {self.needed / 1e9:.1f} of {self.total / 1e9:.1f} GB"
+        return line + (f", and {self.cpu / 1e9:.1f} GB of CPU memory" if self.cpu else "")
+
+
+def make_plan(
+    model: Model, height: int, width: int, sampling: SamplingConfig, machine: Machine, wish: Wish = NO_WISH
+) -> Plan:
+    """The fastest way of the wished kind that fits in what is free; sizes in pixels.
+
+    Raises:
+        ValueError: the wish asks for something that this machine cannot do.
+        MemoryError: nothing that the wish allows fits.
+    """
+    _check(wish, model, sampling, machine)
+    plans = [
+        _measure(model, height, width, sampling, machine, performance)
+        for performance in _candidates(wish, model, sampling, machine)
+    ]
+    limit = machine.free - RESERVE * machine.total if machine.gpu else machine.free
+    fits = [plan for plan in plans if plan.needed <= limit and plan.cpu <= machine.free_cpu]
+    if fits:
+        return fits[0]
+    if model.streams:
+        # A window in CPU memory costs less time per byte than weights do, which every step needs anew.
+        for plan in reversed(plans):
+            streamed = plan.needed - limit
+            if not plan.performance.fp8 and streamed <= plan.weights and plan.cpu <= machine.free_cpu:
+                return replace(plan, weights=int(plan.weights - streamed), streamed=int(streamed))
+    least = min(plans, key=lambda plan: plan.needed)
+    raise MemoryError(
+        f"A {width}x{height} video in {sampling.steps} steps needs at least {least.needed / 1e9:.1f} GB of GPU memory"
+        + (f" and {least.cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
+        + f"; {machine.free / 1e9:.1f} GB of {machine.total / 1e9:.1f} GB are free"
+        + (f" and {machine.free_cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
+        + ". Choose 'low memory', a smaller size, fewer steps or fewer frames per clip."
+    )
+
+
+def _check(wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine) -> None:
+    if wish.choice not in CHOICES:
+        raise ValueError(f"performance is '{wish.choice}'; choose one of {', '.join(CHOICES)}.")
+    if (wish.choice == "fast" or wish.fp8) and not machine.fp8:
+        raise ValueError(
+            "Matrix products in fp8 need an NVIDIA GPU of the Ada generation or newer with Triton; choose 'auto' or "
+            "'balanced'."
+        )
+    if (wish.caches_on_cpu and not machine.gpu) or (wish.blocks_on_cpu and not machine.gpu):
+        raise ValueError(
+            "Caches and blocks in CPU memory help a GPU only; set both to 0 or -1 on this device."
+        )
+    if wish.caches_on_cpu is not None and wish.caches_on_cpu > sampling.steps:
+        raise ValueError(
+            f"{wish.caches_on_cpu} caches in CPU memory are more than the {sampling.steps} steps."
+        )
+    layers = model.architecture.num_layers
+    if wish.blocks_on_cpu is not None and wish.blocks_on_cpu > layers:
+        raise ValueError(f"{wish.blocks_on_cpu} blocks in CPU memory are more than the model's {layers}.")
+    if wish.blocks_on_cpu and (wish.fp8 is False or not machine.fp8 or wish.choice == "quality"):
+        raise ValueError(
+            "Blocks wait in CPU memory in fp8 only (in the model's own precision ComfyUI off-loads by itself); choose "
+            "precision fp8, or no blocks."
+        )
+    if wish.compiled_decoder and not machine.compiler:
+        raise ValueError(
+            "Compiling the decoder needs a GPU and Triton (on Windows: triton-windows); turn it off or install it."
+        )
+
+
+def _candidates(
+    wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine
+) -> Iterator[Performance]:
+    """Everything that the wish allows, the fastest first."""
+    steps = sampling.steps if machine.gpu else 0
+    blocks = model.architecture.num_layers if machine.gpu else 0
+    own, small = RESIDENT, Performance(int8_caches=True)
+    fp8, small_fp8 = Performance(fp8=True), Performance(fp8=True, int8_caches=True)
+    waiting = [replace(small_fp8, caches_on_cpu=n) for n in range(1, steps + 1)]
+    waiting += [replace(small_fp8, caches_on_cpu=steps, blocks_on_cpu=n) for n in range(1, blocks + 1)]
+    own_waiting = [replace(own, caches_on_cpu=n) for n in range(1, steps + 1)]
+    small_waiting = [replace(small, caches_on_cpu=n) for n in range(1, steps + 1)]
+    everything = {
+        "quality": [own, *own_waiting],
+        "balanced": [own, small, small_fp8, *waiting, *small_waiting],
+        "fast": [fp8, small_fp8, *waiting],
+        "auto": [fp8, small_fp8, *waiting, own, small, *small_waiting],
+        "low memory": [waiting[-1], small_waiting[-1]] if steps else [small],
+    }[wish.choice]
+    if wish.fp8 is False or not machine.fp8:
+        everything = [p for p in everything if not p.fp8]
+    for performance in everything:
+        if wish.choice not in ("low memory", "quality") and wish.fp8 and not performance.fp8:
+            continue
+        chosen = replace(performance, compiled_decoder=wish.choice == "fast" and machine.compiler)
+        for name in ("fp8", "int8_caches", "caches_on_cpu", "blocks_on_cpu", "compiled_decoder"):
+            value = getattr(wish, name)
+            if value is not None:
+                chosen = replace(chosen, **{name: value})
+        if chosen.blocks_on_cpu and not chosen.fp8:
+            chosen = replace(chosen, blocks_on_cpu=0)
+        yield chosen
+
+
+def _measure(
+    model: Model,
+    height: int,
+    width: int,
+    sampling: SamplingConfig,
+    machine: Machine,
+    performance: Performance,
+) -> Plan:
+    shape = cache_shape(model.architecture, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE, sampling)
+    caches, waiting = caches_bytes(
+        shape, sampling.steps, model.dtype, performance.int8_caches, performance.caches_on_cpu
+    )
+    weights, cpu = model.bytes, 0
+    if performance.fp8:
+        copy, block = fp8_bytes(model.architecture, model.dtype)
+        cpu = max(0, copy - machine.copied)
+        weights = copy - (performance.blocks_on_cpu - min(2, performance.blocks_on_cpu)) * block
+    # On a CPU it is another size, and swapped out rather than missing.
+    workspace = WORKSPACE_BYTES_PER_PIXEL * height * width if machine.gpu else 0
+    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total)
+
+
+@cache
+def fp8_bytes(architecture: S2VConfig, dtype: torch.dtype) -> tuple[int, int]:
+    """Memory of a transformer after `fp8.quantise_transformer`: all of it, and one of its blocks."""
+    with torch.device("meta"):
+        model = S2VTransformer(architecture)
+    quantised = (*model.blocks, *model.audio_injector.injector)
+
+    def size(module: torch.nn.Module) -> int:
+        return sum(
+            parameter.numel() if parameter.ndim == 2 else parameter.numel() * dtype.itemsize
+            for parameter in module.parameters()
+        )
+
+    inside = {id(p) for module in quantised for p in module.parameters()}
+    rest = sum(
+        parameter.numel() * (4 if name.startswith(FLOAT32_PARTS) else dtype.itemsize)
+        for name, parameter in model.named_parameters()
+        if id(parameter) not in inside
+    )
+    return sum(map(size, quantised)) + rest, size(model.blocks[0])

@@ -1,0 +1,125 @@
+"""A stream generated into a file, from where the file ends, with snapshots to go on from."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from .frames import AvatarStream, PassState
+from .journal import state_path
+from .writer import VideoWriter
+
+SHARE = 0.03
+"""Part of the time that snapshots may take."""
+SHORTEST = 10.0
+"""Seconds between two snapshots, however fast they are written."""
+BYTES_PER_SECOND = 5e8
+"""What a disk is expected to take until it has shown what it takes."""
+WORTH = 5
+"""When a run is abandoned, a snapshot is worth it if what it saves took so many times as long as writing it."""
+FREE_BYTES = 10 << 30
+"""Room that is left on the disk for the video and others."""
+
+
+class Snapshots:
+    """Writes the state of a pass to a file now and then; a full disk costs the snapshot, not the run.
+
+    Args:
+        video: the file that is written; its snapshot lies next to it.
+        limit: bytes that the snapshots of all videos of this folder may take; those of others go first.
+        clock: seconds.
+    """
+
+    def __init__(self, video: Path, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path, self.limit, self._clock = state_path(video), limit, clock
+        self._last = clock()
+        self._took: float | None = None
+        self.problem: str | None = None if limit else "No snapshots are wanted."
+
+    def due(self, state: PassState) -> bool:
+        """Whether it is time for the next one."""
+        since = self._clock() - self._last
+        return self.problem is None and since >= SHORTEST and since >= self._takes(state) / SHARE
+
+    def worth(self, state: PassState) -> bool:
+        """Whether to take one of a run that ends early."""
+        return self.problem is None and self._clock() - self._last >= self._takes(state) * WORTH
+
+    def take(self, state: PassState) -> None:
+        """Write one, if it fits; ``problem`` says why it could not be written."""
+        start, size = self._clock(), state.size()
+        try:
+            self._make_room(size)
+            state.save(self.path)
+        except OSError as error:
+            self.problem = f"No snapshot is taken: {error.strerror or error}"
+            logging.warning("LiveAvatar: %s", self.problem)
+        self._last = self._clock()
+        self._took = self._last - start
+
+    def _takes(self, state: PassState) -> float:
+        return state.size() / BYTES_PER_SECOND if self._took is None else self._took
+
+    def _make_room(self, size: int) -> None:
+        """Remove the oldest snapshots of other videos; OSError when there is no room for another one."""
+        if size > self.limit:
+            raise OSError(f"it needs {size / 1e9:.1f} GB, and {self.limit / 1e9:.0f} GB are given for them.")
+        others = [path for path in self.path.parent.glob("*.resume.safetensors") if path != self.path]
+        others.sort(key=lambda path: path.stat().st_mtime)
+        while others and sum(path.stat().st_size for path in others) + size > self.limit:
+            others.pop(0).unlink()
+        free = shutil.disk_usage(self.path.parent).free
+        if free < size + FREE_BYTES:
+            raise OSError(f"it needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of disk space are free.")
+
+
+def open_state(stream: AvatarStream, writer: VideoWriter) -> PassState:
+    """The state with which a pass begins that goes on with a writer's file: that of the newest snapshot, or the
+    beginning, from where the pass repeats what is there."""
+    path = state_path(writer.path)
+    if writer.frames_written and path.is_file():
+        try:
+            state = stream.resumable.state(path, writer.fingerprint)
+            if state.first_frame <= writer.frames_written:
+                return state
+        except ValueError as error:
+            logging.warning("LiveAvatar: %s What the video holds is generated again.", error)
+    return stream.resumable.state(None, writer.fingerprint)
+
+
+def record(
+    stream: AvatarStream, writer: VideoWriter, snapshots: Snapshots | None = None
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Generate a stream into a writer's file, behind what that holds already.
+
+    Yields (frames reached, block) for each block, also for those that are generated again to get where the file
+    ends and are not written. With ``snapshots`` the pass is saved as often as they allow, and when it is abandoned.
+    """
+    state = None if snapshots is None else open_state(stream, writer)
+    reached = 0 if state is None else state.first_frame
+
+    def in_step() -> bool:
+        return state is not None and state.frames == writer.frames_written
+
+    blocks = stream.blocks(state)
+    try:
+        for block in blocks:
+            reached += len(block)
+            if reached > writer.frames_written:
+                writer.write(block[writer.frames_written - reached :])
+            yield reached, block
+            if in_step() and reached < stream.frames and snapshots.due(state):
+                snapshots.take(state)
+    except BaseException:
+        if in_step() and snapshots.worth(state):
+            snapshots.take(state)
+        raise
+    finally:
+        blocks.close()
+        if state is not None:
+            state.release()

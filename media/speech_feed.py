@@ -1,0 +1,218 @@
+"""Speech that arrives while a video is made of it: what waits to be spoken, and when it is silent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+import av
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .audio import converted
+
+PATIENCE = 0.2
+"""Seconds without new sound after which a block in the middle of speech is filled up with silence."""
+KEPT_SECONDS = 4.0
+"""So much of what was spoken can still be read."""
+
+
+class Closed(Exception):
+    """The video has ended, or its end was announced: nothing more is taken."""
+
+
+class Full(Exception):
+    """More sound than is kept waiting; ``ever`` tells whether it would fit when nothing waits."""
+
+    def __init__(self, message: str, ever: bool) -> None:
+        super().__init__(message)
+        self.ever = ever
+
+
+class SpeechFeed:
+    """Mono sound at ``rate`` that some threads write and one takes, block by block; silence when nothing is there.
+
+    Speech is taken as soon as there is enough of it. Silence is taken when what was taken before has been heard,
+    that is at the pace of real time, so that speech which arrives is heard after one block at most.
+
+    It is also the sound of the video: ``read`` gives what was taken, and ``ready`` says how much of it is final.
+
+    Args:
+        rate: samples per second.
+        limit_seconds: how much may wait to be spoken.
+        ahead_seconds: speech is taken so much later, if nothing has to wait for it: who takes it can look ahead.
+        clock: seconds, for tests.
+
+    ``owner`` is free for whoever made it to tell the feed's run from others.
+    """
+
+    channels = 1
+
+    def __init__(
+        self,
+        rate: int,
+        limit_seconds: float = 300.0,
+        ahead_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ahead = round(ahead_seconds * rate)
+        self.rate, self.limit_seconds, self._clock = rate, limit_seconds, clock
+        self.owner: str | None = None
+        self._changed = threading.Condition()
+        self._waiting = torch.zeros(0)
+        self._converter: tuple[int, av.AudioResampler] | None = None
+        self._arrived = float("-inf")
+        self._heard_until = float("-inf")
+        self._speaking = False
+        self._ended = self._closing = self.closed = False
+        self._spoken, self._spoken_start = torch.zeros(0), 0
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    # Those who write
+
+    def write(self, samples: Tensor, rate: int, replace: bool = False) -> None:
+        """Append float samples [S] at their own rate; ``replace``: in place of all that waits.
+
+        Raises Full when too much would wait, and Closed after the end; nothing is taken or dropped then.
+        """
+        with self._changed:
+            if self._ended:
+                raise Closed("This speech has ended.")
+            waiting = 0.0 if replace else self.waiting_seconds
+            seconds = len(samples) / rate
+            if waiting + seconds > self.limit_seconds:
+                raise Full(
+                    f"{waiting:.1f} s are waiting to be spoken and {seconds:.1f} s more would exceed "
+                    f"{self.limit_seconds:g} s; send them later or in smaller pieces.",
+                    ever=seconds <= self.limit_seconds,
+                )
+            if replace:
+                self._waiting, self._converter = self._waiting[:0], None
+            arrived = self._convert(samples.float(), rate)
+            self._waiting = torch.cat((self._waiting, arrived))
+            self._count += len(arrived)
+            self._sum += arrived.double().sum().item()
+            self._squares += arrived.double().square().sum().item()
+            self._arrived = self._clock()
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing more comes: what waits is spoken, then the video ends."""
+        with self._changed:
+            if not self._ended and self._converter is not None:
+                self._waiting = torch.cat((self._waiting, self._convert(None, self._converter[0])))
+            self._ended = True
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Nothing more comes, and what waits is not spoken."""
+        with self._changed:
+            self._waiting, self._ended = self._waiting[:0], True
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._ended
+
+    @property
+    def waiting_seconds(self) -> float:
+        """What waits to be spoken."""
+        return len(self._waiting) / self.rate
+
+    @property
+    def spoken_seconds(self) -> float:
+        """Length of the video's sound so far."""
+        return (self._spoken_start + len(self._spoken)) / self.rate
+
+    # The one who takes
+
+    def take(self, size: int) -> Tensor | float | None:
+        """The next ``size`` samples; or the seconds after which to ask again, if nothing is written before;
+        or None at the end. The last samples are silence: the mouth closes."""
+        with self._changed:
+            now = self._clock()
+            if self._closing:
+                return None
+            self._heard_until = max(now, self._heard_until)
+            waiting, early = len(self._waiting), self._heard_until - now
+            patience = self._arrived + PATIENCE - now
+            if waiting >= size + self._ahead or (waiting >= size and (self._ended or early <= 0)):
+                used, self._speaking = size, True
+                block = self._waiting[:size]
+            elif self._ended:
+                used, self._closing = waiting, waiting == 0
+                block = pad(self._waiting, (0, size - used))
+            elif early > 0:
+                return early
+            elif self._speaking and patience > 0:
+                return patience
+            elif self._speaking:
+                used, self._speaking = waiting, False
+                block = pad(self._waiting, (0, size - used))
+            else:
+                # Speech that sets in ends with the block, so that what follows it joins on.
+                used = max(0, waiting - self._ahead) if patience > 0 else waiting
+                self._speaking = used > 0
+                block = pad(self._waiting[:used], (size - used, 0))
+            self._waiting = self._waiting[used:]
+            self._heard_until += size / self.rate
+            self._keep(block)
+            return block
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until something is written, at most ``seconds``."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def peek(self, size: int) -> Tensor:
+        """At most ``size`` of the samples that wait."""
+        with self._changed:
+            return self._waiting[:size]
+
+    def statistics(self) -> tuple[float, float]:
+        """Mean and variance of all speech that has arrived."""
+        with self._changed:
+            count = max(1, self._count)
+            mean = self._sum / count
+            return mean, max(0.0, self._squares / count - mean**2)
+
+    def close(self) -> None:
+        """The video has ended: whoever writes is told so."""
+        self.finish()
+        self.closed = True
+
+    # The video's sound
+
+    @property
+    def ready(self) -> float:
+        """Samples that are final. All of them at the end, after which there is silence."""
+        return float("inf") if self._closing else self._spoken_start + len(self._spoken)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Samples ``start`` to ``stop`` of what was taken, [1, S]; silence behind it. LookupError when they are
+        not kept any more."""
+        with self._changed:
+            if start < self._spoken_start:
+                raise LookupError("This sound was live: it can be read only once.")
+            window = self._spoken[start - self._spoken_start : stop - self._spoken_start]
+            return pad(window, (0, stop - start - len(window)))[None]
+
+    def _keep(self, block: Tensor) -> None:
+        spoken = torch.cat((self._spoken, block))
+        extra = max(0, len(spoken) - round(KEPT_SECONDS * self.rate))
+        self._spoken, self._spoken_start = spoken[extra:].clone(), self._spoken_start + extra
+
+    def _convert(self, samples: Tensor | None, rate: int) -> Tensor:
+        """Samples at our rate; None brings out what the converter has kept back."""
+        if rate == self.rate:
+            return torch.zeros(0) if samples is None else samples
+        if self._converter is None or self._converter[0] != rate:
+            self._converter = rate, av.AudioResampler(format="fltp", layout="mono", rate=self.rate)
+        return torch.cat([torch.zeros(0), *converted(self._converter[1], samples, rate, self.rate)])
+
+
+feeds: WeakValueDictionary[str, SpeechFeed] = WeakValueDictionary()
+"""The feeds that can be written to from outside, by their ids."""

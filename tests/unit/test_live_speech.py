@@ -1,0 +1,165 @@
+"""Live speech as blocks of features, and its sound in the video."""
+
+from __future__ import annotations
+
+import itertools
+
+import av
+import numpy as np
+import pytest
+import torch
+from avatar.liveavatar.audio_features import frame_features
+from avatar.loaders.live_speech import CONTEXT_BLOCKS, LiveSpeech
+from avatar.loaders.speech import encode_speech
+from avatar.media.frames import AvatarStream, FrameStream
+from avatar.media.speech_feed import SpeechFeed
+from avatar.media.writer import VideoWriter
+
+from tests.unit.test_speech import LAYERS, Loudness
+
+RATE = 24_000
+
+
+class Clock:
+    """A clock that goes on by itself whenever it is looked at."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.05
+        return self.now
+
+
+def live(feed: SpeechFeed, **options) -> LiveSpeech:
+    feed.wait = lambda seconds: None
+    return LiveSpeech(Loudness(), feed, **options)
+
+
+def noise(seconds: float, rate: int = RATE) -> torch.Tensor:
+    return torch.rand(round(seconds * rate), generator=torch.Generator().manual_seed(1)) - 0.5
+
+
+def test_live_features_are_those_of_the_finished_speech_where_context_does_not_matter():
+    sound = noise(15)
+    feed = SpeechFeed(RATE, clock=Clock())
+    feed.write(sound, RATE)
+    feed.end()
+    blocks = list(live(feed).blocks())
+    whole = encode_speech(Loudness(), [{"waveform": sound[None, None], "sample_rate": RATE}])
+    track = whole.source.tracks[0]
+    assert len(blocks) == 33  # 15.12 s of them, and one in which the mouth closes
+    assert {tuple(block.shape) for block in blocks} == {(1, LAYERS, 1, 12)}
+    for number in (0, 1, 20, 30):
+        # The finished track is stretched by up to 13 ms, so that its last feature keeps its place.
+        expected = frame_features(track, 12 * number, 12)
+        assert (blocks[number][0] - expected).abs().mean() < 0.1 * expected.mean()
+    assert (blocks[-1] == 0).all()
+
+
+def test_the_encoder_hears_a_few_seconds_of_the_past_and_what_waits():
+    feed = SpeechFeed(RATE, clock=Clock())
+    feed.write(noise(30), RATE)
+    source = live(feed)
+    list(itertools.islice(source.blocks(), 40))
+    assert source.encoder.longest == CONTEXT_BLOCKS * 7680 + 16000
+
+
+def test_without_speech_there_is_silence_until_the_longest_time():
+    feed = SpeechFeed(RATE, clock=Clock())
+    blocks = list(live(feed, max_seconds=3).blocks())
+    assert len(blocks) == 6 and all((block == 0).all() for block in blocks)
+    assert feed.spoken_seconds == pytest.approx(6 * 0.48 - 0.12)
+    assert feed.ready == float("inf") and feed.closed
+
+
+def test_an_interrupt_also_stops_the_waiting():
+    class Still(Clock):
+        def __call__(self):
+            return 5.0
+
+    checks = []
+
+    def check():
+        checks.append(1)
+        if len(checks) == 9:
+            raise InterruptedError
+
+    feed = SpeechFeed(RATE, clock=Still())
+    blocks = live(feed, check_interrupt=check).blocks()
+    next(blocks)
+    with pytest.raises(InterruptedError):
+        next(blocks)
+    assert feed.closed
+
+
+def test_abandoning_closes_the_feed_and_it_cannot_be_heard_again():
+    feed = SpeechFeed(RATE, clock=Clock())
+    source = live(feed)
+    blocks = source.blocks()
+    next(blocks)
+    blocks.close()
+    assert feed.closed
+    with pytest.raises(RuntimeError, match="run the workflow again"):
+        next(source.blocks())
+
+
+def test_sound_is_fetched_while_waiting():
+    feed = SpeechFeed(RATE, clock=Clock())
+    polls = []
+
+    def poll():
+        polls.append(1)
+        if len(polls) == 4:
+            feed.write(noise(0.48) + 2, RATE)
+            feed.end()
+
+    blocks = list(live(feed, poll=poll).blocks())
+    assert [bool(block.max() > 1) for block in blocks] == [False, True, False]
+
+
+def test_other_consumers_say_that_the_length_is_unknown():
+    stream = AvatarStream(lambda: iter(()), frames=None, width=16, height=16)
+    assert stream.live and list(stream.blocks()) == []
+    with pytest.raises(ValueError, match="nobody knows its length"):
+        len(FrameStream(stream))
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 48_000])
+def test_the_videos_sound_is_what_was_fed_in_step_with_the_picture(tmp_path, rate):
+    """Speech, silence and speech again; every block is white where its sound is loud."""
+    clock = Clock()
+    feed = SpeechFeed(rate, clock=clock)
+    time = torch.arange(2 * rate) / rate
+    feed.write(0.5 * torch.sin(2 * torch.pi * 440 * time), rate)
+    fed, take = [], feed.take
+    feed.take = lambda size: fed.append(take(size)) or fed[-1]
+
+    def poll():
+        if feed.spoken_seconds > 4 and not feed.ended:
+            feed.write(0.5 * torch.sin(2 * torch.pi * 440 * time[: rate // 2]), rate)
+            feed.end()
+
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, width=32, height=32, audio=feed) as writer:
+        for number, features in enumerate(live(feed, poll=poll).blocks()):
+            shade = (features[0, 0, 0, -9 if number == 0 else -12 :] * 255).clamp(0, 255).to(torch.uint8)
+            writer.write(shade[:, None, None, None].expand(-1, 32, 32, 3))
+    fed = torch.cat([piece for piece in fed if isinstance(piece, torch.Tensor)])
+    with av.open(str(path)) as container:
+        sound, pictures, start = [], [], None
+        for frame in container.decode(*container.streams):
+            if isinstance(frame, av.AudioFrame):
+                start = frame.time if start is None else start
+                sound.append(frame.to_ndarray()[0])
+            else:
+                pictures.append(frame.to_ndarray(format="gray").mean())
+        assert container.streams.audio[0].rate == rate
+    sound = torch.from_numpy(np.concatenate(sound))
+    assert start == 0
+    assert len(pictures) == round(len(fed) / rate * 25)
+    assert abs(len(sound) - len(fed)) <= 1024
+    together = min(len(sound), len(fed))
+    assert (sound[:together] - fed[:together]).square().mean().sqrt() < 0.02
+    loud = fed[: len(pictures) * rate // 25].reshape(len(pictures), -1).abs().amax(1) > 0.2
+    assert ((torch.tensor(pictures) > 60) == loud).float().mean() > 0.95
+    assert 40 < loud.sum() < len(loud) - 40

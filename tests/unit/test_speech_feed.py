@@ -1,0 +1,221 @@
+"""Speech that arrives: when speech is taken, when silence, and what becomes the video's sound."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avatar.media.speech_feed import PATIENCE, Closed, Full, SpeechFeed
+
+RATE = 1000
+SIZE = 480
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def feed(clock):
+    return SpeechFeed(RATE, limit_seconds=10, clock=clock)
+
+
+def speech(samples: int, value: float = 0.5) -> torch.Tensor:
+    return torch.full((samples,), value)
+
+
+def loud(block: torch.Tensor) -> list[bool]:
+    """Whether the first and the last sample are speech."""
+    return [bool(block[0] != 0), bool(block[-1] != 0)]
+
+
+def test_speech_is_taken_at_once_as_long_as_there_is_enough(feed):
+    feed.write(torch.arange(1, 2 * SIZE + 1), RATE)
+    assert torch.equal(torch.cat([feed.take(SIZE), feed.take(SIZE)]), torch.arange(1.0, 2 * SIZE + 1))
+
+
+def test_silence_keeps_to_real_time(feed, clock):
+    assert loud(feed.take(SIZE)) == [False, False]  # the first picture does not wait
+    for _ in range(3):
+        assert feed.take(SIZE) == pytest.approx(0.48)
+        clock.now += 0.3
+        assert feed.take(SIZE) == pytest.approx(0.18)
+        clock.now += 0.18 + 1e-9
+        assert loud(feed.take(SIZE)) == [False, False]
+
+
+def test_after_speech_that_was_taken_early_silence_waits_until_it_was_heard(feed, clock):
+    feed.write(speech(5 * SIZE), RATE)
+    for _ in range(5):
+        feed.take(SIZE)
+    assert feed.take(SIZE) == pytest.approx(5 * 0.48)
+    clock.now += 5 * 0.48 + 1e-9
+    assert loud(feed.take(SIZE)) == [False, False]
+
+
+def test_speech_during_silence_is_taken_without_waiting(feed, clock):
+    feed.take(SIZE)
+    clock.now += 0.1
+    feed.write(speech(SIZE), RATE)
+    assert loud(feed.take(SIZE)) == [True, True]
+
+
+def test_the_beginning_of_speech_stands_at_the_end_of_its_block(feed, clock):
+    feed.take(SIZE)
+    clock.now += 0.4
+    feed.write(speech(100), RATE)
+    assert feed.take(SIZE) == pytest.approx(0.08)
+    clock.now += 0.1
+    block = feed.take(SIZE)
+    assert (block[:-100] == 0).all() and (block[-100:] == 0.5).all()
+
+
+def test_within_speech_a_late_piece_is_waited_for_a_little(feed, clock):
+    feed.write(speech(SIZE + 100), RATE)
+    feed.take(SIZE)
+    clock.now += 0.5
+    feed.write(speech(50), RATE)
+    assert feed.take(SIZE) == pytest.approx(PATIENCE)
+    clock.now += 0.1
+    feed.write(speech(SIZE), RATE)
+    assert loud(feed.take(SIZE)) == [True, True]
+
+
+def test_the_end_of_an_utterance_is_filled_up_with_silence(feed, clock):
+    feed.write(speech(SIZE + 100), RATE)
+    feed.take(SIZE)
+    clock.now += 0.5
+    block = feed.take(SIZE)
+    assert (block[:100] == 0.5).all() and (block[100:] == 0).all()
+    clock.now += 0.5
+    assert loud(feed.take(SIZE)) == [False, False]
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.24])
+def test_sound_in_real_time_is_heard_without_gaps(clock, ahead):
+    """20 ms pieces at the pace of a microphone, with the model taking 0.3 s per block."""
+    feed = SpeechFeed(RATE, ahead_seconds=ahead, clock=clock)
+    sent, taken, busy_until, left = 0, [], 0.0, []
+    for _ in range(500):
+        clock.now += 0.02
+        if clock.now > 101:
+            feed.write(torch.arange(sent + 1, sent + 21), RATE)
+            sent += 20
+        if clock.now >= busy_until and isinstance(block := feed.take(SIZE), torch.Tensor):
+            taken.append(block)
+            left.append(len(feed.peek(9999)))
+            busy_until = clock.now + 0.3
+    heard = torch.cat(taken)
+    heard = heard[heard > 0]
+    assert torch.equal(heard, torch.arange(1.0, len(heard) + 1))
+    after = torch.cat(taken)
+    after = after[(after > 0).nonzero()[0, 0] :]
+    assert (after > 0).all()  # no silence once it has begun
+    assert sent - len(heard) < SIZE + (0.3 + ahead) * RATE
+    assert min(left[-5:]) >= ahead * RATE
+
+
+def test_holding_back_never_makes_silence_of_speech(clock):
+    feed = SpeechFeed(RATE, ahead_seconds=0.24, clock=clock)
+    feed.take(SIZE)
+    feed.write(torch.arange(1, SIZE + 101), RATE)
+    assert feed.take(SIZE) == pytest.approx(0.48)  # more might come
+    clock.now += 0.48 + 1e-9
+    assert torch.equal(feed.take(SIZE), torch.arange(1.0, SIZE + 1))  # it has not
+    clock.now += 0.48 + 1e-9
+    block = feed.take(SIZE)
+    assert block[99] == SIZE + 100 and (block[100:] == 0).all()
+    clock.now += 0.48 + 1e-9
+    feed.write(speech(100), RATE)
+    assert loud(feed.take(SIZE)) == [False, False]  # held back
+    clock.now += 0.48 + 1e-9
+    assert loud(feed.take(SIZE)) == [False, True]
+
+
+def test_replacing_drops_what_waits_but_not_what_was_taken(feed, clock):
+    feed.write(speech(3 * SIZE, 0.1), RATE)
+    feed.take(SIZE)
+    feed.write(speech(SIZE, 0.9), RATE, replace=True)
+    assert (feed.take(SIZE) == 0.9).all()
+    feed.write(speech(SIZE), RATE)
+    feed.write(torch.zeros(0), RATE, replace=True)
+    assert feed.waiting_seconds == 0
+
+
+def test_at_the_end_everything_is_spoken_and_the_mouth_closes(feed):
+    feed.write(speech(SIZE + 100), RATE)
+    feed.end()
+    assert loud(feed.take(SIZE)) == [True, True]
+    assert loud(feed.take(SIZE)) == [True, False]
+    assert feed.ready == 2 * SIZE
+    assert loud(feed.take(SIZE)) == [False, False]
+    assert feed.ready == float("inf")
+    assert feed.take(SIZE) is None
+    with pytest.raises(Closed):
+        feed.write(speech(1), RATE)
+
+
+def test_finishing_ends_without_what_waits(feed):
+    feed.write(speech(9 * SIZE), RATE)
+    feed.finish()
+    assert loud(feed.take(SIZE)) == [False, False]
+    assert feed.take(SIZE) is None
+
+
+def test_too_much_is_refused_and_nothing_of_it_taken(feed):
+    feed.write(speech(8000), RATE)
+    with pytest.raises(Full, match=r"8\.0 s are waiting .* 3\.0 s more would exceed 10 s") as refused:
+        feed.write(speech(3000), RATE)
+    assert refused.value.ever and feed.waiting_seconds == 8
+    with pytest.raises(Full) as refused:
+        feed.write(speech(11_000), RATE, replace=True)
+    assert not refused.value.ever and feed.waiting_seconds == 8
+    feed.write(speech(9000), RATE, replace=True)
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 44_101, 96_000])
+def test_other_rates_are_converted_without_seams(rate, clock):
+    feed = SpeechFeed(24_000, clock=clock)
+    tone = torch.sin(torch.arange(rate) * (6.2831853 * 440 / rate))
+    for piece in tone.split(rate // 7):
+        feed.write(piece, rate)
+    feed.end()
+    assert feed.waiting_seconds == pytest.approx(1, abs=0.02)
+    heard = feed.take(24_000)
+    expected = torch.sin(torch.arange(24_000) * (6.2831853 * 440 / 24_000))
+    assert (heard - expected)[500:-500].abs().max() < 3e-3
+
+
+def test_the_videos_sound_is_what_was_taken(feed, clock):
+    feed.write(torch.arange(1, 701), RATE)
+    first = feed.take(SIZE)
+    clock.now += 1
+    second = feed.take(SIZE)
+    assert feed.ready == 2 * SIZE and feed.spoken_seconds == 0.96
+    assert torch.equal(feed.read(0, 2 * SIZE)[0], torch.cat((first, second)))
+    assert feed.read(900, 1000).shape == (1, 100) and (feed.read(960, 1000) == 0).all()
+
+
+def test_what_was_spoken_long_ago_is_not_kept(feed, clock):
+    for _ in range(30):
+        feed.write(speech(SIZE), RATE)
+        feed.take(SIZE)
+    assert feed.read(14_000, 14_400).shape == (1, 400)
+    with pytest.raises(LookupError, match="only once"):
+        feed.read(0, 100)
+
+
+def test_loudness_is_that_of_the_speech_without_the_silence_between(feed, clock):
+    assert feed.statistics() == (0, 0)
+    feed.take(SIZE)
+    feed.write(torch.tensor([0.1, 0.3]).repeat(100), RATE)
+    clock.now += 1
+    feed.take(SIZE)
+    assert feed.statistics() == pytest.approx((0.2, 0.01))
