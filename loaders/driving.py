@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ from ..media.audio import load_audio
 from ..media.frames import AvatarStream
 
 BLOCK = 8  # frames looked at together
+FADE_SECONDS = 0.003  # at both sides of a cut in the sound
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ def open_driving(source: Any, fps: float, max_frames: int = 0) -> DrivingVideo:
     ValueError says what is wrong with the source.
     """
     if isinstance(source, AvatarStream):
+        if source.live:
+            raise ValueError(
+                "A live stream cannot drive PersonaLive, since nobody knows its length yet; write it to a video "
+                "with LiveAvatar Stream to Video first."
+            )
         blocks, fps, audio = source.blocks, source.fps, source.audio
     elif hasattr(source, "get_stream_source"):
         place = source.get_stream_source()
@@ -47,6 +53,39 @@ def open_driving(source: Any, fps: float, max_frames: int = 0) -> DrivingVideo:
             raise ValueError("The driving video has no frames.")
         blocks, audio = lambda: _images(source), None
     return DrivingVideo(lambda: _limited(blocks(), max_frames), float(fps), audio)
+
+
+def sound_of_frames(audio: dict, frames: Sequence[int], fps: float) -> dict | None:
+    """The sound of some frames of a video, ascending: what belongs to the others is cut out.
+
+    Each cut fades over a few milliseconds, and the result lasts as long as the frames do where the sound does.
+    None when the sound has ended before the first of them.
+    """
+    if frames[-1] == len(frames) - 1:
+        return audio
+    waveform, rate = audio["waveform"], audio["sample_rate"]
+    edge = max(1, round(FADE_SECONDS * rate))
+    pieces = []
+    for first, last in _runs(frames):
+        piece = waveform[..., round(first * rate / fps) : round((last + 1) * rate / fps)].clone()
+        length = min(edge, piece.shape[-1])
+        if length:
+            ramp = torch.linspace(0, 1, length, dtype=piece.dtype, device=piece.device)
+            piece[..., :length] *= ramp
+            piece[..., -length:] *= ramp.flip(0)
+            pieces.append(piece)
+    return {"waveform": torch.cat(pieces, -1), "sample_rate": rate} if pieces else None
+
+
+def _runs(frames: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of every row of neighbouring numbers."""
+    start = previous = frames[0]
+    for frame in frames[1:]:
+        if frame != previous + 1:
+            yield start, previous
+            start = frame
+        previous = frame
+    yield start, previous
 
 
 def _images(frames: Any) -> Iterator[Tensor]:
@@ -99,7 +138,13 @@ def _sound(source: Any, place: str | io.BytesIO) -> dict | None:
 def _decoded(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
     """Frames of a file at a constant rate: what the file shows in the middle of each frame's time."""
     ticks = _at_constant_rate(place, fps)
+    done = 0
     while block := list(islice(ticks, BLOCK)):
+        if any(frame.shape != block[0].shape for frame in block):
+            raise ValueError(
+                f"The driving video changes its size after about {done} frames; convert it to one size."
+            )
+        done += len(block)
         yield torch.stack(block)
 
 
@@ -118,7 +163,7 @@ def _at_constant_rate(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
                 while shown is not None and (count + 0.5) / fps <= frame.time - first:
                     yield shown
                     count += 1
-                shown = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+                shown = _upright(frame)
         except av.error.FFmpegError as error:
             raise ValueError(
                 f"The driving video is damaged after {count} frames ({error.strerror})."
@@ -126,3 +171,9 @@ def _at_constant_rate(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
     if shown is None:
         raise ValueError("The driving video has no frames.")
     yield shown
+
+
+def _upright(frame: av.VideoFrame) -> Tensor:
+    """A frame as uint8 ``[H, W, 3]``, turned as its file says: telephones film lying down."""
+    picture = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+    return picture.rot90(round(frame.rotation / 90)).contiguous() if frame.rotation else picture

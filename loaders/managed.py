@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,5 +41,27 @@ class ManagedModule:
                 load_device=model_management.text_encoder_device(),
                 offload_device=model_management.text_encoder_offload_device(),
             )
-        model_management.load_model_gpu(self.patcher)
+        if not _is_loaded(self.patcher, self.patcher.model_size()):
+            model_management.load_model_gpu(self.patcher)
         return self.patcher.load_device
+
+
+def when_displaced(patchers: Sequence[Any], bring_back: Callable[[], None]) -> Callable[[], None]:
+    """``bring_back``, but only when one of these host patchers is not on its device as far as it is now.
+
+    Live speech asks after every block, and the host's memory management takes its time even for nothing.
+    """
+    sizes = [patcher.loaded_size() for patcher in patchers]
+
+    def check() -> None:
+        if not all(map(_is_loaded, patchers, sizes)):
+            bring_back()
+
+    return check
+
+
+def _is_loaded(patcher: Any, size: int) -> bool:
+    """Whether at least ``size`` bytes of a host patcher's model are where it computes."""
+    from comfy import model_management
+
+    return patcher in model_management.loaded_models() and patcher.loaded_size() >= size

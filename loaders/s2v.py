@@ -10,13 +10,10 @@ import torch
 from torch import nn
 
 from ..liveavatar.config import S2VConfig
-from ..liveavatar.precision import Float32Layer
+from ..liveavatar.precision import FLOAT32_PARTS, Float32Layer
 from ..liveavatar.transformer import S2VTransformer
 from .files import check_keys, load_sharded
 from .lora import merge_lora, read_lora
-
-FLOAT32_PARTS = ("time_embedding.", "time_projection.", "head.head", "casual_audio_encoder.")
-"""Layers that the reference computes in float32 whatever the model's dtype is."""
 
 
 def read_config(folder: str | Path) -> S2VConfig:

@@ -12,11 +12,14 @@ from .condition import (
     LiveAvatarReferenceImage,
     LiveAvatarSpeakerMasks,
 )
+from .live_speech import LiveAvatarLiveSpeech
 from .load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
+from .performance import LiveAvatarPerformanceOptions
 from .personalive import PersonaLiveLoadModel, PersonaLivePortrait
 from .personalive_animate import PersonaLiveAnimate
 from .personalive_motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
 from .sample import LiveAvatarSampler
+from .speech_file import LiveAvatarLoadSpeechFile
 from .stream import LiveAvatarStreamToFrames, LiveAvatarStreamToVideo
 
 
@@ -29,10 +32,13 @@ class LiveAvatarExtension(ComfyExtension):
         return [
             LiveAvatarLoadCheckpoint,
             LiveAvatarApplyLora,
+            LiveAvatarLoadSpeechFile,
             LiveAvatarEncodeSpeech,
+            LiveAvatarLiveSpeech,
             LiveAvatarReferenceImage,
             LiveAvatarPoseVideo,
             LiveAvatarSpeakerMasks,
+            LiveAvatarPerformanceOptions,
             LiveAvatarSampler,
             LiveAvatarStreamToVideo,
             LiveAvatarStreamToFrames,

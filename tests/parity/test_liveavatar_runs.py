@@ -18,6 +18,7 @@ from avatar.liveavatar.config import MOTION_FRAMES, SPATIAL_STRIDE, SamplingConf
 from avatar.liveavatar.pipeline import Scene, generate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.schedule import clip_noise
+from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.vae import WanVAE
 from avatar.loaders.vae import load_vae
 from avatar.media.portrait import fit_size, prepare_portrait
@@ -102,7 +103,7 @@ def test_streaming_run():
     video = torch.cat(frames, 2)[0, :, PRE_ROLL_FRAMES:]
     assert_frames(video, "tpp")
 
-    scene = Scene(fixtures()["context"], reference, motion, [speech_track()])
+    scene = Scene(fixtures()["context"], reference, motion, Tracks([speech_track()]))
     generated = torch.cat(list(generate(transformer(), vae(), scene, config(), frames=video.shape[1])))
     expected = ((video + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
     assert torch.equal(generated, expected)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 import torch
-from avatar.loaders.audio import AudioEncoder, frame_count, hidden_state_windows, hidden_states
+from avatar.loaders.audio import AudioEncoder
+from avatar.loaders.audio_windows import frame_count, hidden_state_windows, hidden_states, loudness
 from safetensors.torch import load_file
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
@@ -23,6 +25,29 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(folder):
     return AudioEncoder.from_folder(folder, dtype=torch.float32)
+
+
+def in_windows(encoder, audio, window_seconds, overlap_seconds, first=0):
+    """The hidden states of audio [S] from a frame's window on, [25, t, C], and where they begin."""
+
+    def read(start, stop):
+        return audio[start:stop]
+
+    statistics = loudness(read, len(audio), lambda: None)
+    pieces = list(
+        hidden_state_windows(
+            encoder,
+            read,
+            len(audio),
+            statistics,
+            first,
+            window_seconds=window_seconds,
+            overlap_seconds=overlap_seconds,
+        )
+    )
+    for (start, piece), (following, _) in itertools.pairwise(pieces):
+        assert start + piece.shape[1] == following
+    return torch.cat([piece for _, piece in pieces], dim=1), pieces[0][0]
 
 
 class FrameEcho:
@@ -107,9 +132,32 @@ def test_the_number_of_frames_follows_the_formula(encoder, samples):
 @pytest.mark.parametrize("seconds", [2.9, 4.0, 4.02, 7.3, 21.0])
 def test_windows_are_aligned_to_the_frames_of_the_whole(seconds):
     audio = torch.randn(int(seconds * 16000) + 7)
-    whole = hidden_states(FrameEcho(), audio, window_seconds=60)
-    pieces = hidden_states(FrameEcho(), audio, window_seconds=3, overlap_seconds=1)
+    whole = hidden_states(FrameEcho(), audio)
+    pieces, _ = in_windows(FrameEcho(), audio, 3, 1)
     torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [0, 1, 99, 120, 130, 149, 150, 500, 1048, 5000])
+def test_windows_from_any_frame_on_are_those_of_a_full_pass(first):
+    """With an encoder that hears its whole window, so that every window counts."""
+
+    class Average:
+        def encode_audio(self, audio, sample_rate):
+            frames = audio[0].unfold(-1, 400, 320).mean(-1)[..., None] + audio.mean()
+            return {"encoded_audio_all_layers": [frames] * 25}
+
+    audio = torch.randn(16000 * 21 - 5)
+    whole, _ = in_windows(Average(), audio, 3, 1)
+    rest, start = in_windows(Average(), audio, 3, 1, first)
+    assert start <= first and torch.equal(rest, whole[:, start:])
+
+
+def test_loudness_is_that_of_the_whole(monkeypatch):
+    monkeypatch.setattr("avatar.loaders.audio_windows.WINDOW_SECONDS", 0.1)
+    audio = torch.randn(10_007) * 0.2 + 0.1
+    variance, mean = torch.var_mean(audio.double(), correction=0)
+    found = loudness(lambda a, b: audio[a:b], len(audio), lambda: None)
+    assert found == pytest.approx((mean.item(), variance.item()), rel=1e-9)
 
 
 def test_neighbouring_windows_fade_into_each_other():
@@ -121,7 +169,7 @@ def test_neighbouring_windows_fade_into_each_other():
             frames = (audio.shape[-1] - 400) // 320 + 1
             return {"encoded_audio_all_layers": [torch.full((1, frames, 1), float(self.calls))] * 25}
 
-    states = hidden_states(WindowNumber(), torch.zeros(16000 * 10), window_seconds=4, overlap_seconds=2)
+    states, _ = in_windows(WindowNumber(), torch.zeros(16000 * 10), 4, 2)
     steps = states[0, 1:, 0] - states[0, :-1, 0]
     assert states[0, 0, 0] == 1 and states[0, -1, 0] == round(states.max().item())
     assert steps.min() >= 0
@@ -130,8 +178,8 @@ def test_neighbouring_windows_fade_into_each_other():
 
 def test_windows_of_a_real_network_stay_close_to_one_pass(encoder):
     audio = torch.randn(16000 * 24)
-    whole = hidden_states(encoder, audio, window_seconds=60)
-    pieces = hidden_states(encoder, audio, window_seconds=12, overlap_seconds=6)
+    whole = hidden_states(encoder, audio)
+    pieces, _ = in_windows(encoder, audio, 12, 6)
     # the position convolution reaches 64 frames, less than the quarter of an overlap that is dropped
     torch.testing.assert_close(pieces[0], whole[0], rtol=0, atol=1e-3)
     deviation = (pieces - whole).pow(2).mean((1, 2)).sqrt() / whole.std((1, 2))
@@ -150,7 +198,7 @@ def test_a_quiet_window_is_not_made_loud(encoder):
             heard.append(samples.std().item())
             return encoder.encode_audio(samples, sample_rate)
 
-    hidden_states(Listener(), audio, window_seconds=4, overlap_seconds=1)
+    in_windows(Listener(), audio, 4, 1)
     assert heard[0] < 1e-3
     assert heard[-1] > 1
     assert encoder.model.do_normalize
@@ -167,7 +215,8 @@ def test_interruption_is_checked_before_every_window():
         if len(calls) == 3:
             raise Stop
 
-    windows = hidden_state_windows(FrameEcho(), torch.zeros(16000 * 20), 3, 1, check)
+    sound = torch.zeros(16000 * 200)
+    windows = hidden_state_windows(FrameEcho(), lambda a, b: sound[a:b], len(sound), (0.0, 1.0), 0, check)
     with pytest.raises(Stop):
         list(windows)
     assert len(calls) == 3
@@ -188,7 +237,7 @@ def test_an_encoder_of_another_kind_is_refused():
 
 def test_too_much_overlap_is_refused():
     with pytest.raises(ValueError, match="cannot overlap"):
-        hidden_states(FrameEcho(), torch.zeros(16000 * 10), window_seconds=2, overlap_seconds=1.5)
+        in_windows(FrameEcho(), torch.zeros(16000 * 10), 2, 1.5)
 
 
 def test_a_folder_of_another_model_is_refused(folder, tmp_path):

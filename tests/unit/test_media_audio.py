@@ -9,7 +9,19 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.media.audio import check_audio, duration, load_audio, mix, pad, resample, to_mono, trim
+from avatar.media.audio import (
+    check_audio,
+    decode_clip,
+    duration,
+    load_audio,
+    map_audio,
+    mix,
+    mono_samples,
+    pad,
+    resample,
+    to_mono,
+    trim,
+)
 
 import tools.pack  # noqa: F401
 
@@ -225,3 +237,107 @@ def test_missing_unreadable_and_silent_files_are_named(tmp_path):
         container.mux(stream.encode(None))
     with pytest.raises(ValueError, match="holds no audio"):
         load_audio(tmp_path / "picture.mp4")
+
+
+def write(path, seconds: float = 3.0, rate: int = 24000, channels: int = 2):
+    """A 16-bit WAV file of noise."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        noise = np.random.default_rng(0).integers(-9999, 9999, (round(seconds * rate), channels))
+        file.writeframes(noise.astype("<i2").tobytes())
+    return path
+
+
+def test_a_mapped_file_is_the_same_audio_and_leaves_nothing_behind(tmp_path):
+    path = write(tmp_path / "a.wav")
+    (folder := tmp_path / "temp").mkdir()
+    mapped, loaded = map_audio(path, folder), load_audio(path)
+    check_audio(mapped)
+    assert torch.equal(mapped["waveform"], loaded["waveform"])
+    assert mapped["sample_rate"] == 24000 and mapped["waveform"].shape == (1, 2, 72_000)
+    assert torch.equal(to_mono(trim(mapped, 1, 0.5)), to_mono(trim(loaded, 1, 0.5)))
+    assert list(folder.iterdir()) == []
+
+
+def test_mapping_stops_when_asked(tmp_path):
+    def check():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        map_audio(write(tmp_path / "a.wav"), tmp_path, check)
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("avatar.media.audio.tempfile.TemporaryFile", lambda dir: Full())
+    with pytest.raises(OSError, match=r"a\.wav does not fit decoded into .*make room"):
+        map_audio(write(tmp_path / "a.wav"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("format_", "codec"),
+    [
+        ("wav", "pcm_s16le"),
+        ("flac", "flac"),
+        ("ogg", "libopus"),
+        ("mp3", "libmp3lame"),
+        ("mp4", "aac"),
+        ("adts", "aac"),
+    ],
+)
+def test_sound_files_in_memory_are_known_by_their_first_bytes(tmp_path, format_, codec):
+    path = tmp_path / "sound"
+    with av.open(str(path), "w", format=format_) as out:
+        stream = out.add_stream(codec, rate=24_000, layout="stereo")
+        sound = tone(24_000, channels=2)["waveform"][0].numpy()
+        frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout="stereo")
+        frame.sample_rate = 24_000
+        size = stream.codec_context.frame_size or 1024
+        convert = av.AudioResampler(stream.codec_context.format, "stereo", 24_000, size)
+        for part in [*convert.resample(frame), *convert.resample(None)]:
+            out.mux(stream.encode(part))
+        out.mux(stream.encode(None))
+    mono, rate = decode_clip(path.read_bytes(), 5)
+    assert 0.99 < len(mono) / rate < 1.15 and mono.abs().max() > 0.4
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "no WAV, FLAC"),
+        (b"#EXTM3U\nfile:///etc/passwd\n", "no WAV, FLAC"),
+        (b"ffconcat version 1.0\nfile '/etc/passwd'\n", "no WAV, FLAC"),
+        (b"RIFF and nothing else", "cannot be read as audio"),
+    ],
+)
+def test_other_bytes_are_refused(data, said):
+    with pytest.raises(ValueError, match=said):
+        decode_clip(data, 5)
+
+
+def test_a_clip_that_is_too_long_is_refused(tmp_path):
+    data = write(tmp_path / "a.wav").read_bytes()
+    assert decode_clip(data, 3)[1] == 24_000
+    with pytest.raises(ValueError, match=r"longer than 2\.5 s"):
+        decode_clip(data, 2.5)
+
+
+def test_plain_samples_are_averaged_over_their_channels():
+    stored = np.array([0.5, -0.25, 0.25, 0.75], "<f4")
+    assert mono_samples(stored.tobytes(), "f32", 2).tolist() == [0.125, 0.5]
+    assert mono_samples((stored * 32768).astype("<i2").tobytes(), "s16", 1).tolist() == stored.tolist()
+    with pytest.raises(ValueError, match="3 bytes are no whole number of s16 samples in 1 channel"):
+        mono_samples(b"abc", "s16", 1)
+    with pytest.raises(ValueError, match="NaN"):
+        mono_samples(np.array([math.inf], "<f4").tobytes(), "f32", 1)

@@ -7,7 +7,8 @@ import math
 
 import pytest
 import torch
-from avatar.loaders.audio import AudioEncoder, hidden_states
+from avatar.loaders.audio import AudioEncoder
+from avatar.loaders.audio_windows import hidden_states
 from avatar.loaders.lora import read_lora
 from avatar.loaders.text import TextEncoder
 from safetensors.torch import load_file

@@ -1,0 +1,263 @@
+"""What LiveAvatar does with less GPU memory: the plan, its speed and its peak for cards of several sizes.
+
+    python -m benchmarks.tiers --json tiers.json                  # 14B, random weights, one process per card
+    python -m benchmarks.tiers 24:auto "16:low memory"
+    python -m benchmarks.tiers --config tiny --size 128x64 --device cpu   # a dry run
+
+A card's size (GiB) is a limit for PyTorch on the GPU at hand, less what the driver has taken: speed of arithmetic and
+of the bus are those of this GPU, not of a smaller one. Speed is the host's clock from block to block, uint8 frames in
+its memory, over the blocks that see a full window. The weights are the same in all runs; "error" is the distance of
+the last block's latents from those of the first run with the model's own precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
+from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
+from avatar.liveavatar.fp8 import Fp8Attention, Fp8Block
+from avatar.liveavatar.memory import PinnedMemory
+from avatar.liveavatar.offload import BlockOffload, WaitingBlock, spread
+from avatar.liveavatar.performance import Performance
+from avatar.liveavatar.pipeline import generate
+from avatar.liveavatar.plan import Machine, Model, Wish, fp8_bytes, make_plan
+from avatar.liveavatar.row_kernels import available
+from avatar.liveavatar.sampler import BlockSampler
+from avatar.liveavatar.transformer import S2VTransformer
+from torch import Tensor
+
+from .common import Clock, Recorder, environment, print_table
+from .liveavatar_models import TINY, fill, random_scene, random_vae
+
+GIB = 2**30
+RUNS = ("140:quality", "140:auto", "80:auto", "48:auto", "24:auto", "16:auto", "16:low memory")
+
+
+def build(
+    config: S2VConfig, device: torch.device, dtype: torch.dtype, performance: Performance
+) -> tuple[S2VTransformer, list[WaitingBlock]]:
+    """A random transformer, made block by block so that no more is ever in memory than in the end."""
+    with torch.device("meta"):
+        model = S2VTransformer(config, dtype)
+    model.eval().requires_grad_(False)
+    generator = torch.Generator(device).manual_seed(0)
+    for name, child in model.named_children():
+        if name not in ("blocks", "audio_injector"):
+            fill(child, device, dtype, generator, f"{name}.")
+    waiting, chosen = [], set(spread(performance.blocks_on_cpu, config.num_layers))
+    for index, block in enumerate(model.blocks):
+        fill(block, device, dtype, generator)
+        if performance.fp8:
+            model.blocks[index] = Fp8Block(block)
+        if index in chosen:
+            waiting.append(WaitingBlock(model.blocks[index]))
+    injection = model.audio_injector
+    fill(injection, device, dtype, generator)
+    if performance.fp8:
+        for index, injector in enumerate(injection.injector):
+            injection.injector[index] = Fp8Attention(injector)
+    return model, waiting
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """One card and choice, in this process."""
+    device, dtype = torch.device(args.device), torch.bfloat16
+    config = S2VConfig() if args.config == "14b" else TINY
+    sampling, (width, height) = SamplingConfig(steps=args.steps), args.size
+    size = args.card * GIB
+    free = size
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.zeros(1, device=device) @ torch.zeros(1, device=device)
+        left, total = torch.cuda.mem_get_info()
+        free -= total - left - torch.cuda.memory_reserved()
+        torch.cuda.set_per_process_memory_fraction(free / total)
+    machine = Machine(
+        free=free,
+        total=size,
+        free_cpu=args.ram * GIB if args.ram else int(0.8 * psutil.virtual_memory().available),
+        gpu=cuda,
+        fp8=available(device) and torch.cuda.get_device_capability() >= (8, 9),
+        compiler=cuda and args.compile,
+        copied=fp8_bytes(config, dtype)[0],  # made on the device here
+    )
+    with torch.device("meta"):
+        parameters = list(S2VTransformer(config).parameters())
+    weights = sum(parameter.numel() for parameter in parameters) * dtype.itemsize
+    model = Model(config, weights, dtype, streams=False)
+    plan = make_plan(model, height, width, sampling, machine, Wish(args.choice))
+    print(plan.text, flush=True)
+    performance = plan.performance
+
+    started = time.perf_counter()
+    with torch.inference_mode(False), torch.no_grad():
+        transformer, waiting = build(config, device, dtype, performance)
+    vae = random_vae(96 if args.config == "14b" else 8, device, dtype)
+    if performance.compiled_decoder:
+        vae.compile_decoder()
+    scene = random_scene(config, args.size, args.blocks, device)
+    built = time.perf_counter() - started
+
+    recorder, kept = Recorder(Clock(device)), []
+    BlockSampler.predict = recorder.timed("predict", BlockSampler.predict)
+    finish = BlockSampler.finish_block
+
+    def keep(sampler: BlockSampler, latents: Tensor) -> None:
+        kept[:] = [latents.clone()]
+        finish(sampler, latents)
+
+    BlockSampler.finish_block = keep
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    frames = args.blocks * BLOCK_FRAMES - 3
+    times = [time.perf_counter()]
+    said: list[str] = []
+    with BlockOffload(waiting, device):
+        stream = generate(transformer, vae, scene, sampling, frames, performance=performance, say=said.append)
+        for block, _ in enumerate(stream):
+            times.append(time.perf_counter())
+            if args.squeeze and block == sampling.clip_blocks:
+                torch.cuda.empty_cache()
+                left = free - torch.cuda.memory_reserved() - GIB // 2
+                ballast = torch.empty(left, dtype=torch.uint8, device=device)  # noqa: F841
+    blocks = [b - a for a, b in itertools.pairwise(times)]
+    full = blocks[sampling.clip_blocks + 1 :]
+    steps = recorder.milliseconds("predict")[(sampling.clip_blocks + 1) * sampling.steps :]
+    torch.save(kept[0].float().cpu(), args.latents)
+    found = {
+        "card GiB": args.card,
+        "choice": args.choice,
+        "plan": plan.text,
+        "performance": asdict(performance),
+        "build s": built,
+        "first frames s, cold": blocks[0],
+        "ms per step": statistics.median(steps),
+        "ms per block": 1e3 * statistics.median(full),
+        "FPS end to end": BLOCK_FRAMES / statistics.median(full),
+        "planned GB": plan.needed / 1e9,
+        "locked CPU GB": (plan.cpu + performance.blocks_on_cpu * fp8_bytes(config, dtype)[1]) / 1e9,
+        "said": said,
+        "environment": environment(device),
+    }
+    if cuda:
+        found["peak allocated GB"] = torch.cuda.max_memory_allocated() / 1e9
+        found["peak reserved GB"] = torch.cuda.max_memory_reserved() / 1e9
+        found |= bus_speed(device)
+    return found
+
+
+def bus_speed(device: torch.device, size: int = 2 * GIB) -> dict[str, float]:
+    """GB/s at which CPU memory is locked, and at which it is copied to the device and back in one piece."""
+    clock = Clock(device)
+    locked_ms, memory = clock.wall(lambda: PinnedMemory(size))
+    target = torch.empty(size, dtype=torch.uint8, device=device)
+    to, back = (
+        statistics.median(clock.wall(lambda: out.copy_(source))[0] for _ in range(5))  # noqa: B023
+        for out, source in ((target, memory.bytes), (memory.bytes, target))
+    )
+    milliseconds = {"locked": locked_ms, "to the GPU": to, "from the GPU": back}
+    return {f"{name} GB/s": size / 1e6 / took for name, took in milliseconds.items()}
+
+
+def compare(report: list[dict[str, Any]], folder: Path) -> None:
+    """Add each run's distance from the first one that computes in the model's own precision."""
+    exact = next((run for run in report if "failed" not in run and not run["performance"]["fp8"]), None)
+    if exact is None:
+        return
+    truth = torch.load(folder / exact["latents"], weights_only=True)
+    for run in report:
+        if "failed" not in run:
+            ours = torch.load(folder / run["latents"], weights_only=True)
+            run["error"] = float((ours - truth).norm() / truth.norm())
+            run["cosine"] = float(torch.cosine_similarity(ours.flatten(), truth.flatten(), dim=0))
+
+
+def show(report: list[dict[str, Any]]) -> None:
+    columns = ["ms per step", "ms per block", "FPS end to end", "planned GB", "peak allocated GB"]
+    columns += ["peak reserved GB", "locked CPU GB", "error"]
+    rows = []
+    for run in report:
+        rows.append([run["card GiB"], run["choice"], run.get("plan", run.get("failed", "")).split(":")[0]])
+        rows[-1] += [run.get(column, "") for column in columns]
+        print("".join(f"{run['card GiB']} {run['choice']}: {text}\n" for text in run.get("said", [])), end="")
+    print_table(["card GiB", "choice", "plan", *columns], rows)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", default=RUNS, help="GiB:choice")
+    parser.add_argument("--size", default="704x384", help="width x height in pixels, multiples of 64")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--blocks", type=int, default=9)
+    parser.add_argument("--config", choices=["14b", "tiny"], default="14b")
+    parser.add_argument("--compile", action="store_true", help="allow the plan to compile the VAE's decoder")
+    parser.add_argument(
+        "--squeeze", action="store_true", help="let something else take all free memory after the fifth block"
+    )
+    parser.add_argument(
+        "--ram", type=int, help="GiB of CPU memory to lock at most; default: 80 %% of what is free"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", type=Path, help="write all figures to this file, after every run anew")
+    parser.add_argument("--card", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--choice", help=argparse.SUPPRESS)
+    parser.add_argument("--latents", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.size = tuple(int(side) for side in args.size.split("x"))
+    return args
+
+
+def run_all(args: argparse.Namespace) -> None:
+    report: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for card, choice in (run.split(":") for run in args.runs):
+            name, figures = f"{card}-{choice}.pt", folder / "figures.json"
+            command = [sys.executable, "-m", "benchmarks.tiers", "--card", card, "--choice", choice]
+            command += ["--size", "x".join(map(str, args.size)), "--steps", str(args.steps)]
+            command += ["--blocks", str(args.blocks), "--config", args.config, "--device", args.device]
+            command += ["--json", str(figures), "--latents", str(folder / name)]
+            command += ["--compile"] * args.compile + ["--squeeze"] * args.squeeze
+            command += ["--ram", str(args.ram)] if args.ram else []
+            print(f"\n{card} GiB, {choice}", flush=True)
+            done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+            if done.returncode == 0:
+                report.append({**json.loads(figures.read_text()), "latents": name})
+            else:
+                last = done.stderr.strip().splitlines()[-1:]
+                print(done.stderr[-2000:])
+                report.append({"card GiB": int(card), "choice": choice, "failed": "".join(last)})
+            compare(report, folder)
+            save(report, args.json)
+    show(report)
+
+
+def save(report: Any, path: Path | None) -> None:
+    if path:
+        path.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    arguments = parse()
+    if arguments.card is None:
+        run_all(arguments)
+    else:
+        save(measure(arguments), arguments.json)

@@ -1,0 +1,123 @@
+"""The models of a run, planned and brought to the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import psutil
+import torch
+
+from ..liveavatar.config import SamplingConfig
+from ..liveavatar.fp8 import require_fp8
+from ..liveavatar.offload import WaitingBlock
+from ..liveavatar.plan import Machine, Model, Plan, Wish, make_plan
+from ..liveavatar.row_kernels import available
+from ..liveavatar.transformer import S2VTransformer
+from ..liveavatar.vae import WanVAE
+from ..loaders.fp8 import copied_bytes, fp8_copy
+from ..loaders.managed import when_displaced
+from ..loaders.s2v import compute_dtype, host_config, transformer_from_host
+from .host import check_interrupt, load_vae, show_text
+
+CPU_PART = 0.8
+"""Of the CPU memory that is free, at most this part is taken."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A transformer and a VAE on ``device``, as planned.
+
+    Attributes:
+        waiting: the transformer's blocks that wait in CPU memory, for `BlockOffload`.
+        bring_back: has both on the device again after another model (the audio encoder) was there.
+    """
+
+    plan: Plan
+    transformer: S2VTransformer
+    vae: WanVAE
+    device: torch.device
+    waiting: list[WaitingBlock]
+    bring_back: Callable[[], None]
+
+
+def load_for_sampling(
+    model: Any,
+    vae: Any,
+    config: SamplingConfig,
+    height: int,
+    width: int,
+    wish: Wish,
+    node_id: str | None = None,
+) -> Loaded:
+    """Plan a ``width`` x ``height`` video, and bring the models to the GPU beside the room that it needs.
+
+    The plan, and what takes long before it, is shown on the node ``node_id``. ValueError and MemoryError of
+    `make_plan` come before anything is loaded.
+    """
+    device = model.load_device
+    plan = plan_run(model, config, height, width, wish)
+    performance = plan.performance
+    needed = plan.caches + plan.workspace
+    waiting: list[WaitingBlock] = []
+    if performance.fp8:
+
+        def report(done: int, total: int) -> None:
+            check_interrupt()
+            show_text(f"Converting the model to fp8: {done} of {total} blocks", node_id)
+
+        copy = fp8_copy(model, performance.blocks_on_cpu, report)
+
+        def bring_back(memory: int = 0) -> None:
+            copy.load(device, [vae.patcher], memory)
+
+        wan_vae = load_vae(vae, needed)
+        bring_back(needed)
+        transformer, waiting, patcher = copy.transformer, copy.waiting, copy.patcher
+    else:
+
+        def bring_back(memory: int = 0) -> None:
+            comfy.model_management.load_models_gpu([model, vae.patcher], memory_required=memory)
+
+        wan_vae = load_vae(vae, needed)
+        bring_back(needed)
+        transformer, patcher = transformer_from_host(model), model
+    if performance.compiled_decoder:
+        wan_vae.compile_decoder()
+    show_text(plan.text, node_id)
+    come_back = when_displaced([patcher, vae.patcher], bring_back)
+    return Loaded(plan, transformer, wan_vae, device, waiting, come_back)
+
+
+def plan_run(model: Any, config: SamplingConfig, height: int, width: int, wish: Wish) -> Plan:
+    """The plan for a host's MODEL on its device as it is now, with all other models out of the way."""
+    known = Model(host_config(model), model.model_size(), compute_dtype(model))
+    return make_plan(known, height, width, config, machine_of(model), wish)
+
+
+def machine_of(model: Any) -> Machine:
+    """What there is for a host's MODEL to plan with, all other models out of the way."""
+    management, device = comfy.model_management, model.load_device
+    total = management.get_total_memory(device)
+    if device.type != "cuda":
+        return Machine(free=total, total=total, free_cpu=0, gpu=False, fp8=False)
+    loaded = sum(
+        entry.model_loaded_memory() for entry in management.current_loaded_models if entry.device == device
+    )
+    free = management.get_free_memory(device) + loaded - management.extra_reserved_memory()
+    try:
+        require_fp8(device)
+        fp8 = True
+    except RuntimeError:
+        fp8 = False
+    return Machine(
+        free=int(free),
+        total=total,
+        free_cpu=int(CPU_PART * psutil.virtual_memory().available),
+        gpu=True,
+        fp8=fp8,
+        compiler=available(device),
+        copied=copied_bytes(model),
+    )

@@ -1,0 +1,59 @@
+"""The performance choices in a real ComfyUI: each makes a video, or says in one sentence what it needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.host import Host, HostError
+
+from .media import check_talks, read_video
+from .workflows import Api, add, change, small
+
+
+def options(workflow: Api, **chosen: object) -> Api:
+    inputs = {
+        "precision": "auto",
+        "caches": "auto",
+        "caches_in_cpu_memory": -1,
+        "blocks_in_cpu_memory": -1,
+        "compile_decoder": "auto",
+    }
+    node = add(workflow, "LiveAvatarPerformanceOptions", **{**inputs, **chosen})
+    change(workflow, "LiveAvatarSampler", options=[node, 0])
+    return workflow
+
+
+def talks(ready: Host, workflow: Api) -> None:
+    check_talks(read_video(ready.video(workflow)), (64, 64), 8, 24_000, 1)
+
+
+@pytest.mark.parametrize("performance", ["auto", "quality", "balanced", "low memory"])
+def test_every_choice_that_a_cpu_has_makes_a_video(ready: Host, performance: str):
+    talks(ready, small(performance=performance, seed=len(performance)))
+
+
+def test_options_make_a_video(ready: Host):
+    talks(ready, options(small(seed=3), precision="model", caches="8 bit"))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"precision": "fp8"}, "fp8 need an NVIDIA GPU of the Ada generation or newer"),
+        ({"caches_in_cpu_memory": 2}, "help a GPU only"),
+        ({"blocks_in_cpu_memory": 2}, "help a GPU only"),
+        ({"compile_decoder": "on"}, "needs a GPU and Triton"),
+        (None, "choose 'auto' or 'balanced'"),
+    ],
+    ids=str,
+)
+def test_what_needs_a_gpu_is_said_in_one_sentence(ready: Host, chosen: dict | None, sentence: str):
+    workflow = small(performance="fast") if chosen is None else options(small(), **chosen)
+    with pytest.raises(HostError, match=sentence) as error:
+        ready.run(workflow)
+    assert "Traceback" not in str(error.value)
+
+
+def test_options_left_alone_change_nothing(ready: Host):
+    videos = [read_video(ready.video(workflow)) for workflow in (small(seed=9), options(small(seed=9)))]
+    assert (videos[0].frames == videos[1].frames).all()

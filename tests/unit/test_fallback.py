@@ -1,0 +1,86 @@
+"""A device that runs out of memory in the middle of a video."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avatar.liveavatar.config import SamplingConfig
+from avatar.liveavatar.performance import RESIDENT, Performance
+from avatar.liveavatar.pipeline import generate
+from avatar.liveavatar.sampler import BlockSampler
+from avatar.liveavatar.vae import StreamingDecoder
+
+from tests.unit.test_pipeline import scene, vae
+from tests.unit.tiny_s2v import model
+
+CONFIG = SamplingConfig(steps=2, frames_per_clip=24)
+BLOCKS = 5
+
+
+def video(performance: Performance = RESIDENT) -> tuple[list[torch.Tensor], list[str]]:
+    """The blocks, and what was said on the way."""
+    said: list[str] = []
+    stream = generate(
+        model(), vae(), scene(), CONFIG, 12 * BLOCKS - 3, performance=performance, say=said.append
+    )
+    return list(stream), said
+
+
+def failing(monkeypatch, owner: type, method: str, calls: set[int]) -> None:
+    """Let the given calls of a method (from 0) do their work and then run out of memory."""
+    original, count = getattr(owner, method), iter(range(10_000))
+
+    def attempt(*args, **kwargs):
+        result = original(*args, **kwargs)
+        if next(count) in calls:
+            raise torch.OutOfMemoryError("no memory")
+        return result
+
+    monkeypatch.setattr(owner, method, attempt)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (BlockSampler, "predict", 0),
+        (BlockSampler, "predict", 5),  # the second step of the third block, which got a new reference
+        (BlockSampler, "predict", 8),
+        (StreamingDecoder, "__call__", 0),
+        (StreamingDecoder, "__call__", 3),
+    ],
+)
+@pytest.mark.parametrize(
+    "performance", [RESIDENT, Performance(int8_caches=True), Performance(caches_on_cpu=1)], ids=str
+)
+def test_the_video_goes_on_as_if_nothing_had_been(monkeypatch, owner, method, call, performance):
+    expected, nothing = video(performance)
+    failing(monkeypatch, owner, method, {call})
+    found, said = video(performance)
+    assert nothing == [] and len(said) == 1 and "ran out" in said[0]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_decoder_that_fails_between_latents_loses_no_frame(monkeypatch):
+    expected, _ = video()
+    failing(monkeypatch, type(vae()), "_decode", {7 + 3 + 1})  # behind the primed ones, in the second block
+    found, said = video()
+    assert len(said) == 1
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_with_fp8_the_caches_turn_to_8_bits(monkeypatch):
+    expected, _ = video()
+    failing(monkeypatch, BlockSampler, "predict", {6})
+    found, _ = video(Performance(fp8=True))  # the model here is a plain one
+    assert all(torch.equal(a, b) for a, b in zip(found[:3], expected[:3], strict=True))
+    differences = [(a.int() - b.int()).abs().float().mean() for a, b in zip(found, expected, strict=True)]
+    assert 0 < differences[-1] < 3
+
+
+@pytest.mark.parametrize(
+    ("performance", "calls"), [(RESIDENT, {5, 6}), (Performance(caches_on_cpu=2), {5})], ids=str
+)
+def test_a_second_time_is_an_error(monkeypatch, performance, calls):
+    failing(monkeypatch, BlockSampler, "predict", calls)
+    with pytest.raises(torch.OutOfMemoryError):
+        video(performance)

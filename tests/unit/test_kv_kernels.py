@@ -1,0 +1,63 @@
+"""The kernels of 8-bit caches against the plain functions: on a GPU, or with Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from avatar.liveavatar import kv_kernels
+from avatar.liveavatar.kv_cache import CacheShape
+from avatar.liveavatar.kv_packed import Format, Room
+from avatar.liveavatar.row_kernels import triton
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
+HEADS, WIDTH = 3, 16
+SHAPE = CacheShape(1, HEADS, WIDTH, condition_tokens=5, ring_tokens=21, block_tokens=7)
+
+pytestmark = [
+    pytest.mark.skipif(triton is None, reason="Triton is not installed"),
+    pytest.mark.skipif(
+        not INTERPRETED and not torch.cuda.is_available(), reason="needs a GPU or TRITON_INTERPRET=1"
+    ),
+]
+
+
+def draw(tokens: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys, and values that are a slice of something wider, as those of a joint projection are."""
+    both = torch.randn(1, tokens, 2 * HEADS * WIDTH, device=DEVICE) * 3
+    k, v = both.to(dtype).chunk(2, dim=-1)
+    return k.unflatten(-1, (HEADS, -1)).contiguous(), v.unflatten(-1, (HEADS, -1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_are_stored_as_by_the_plain_functions(dtype):
+    k, v = draw(11, dtype)
+    form = Format(dtype, int8=True)
+    stored = kv_kernels.encode(k, v)
+    for ours, plain in zip(stored, form.encode(k) + form.encode(v), strict=True):
+        assert ours.dtype == plain.dtype and ours.shape == plain.shape
+        if ours.dtype == torch.int8:  # a scale may be rounded the other way
+            assert (ours.int() - plain.int()).abs().max() <= 1
+        else:
+            torch.testing.assert_close(ours, plain, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=0)
+    for x, parts in ((k, stored[:2]), (v, stored[2:])):
+        form.decode(parts, out := torch.empty_like(x))
+        assert (out.float() - x.float()).norm() / x.float().norm() < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("block", range(1, 6))
+def test_what_a_block_sees_is_put_together_as_by_the_plain_functions(block, dtype):
+    torch.manual_seed(block)
+    room = Room(SHAPE, DEVICE, Format(dtype, int8=True), staged=False)
+    room.set_condition(0, *draw(SHAPE.condition_tokens, dtype))
+    ring, new = room.encode(*draw(SHAPE.ring_tokens, dtype)), draw(SHAPE.block_tokens, dtype)
+    found = []
+    for kernels in (True, False):
+        room._kernels = kernels
+        seen = torch.full((2, 1, SHAPE.visible(block), HEADS, WIDTH), 7.0, device=DEVICE, dtype=dtype)
+        room.put_together(0, ring, *new, block, *seen)
+        found.append(seen)
+    torch.testing.assert_close(*found, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)

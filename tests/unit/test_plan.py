@@ -1,0 +1,197 @@
+"""Which way of running the 14B model is chosen for which card; no GPU is needed for it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from avatar.liveavatar.config import S2VConfig, SamplingConfig
+from avatar.liveavatar.fp8 import quantise_transformer
+from avatar.liveavatar.plan import CHOICES, RESERVE, Machine, Model, Wish, fp8_bytes, make_plan
+from avatar.liveavatar.precision import FLOAT32_PARTS
+
+from tests.unit import tiny_s2v
+
+GIB = 2**30
+WEIGHTS = int(32.6e9)
+BF16 = Model(S2VConfig(), WEIGHTS, torch.bfloat16)
+SIZE = (384, 704)
+
+
+def card(size: float, *, fp8: bool = True, ram: int = 100, used: float = 0.6) -> Machine:
+    """A GPU of ``size`` GiB of which the driver has taken some."""
+    return Machine(
+        free=int((size - used) * GIB),
+        total=int(size * GIB),
+        free_cpu=ram * GIB,
+        gpu=True,
+        fp8=fp8,
+        compiler=True,
+    )
+
+
+def plan(machine: Machine, wish: Wish | str = "auto", model: Model = BF16, size=SIZE, **options):
+    wish = Wish(wish) if isinstance(wish, str) else wish
+    return make_plan(model, *size, SamplingConfig(**options), machine, wish)
+
+
+def chosen(*args, **options) -> dict:
+    """What differs from the plainest way."""
+    return {name: value for name, value in asdict(plan(*args, **options).performance).items() if value}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (139.8, {"fp8": True}),
+        (80, {"fp8": True}),
+        (48, {"fp8": True, "int8_caches": True}),
+        (32, {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}),
+    ],
+)
+def test_auto_takes_the_fastest_that_fits(size, expected):
+    assert chosen(card(size)) == expected
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(24, range(10, 21)), (16, range(35, 41))])
+def test_auto_on_small_cards_keeps_as_many_blocks_as_fit(size, blocks):
+    found = chosen(card(size))
+    assert found.pop("blocks_on_cpu") in blocks
+    assert found == {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(139.8, {}), (80, {"int8_caches": True}), (48, {"fp8": True, "int8_caches": True})],
+)
+def test_balanced_rounds_no_more_than_it_has_to(size, expected):
+    assert chosen(card(size), "balanced") == expected
+
+
+@pytest.mark.parametrize("size", [139.8, 80, 48, 32])
+def test_quality_rounds_nothing(size):
+    found = plan(card(size), "quality")
+    assert not (found.performance.fp8 or found.performance.int8_caches)
+
+
+def test_fast_is_auto_with_a_compiled_decoder():
+    auto, fast = (plan(card(80), choice).performance for choice in ("auto", "fast"))
+    assert fast == replace(auto, compiled_decoder=True)
+
+
+@pytest.mark.parametrize("size", [139.8, 16])
+def test_low_memory_takes_the_least(size):
+    least = plan(card(size), "low memory")
+    assert all(least.needed <= plan(card(139.8), choice).needed for choice in CHOICES)
+    assert least.needed < 17e9
+
+
+@pytest.mark.parametrize("choice", ["auto", "quality", "balanced", "low memory"])
+@pytest.mark.parametrize("size", [24, 16])
+def test_a_gpu_without_fp8_leaves_weights_to_the_host(size, choice):
+    found = plan(card(size, fp8=False), choice)
+    assert found.streamed > 0 and not found.performance.fp8 and not found.performance.blocks_on_cpu
+    assert found.weights + found.streamed == pytest.approx(WEIGHTS)
+    assert "off-loaded by ComfyUI" in found.text
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("size", [139.8, 80, 48, 32, 24, 16])
+@pytest.mark.parametrize("steps", [2, 4])
+def test_what_is_planned_fits(size, choice, steps):
+    machine = card(size)
+    found = plan(machine, choice, steps=steps)
+    assert found.needed <= machine.free - RESERVE * machine.total + 1
+    assert found.cpu <= machine.free_cpu
+    assert found.text.count("\n") == 0 and f"of {machine.total / 1e9:.1f} GB" in found.text
+
+
+def test_free_memory_counts_not_the_size_of_the_card():
+    busy = replace(card(80), free=40 * GIB)
+    assert chosen(busy) == chosen(replace(card(80), free=39 * GIB)) != chosen(card(80))
+
+
+def test_a_larger_picture_and_a_longer_window_need_more():
+    usual = plan(card(139.8), "quality")
+    assert plan(card(139.8), "quality", size=(448, 768)).needed > usual.needed
+    assert plan(card(300), "quality", frames_per_clip=96).caches > 1.5 * usual.caches
+
+
+def test_little_cpu_memory_rules_out_what_waits_there():
+    with pytest.raises(MemoryError, match=r"needs at least .* GB of GPU memory and .* GB of CPU memory"):
+        plan(card(16, ram=8), model=replace(BF16, streams=False))
+
+
+def test_a_copy_of_the_model_in_cpu_memory_is_planned_for_until_it_is_there():
+    whole, _ = fp8_bytes(S2VConfig(), torch.bfloat16)
+    assert plan(card(80)).cpu == whole
+    assert plan(replace(card(80), copied=whole)).cpu == 0
+    assert chosen(replace(card(80), free_cpu=whole - 1)) == {"int8_caches": True}
+
+
+def test_nothing_fits_a_tiny_card():
+    with pytest.raises(MemoryError, match=r"704x384 video in 4 steps .* Choose 'low memory', a smaller size"):
+        plan(card(6))
+
+
+def test_a_cpu_runs_the_plain_way():
+    machine = Machine(free=2**40, total=2**40, free_cpu=0, gpu=False, fp8=False)
+    assert chosen(machine) == chosen(machine, "quality") == chosen(machine, "balanced") == {}
+    assert chosen(machine, "low memory") == {"int8_caches": True}
+    for wish in (Wish("fast"), Wish(fp8=True)):
+        with pytest.raises(ValueError, match="fp8 need an NVIDIA GPU"):
+            plan(machine, wish)
+    for wish in (Wish(caches_on_cpu=1), Wish(blocks_on_cpu=1)):
+        with pytest.raises(ValueError, match="help a GPU only"):
+            plan(machine, wish)
+    with pytest.raises(ValueError, match="needs a GPU and Triton"):
+        plan(machine, Wish(compiled_decoder=True))
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        (Wish(fp8=False), {}),
+        (Wish(fp8=False, int8_caches=True), {"int8_caches": True}),
+        (Wish("quality", fp8=True), {"fp8": True}),
+        (Wish(caches_on_cpu=2), {"fp8": True, "caches_on_cpu": 2}),
+        (Wish(blocks_on_cpu=7), {"fp8": True, "blocks_on_cpu": 7}),
+        (Wish("fast", compiled_decoder=False), {"fp8": True}),
+        (Wish("balanced", fp8=True), {"fp8": True, "int8_caches": True}),
+        (Wish("low memory", blocks_on_cpu=0), {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}),
+    ],
+    ids=str,
+)
+def test_a_wish_is_kept(wish, expected):
+    assert chosen(card(139.8), wish) == expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "sentence"),
+    [
+        (Wish("turbo"), "performance is 'turbo'"),
+        (Wish(caches_on_cpu=5), "more than the 4 steps"),
+        (Wish(blocks_on_cpu=41), "more than the model's 40"),
+        (Wish(blocks_on_cpu=3, fp8=False), "in fp8 only"),
+        (Wish("quality", blocks_on_cpu=3), "in fp8 only"),
+    ],
+    ids=str,
+)
+def test_a_wish_that_cannot_be_is_refused(wish, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plan(card(139.8), wish)
+
+
+def test_the_announced_size_of_an_fp8_model_is_what_it_takes():
+    model = tiny_s2v.S2VTransformer(tiny_s2v.CONFIG).to(torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.float() if name.startswith(FLOAT32_PARTS) else parameter.data
+    quantise_transformer(model)
+
+    def size(module):
+        return sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
+
+    whole, block = fp8_bytes(tiny_s2v.CONFIG, torch.bfloat16)
+    assert size(model) == pytest.approx(whole, rel=0.03)
+    assert size(model.blocks[0]) == pytest.approx(block, rel=0.06)
