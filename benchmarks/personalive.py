@@ -1,7 +1,9 @@
 """Speed of PersonaLive at full size with random weights: no checkpoint is needed.
 
-    # 512x512, 4 steps: eager, graphs, compiled
+    # 512x512, 4 steps: eager, graphs with our kernels, compiled
     python -m benchmarks.personalive
+    # our kernels against PyTorch: accuracy, single blocks, where the time of a chunk goes
+    python -m benchmarks.personalive --modes graphs "graphs, norms" --check --kernels --profile graphs
     python -m benchmarks.personalive --sizes 384 512 768 --steps 4 8 --modes graphs --decoders full tiny
     # a dry run
     python -m benchmarks.personalive --tiny --device cpu --sizes 128 --modes eager --chunks 3
@@ -20,7 +22,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,12 @@ import diffusers
 import transformers
 from avatar.personalive import temporal_attention
 from avatar.personalive.codec import KLCodec, TinyCodec, channels_last
-from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, StreamConfig, UNetConfig
+from avatar.personalive.config import (
+    MotionEncoderConfig,
+    MotionExtractorConfig,
+    StreamConfig,
+    UNetConfig,
+)
 from avatar.personalive.denoising_unet import DenoisingUNet
 from avatar.personalive.group_norm import use_channels_last_norms
 from avatar.personalive.image_encoder import ClipImageEncoder
@@ -46,22 +53,28 @@ from avatar.personalive.runtime import accelerate, plain
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-# compile mode, CUDA graphs, channels-last norms
-MODES: dict[str, tuple[str | None, bool, bool]] = {
+from .personalive_kernels import (
+    ATTENTION,
+    SETTLE_CHUNKS,
+    check,
+    kernel_table,
+    print_profile,
+    seconds,
+    synchronize,
+)
+
+# compile mode, CUDA graphs, kernels of our own: all, none, or norms alone
+MODES: dict[str, tuple[str | None, bool, bool | str]] = {
     "eager": (None, False, False),
-    "eager+norms": (None, False, True),
+    "eager+kernels": (None, False, True),
     "graphs": (None, True, True),
+    "graphs, norms": (None, True, "norms"),
+    "graphs, no kernels": (None, True, False),
     "compile": ("default", False, True),
     "compile+graphs": ("default", True, True),
     "autotune+graphs": ("max-autotune-no-cudagraphs", True, True),
 }
-ATTENTION = {
-    "cudnn": SDPBackend.CUDNN_ATTENTION,
-    "flash": SDPBackend.FLASH_ATTENTION,
-    "efficient": SDPBackend.EFFICIENT_ATTENTION,
-}
 STAGES = ("denoise", "decode", "encode_motion", "extract_pose", "guide_pose")
-SETTLE_CHUNKS = 3  # not measured: the first is larger, the next ones fill caches
 
 
 @dataclass
@@ -76,6 +89,7 @@ class Row:
     keyframes: int
     fps: float
     chunk_ms: float
+    stream_fps: float
     unet_ms: float
     decode_ms: float
     motion_encoder_ms: float
@@ -84,7 +98,9 @@ class Row:
     prepare_s: float
     portrait_warm_ms: float
     first_frame_warm_ms: float
+    weights_gb: float
     peak_gb: float
+    reserved_gb: float
     finite: bool
 
 
@@ -132,19 +148,6 @@ def mark(device: torch.device) -> Any:
 
 def elapsed(start: Any, end: Any) -> float:
     return (end - start) * 1e3 if isinstance(start, float) else start.elapsed_time(end)
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(device: torch.device, function: Callable[[], Any]) -> tuple[float, Any]:
-    synchronize(device)
-    start = time.perf_counter()
-    result = function()
-    synchronize(device)
-    return time.perf_counter() - start, result
 
 
 def build(device: torch.device, dtype: torch.dtype, tiny: bool) -> PersonaLive:
@@ -221,15 +224,27 @@ class Session:
     def first_frame(self) -> None:
         self.chunk(self.stream(self.portrait()))
 
+    def streamed(self, portrait: Portrait, chunks: int) -> float:
+        """Frames per second of ``animate``, from driving frames that are read meanwhile."""
+        box = self.box.expand(4, -1)
+        motion = (self.engine.observe(self.frames, box) for _ in range(chunks))
+        times = [time.perf_counter() for _ in self.engine.animate(portrait, motion, self.config)]
+        steps = [after - before for before, after in pairwise(times[: chunks - self.config.piles])]
+        return len(self.frames) / statistics.median(steps)
+
 
 def measure(
     engine: PersonaLive, args: argparse.Namespace, size: int, steps: int, mode: str, attention: str
 ) -> Row:
     device = engine.device
     session = Session(engine, size, steps, args.keyframes)
-    compile_mode, graphs, norms = MODES[mode]
+    compile_mode, graphs, kernels = MODES[mode]
     plain(engine)
-    accelerate(engine, compile_mode, graphs, norms and not args.plain_kernels)
+    weights = memory(device, torch.cuda.memory_allocated)
+    if kernels == "norms":
+        use_channels_last_norms(engine.denoising_unet)
+        use_channels_last_norms(engine.codec.network)
+    accelerate(engine, compile_mode, graphs, kernels is True and not args.plain_kernels)
 
     def prepare() -> None:
         stream = session.stream(session.portrait())
@@ -251,6 +266,9 @@ def measure(
         for _ in range(args.chunks):
             session.chunk(stream)
         stages = timers.per_chunk(args.chunks)
+    finite = bool(stream.window.latents.isfinite().all())
+    if mode in args.profile and device.type == "cuda":
+        print_profile(session, mode)
     return Row(
         size=size,
         steps=steps,
@@ -260,6 +278,7 @@ def measure(
         keyframes=args.keyframes,
         fps=len(session.frames) / chunk_s,
         chunk_ms=chunk_s * 1e3,
+        stream_fps=session.streamed(session.portrait(), args.chunks + 8),
         unet_ms=stages["denoise"],
         decode_ms=stages["decode"],
         motion_encoder_ms=stages["encode_motion"],
@@ -268,39 +287,16 @@ def measure(
         prepare_s=prepare_s,
         portrait_warm_ms=portrait_s * 1e3,
         first_frame_warm_ms=first_s * 1e3,
-        peak_gb=torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0,
-        finite=bool(stream.window.latents.isfinite().all()),
+        weights_gb=weights,
+        peak_gb=memory(device, torch.cuda.max_memory_allocated),
+        reserved_gb=memory(device, torch.cuda.max_memory_reserved),
+        finite=finite,
     )
 
 
-def kernel_table(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Milliseconds of single kernels at 512x512: the largest attention (16 frames, 8 heads, 4096 queries,
-    8192 keys, width 40), the largest temporal attention, the largest group norms of the UNet and of the
-    decoder."""
-    q, k, v = (torch.randn(16, 8, n, 40, device=device, dtype=dtype) for n in (4096, 8192, 8192))
-    table = {}
-    for name, backend in ATTENTION.items():
-        with contextlib.suppress(RuntimeError), sdpa_kernel(backend):
-            table[f"attention {name}"] = fastest(
-                device, lambda: nn.functional.scaled_dot_product_attention(q, k, v)
-            )
-    q, k, v = (torch.randn(16, 4096, 320, device=device, dtype=dtype) for _ in range(3))
-    with torch.inference_mode():
-        if temporal_attention.triton is not None:
-            table["temporal tiled"] = fastest(device, lambda: temporal_attention.tiled(q, k, v, 8))
-        table["temporal plain"] = fastest(device, lambda: temporal_attention.plain(q, k, v, 8))
-        for name, shape in {"norm UNet": (16, 320, 64, 64), "norm decoder": (4, 128, 512, 512)}.items():
-            x = torch.randn(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-            norm = nn.GroupNorm(32, shape[1], device=device, dtype=dtype)
-            table[f"{name} plain"] = fastest(device, lambda norm=norm, x=x: norm(x))
-            use_channels_last_norms(norm)
-            table[f"{name} channels-last"] = fastest(device, lambda norm=norm, x=x: norm(x))
-    return table
-
-
-def fastest(device: torch.device, function: Callable[[], Any], runs: int = 5) -> float:
-    function()
-    return min(seconds(device, function)[0] for _ in range(runs)) * 1e3
+def memory(device: torch.device, ask: Callable[[], int]) -> float:
+    """GB that the allocator answers, 0 on a CPU."""
+    return ask() / 1e9 if device.type == "cuda" else 0.0
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -330,6 +326,7 @@ def show(rows: list[Row]) -> None:
         "decoder": lambda r: r.decoder,
         "attention": lambda r: r.attention,
         "FPS": lambda r: f"{r.fps:.1f}",
+        "FPS of animate": lambda r: f"{r.stream_fps:.1f}",
         "ms/chunk": lambda r: f"{r.chunk_ms:.1f}",
         "UNet": lambda r: f"{r.unet_ms:.1f}",
         "decode": lambda r: f"{r.decode_ms:.1f}",
@@ -339,7 +336,9 @@ def show(rows: list[Row]) -> None:
         "prepare s": lambda r: f"{r.prepare_s:.1f}",
         "portrait ms": lambda r: f"{r.portrait_warm_ms:.0f}",
         "first frame ms": lambda r: f"{r.first_frame_warm_ms:.0f}",
+        "weights GB": lambda r: f"{r.weights_gb:.1f}",
         "peak GB": lambda r: f"{r.peak_gb:.1f}",
+        "reserved GB": lambda r: f"{r.reserved_gb:.1f}",
         "finite": lambda r: "yes" if r.finite else "NO",
     }
     print("| " + " | ".join(columns) + " |")
@@ -363,8 +362,11 @@ def main() -> None:
     parser.add_argument(
         "--plain-kernels",
         action="store_true",
-        help="PyTorch's group norm and temporal attention in every mode",
+        help="PyTorch's norms and temporal attention in every mode",
     )
+    parser.add_argument("--kernels", action="store_true", help="single kernels and blocks at 512x512 first")
+    parser.add_argument("--profile", nargs="+", choices=MODES, default=[], help="GPU time by kernel")
+    parser.add_argument("--check", action="store_true", help="compare our kernels with PyTorch's first")
     parser.add_argument("--chunks", type=int, default=22, help="measured chunks; the median counts")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=["float16", "bfloat16", "float32"], default="float16")
@@ -388,10 +390,12 @@ def main() -> None:
     cold_chunk, _ = seconds(device, lambda: session.chunk(session.stream(portrait)))
     cold = {"portrait_s": cold_portrait, "first_chunk_s": cold_chunk}
     print(f"cold, eager, {args.sizes[0]}: portrait {cold_portrait:.2f} s, first chunk {cold_chunk:.2f} s")
-    kernels = kernel_table(device, dtype) if device.type == "cuda" else {}
+    kernels = kernel_table(device, dtype) if args.kernels else {}
     for name, milliseconds in kernels.items():
         print(f"  {name:30s} {milliseconds:7.3f} ms")
 
+    if args.check:
+        check(engine, Session(engine, args.sizes[0], args.steps[0], 0))
     rows: list[Row] = []
     for attention, size, steps, mode, decoder in product(
         args.attention, args.sizes, args.steps, args.modes, args.decoders

@@ -17,10 +17,18 @@ from ..loaders.personalive_host import (
     model_folder,
 )
 from ..personalive.driving import CROPS
-from ..personalive.face import Box, centre_square, find_face, head_square, mask_boxes
+from ..personalive.face import (
+    CHOICES,
+    Box,
+    FaceNotFoundError,
+    centre_square,
+    choose_face,
+    head_square,
+    mask_boxes,
+)
 from ..personalive.pipeline import check_size
 from ..personalive.preprocess import lanczos, to_pil, to_uint8
-from .host import Progress, check_interrupt
+from .host import Progress, check_interrupt, show_text
 from .schema import schema
 
 CATEGORY = "LiveAvatar/PersonaLive"
@@ -138,9 +146,15 @@ class PersonaLivePortrait(io.ComfyNode):
                     "crop",
                     options=list(CROPS),
                     tooltip=(
-                        "centre: the largest part in the middle of the video's shape. head: around the "
-                        "largest face (needs OpenCV or a face mask). none: the whole picture, stretched."
+                        "centre: the largest part in the middle of the video's shape. head: around a face "
+                        "(needs OpenCV or a face mask). none: the whole picture, stretched."
                     ),
+                ),
+                io.Combo.Input(
+                    "who",
+                    options=list(CHOICES),
+                    optional=True,
+                    tooltip="Whom 'head' cuts out of a picture with several faces.",
                 ),
                 io.Mask.Input("face", optional=True, tooltip="Where the face is, painted over the picture."),
             ],
@@ -148,21 +162,27 @@ class PersonaLivePortrait(io.ComfyNode):
                 PortraitType.Output(display_name="portrait", is_output_list=True),
                 io.Image.Output(display_name="prepared image"),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, personalive, image, width: int, height: int, crop: str, face=None) -> io.NodeOutput:
+    def execute(
+        cls, personalive, image, width: int, height: int, crop: str, who: str = CHOICES[0], face=None
+    ) -> io.NodeOutput:
         check_size(height, width)
         if face is not None:
             check_masks(face, *image.shape[1:3])
         pictures = to_uint8(image[..., :3].float().cpu())
-        faces = None if face is None else mask_boxes(face)
-        cuts = [
-            _cut_portrait(
-                picture, crop, width / height, None if faces is None else faces[min(i, len(faces) - 1)]
-            )
-            for i, picture in enumerate(pictures)
-        ]
+        masks = None if face is None else mask_boxes(face)
+        cuts, most = [], 0
+        for i, picture in enumerate(pictures):
+            given = None if masks is None else _given(masks[min(i, len(masks) - 1)])
+            found = _find(picture) if crop == "head" and given is None else []
+            most = max(most, len(found))
+            head = given or (choose_face(found, who, *picture.shape[:2]) if found else None)
+            cuts.append(_cut_portrait(picture, crop, width / height, head, given))
+        if most > 1:
+            show_text(f"{most} faces: the {who} one is taken", cls.hidden.unique_id)
         engine = personalive.load(height, width)
         portraits, prepared = [], []
         for part, box in cuts:
@@ -186,24 +206,35 @@ def check_masks(masks: Tensor, height: int, width: int) -> None:
         )
 
 
-def _cut_portrait(
-    picture: Tensor, crop: str, aspect: float, face: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """The part of a picture to animate, of a width : height ratio, and the given face box ``[4]`` in it."""
-    height, width = picture.shape[:2]
-    if face is not None and not face.any():
+def _given(box: Tensor) -> Box:
+    if not box.any():
         raise ValueError("The face mask is empty; paint over the face, or disconnect the mask.")
+    return Box(*box.tolist())
+
+
+def _find(picture: Tensor) -> list[Box]:
+    """The faces of a picture; FaceNotFoundError when there is none."""
+    faces = face_finder().find(picture.numpy())
+    if not faces:
+        raise FaceNotFoundError(0, "the portrait", "paint a mask over it, or crop the picture yourself")
+    return faces
+
+
+def _cut_portrait(
+    picture: Tensor, crop: str, aspect: float, head: Box | None, face: Box | None
+) -> tuple[Tensor, Tensor | None]:
+    """The part of a picture to animate, of a width : height ratio, and the given face box ``[4]`` in it.
+
+    head: whose head "head" cuts out. face: the box given by a mask.
+    """
+    height, width = picture.shape[:2]
+    inside = None if face is None else torch.tensor(face)
     if crop == "none":
-        return picture, face
-    if crop == "centre":
-        square = centre_square(height, width)
-    else:
-        largest = (
-            find_face(face_finder(), picture.numpy(), "the portrait") if face is None else Box(*face.tolist())
-        )
-        square = head_square(largest, height, width)
+        return picture, inside
+    square = centre_square(height, width) if crop == "centre" else head_square(head, height, width)
     part = _shape(square, aspect, height, width)
-    inside = None if face is None else face - torch.tensor([part.x1, part.y1] * 2)
+    if inside is not None:
+        inside = inside - torch.tensor([part.x1, part.y1] * 2)
     return picture[part.y1 : part.y2, part.x1 : part.x2].contiguous(), inside
 
 

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import comfy.model_management
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..loaders.personalive_host import HostCodec
-from ..media.audio import trim
+from ..loaders.personalive_speed import AUTO, CHOICES, Residence, check_speed
+from ..media.audio import pad, trim
 from ..media.frames import AvatarStream
 from ..personalive.config import StreamConfig
 from ..personalive.pipeline import Portrait
-from ..personalive.runtime import accelerate, plain
 from .host import check_interrupt
 from .personalive import CATEGORY, Model, PortraitType
 from .personalive_motion import Driving, MotionType
 from .sample import AvatarStreamType
 from .schema import schema
-
-# what is passed to accelerate(): torch.compile's mode, or None for CUDA graphs alone
-SPEEDS = {"CUDA graphs": None, "compiled": "default"}
-PLAIN = "plain"
 
 
 class PersonaLiveAnimate(io.ComfyNode):
@@ -101,11 +95,20 @@ class PersonaLiveAnimate(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "speed",
-                    options=[PLAIN, *SPEEDS],
+                    options=list(CHOICES),
                     optional=True,
                     tooltip=(
-                        "CUDA graphs: faster after about a second of preparation. compiled: fastest, after "
-                        "minutes of preparation per size. Both need an NVIDIA GPU."
+                        "auto: fused kernels, and CUDA graphs where they work, on an NVIDIA GPU; else plain. "
+                        "compiled: after minutes of preparation, once per size."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "lead_in",
+                    default=False,
+                    optional=True,
+                    tooltip=(
+                        "Also show the 12 frames before the video in which the portrait moves from its own "
+                        "pose to the first driving frame; the sound waits for them."
                     ),
                 ),
             ],
@@ -125,7 +128,8 @@ class PersonaLiveAnimate(io.ComfyNode):
         max_frames: int,
         keyframes: int = 3,
         keyframe_distance: float = 17.0,
-        speed: str = PLAIN,
+        speed: str = AUTO,
+        lead_in: bool = False,
     ) -> io.NodeOutput:
         config = StreamConfig(
             steps=steps,
@@ -134,33 +138,30 @@ class PersonaLiveAnimate(io.ComfyNode):
             motion_strength=expression,
             pose_strength=head_pose,
         )
-        frames = min(len(motion.motion), max_frames or len(motion.motion))
+        length = min(len(motion.motion), max_frames or len(motion.motion))
         height, width = portrait.size
-        if speed != PLAIN and isinstance(personalive.engine.codec, HostCodec):
-            raise ValueError(
-                f"The speed setting '{speed}' needs the checkpoint's own VAE; disconnect the host's."
-            )
-        if speed != PLAIN and comfy.model_management.get_torch_device().type != "cuda":
-            raise ValueError(f"The speed setting '{speed}' needs an NVIDIA GPU; choose 'plain'.")
+        check_speed(speed, personalive)
 
         def start() -> Iterator[Tensor]:
-            engine = personalive.load(height, width)
-            if speed != PLAIN:
-                accelerate(engine, SPEEDS[speed])
+            here = Residence(personalive, speed, height, width, check_interrupt)
             try:
-                yield from engine.animate(
-                    portrait.to(engine.device),
-                    [motion.motion[:frames]],
+                yield from here.engine.animate(
+                    portrait.to(here.engine.device),
+                    [motion.motion[:length]],
                     config,
                     seed,
-                    check_interrupt=check_interrupt,
+                    lead_in=lead_in,
+                    check_interrupt=here.check,
                 )
             finally:
-                if speed != PLAIN:
-                    # captured graphs point at weights that the host may move once this pass is over
-                    plain(engine)
+                here.leave()
 
-        audio = None if motion.audio is None else trim(motion.audio, seconds=frames / motion.fps)
+        frames, audio = length, motion.audio
+        if audio is not None:
+            audio = trim(audio, seconds=length / motion.fps)
+        if lead_in:
+            frames += config.ramp
+            audio = None if audio is None else pad(audio, before_seconds=config.ramp / motion.fps)
         return io.NodeOutput(
             AvatarStream(start, frames=frames, width=width, height=height, fps=motion.fps, audio=audio)
         )

@@ -10,10 +10,10 @@ import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
-from ..loaders.driving import open_driving
+from ..loaders.driving import open_driving, sound_of_frames
 from ..loaders.personalive_host import MOTION_SUFFIX, face_finder, motion_names, motion_path
 from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
-from ..personalive.face import mask_boxes
+from ..personalive.face import CHOICES, mask_boxes
 from ..personalive.motion import Motion
 from .host import check_interrupt, show_text
 from .personalive import CATEGORY, Model, check_masks
@@ -78,7 +78,10 @@ class PersonaLiveExtractMotion(io.ComfyNode):
                 io.Combo.Input(
                     "no_face",
                     options=list(MISSING),
-                    tooltip="Frames without a face: stop and name it, hold the last motion, or skip them.",
+                    tooltip=(
+                        "Frames without a face: stop and name it, hold the last motion, or skip them with "
+                        "their sound."
+                    ),
                 ),
                 io.Int.Input(
                     "max_frames",
@@ -86,6 +89,12 @@ class PersonaLiveExtractMotion(io.ComfyNode):
                     min=0,
                     max=1_000_000,
                     tooltip="Stop after this many; 0 reads all.",
+                ),
+                io.Combo.Input(
+                    "who",
+                    options=list(CHOICES),
+                    optional=True,
+                    tooltip="Whom opencv follows where it finds several faces.",
                 ),
                 io.Audio.Input(
                     "audio", optional=True, tooltip="Sound of image frames; a VIDEO brings its own."
@@ -108,6 +117,7 @@ class PersonaLiveExtractMotion(io.ComfyNode):
         finder: str,
         no_face: str,
         max_frames: int,
+        who: str = CHOICES[0],
         audio=None,
         faces=None,
     ) -> io.NodeOutput:
@@ -119,28 +129,41 @@ class PersonaLiveExtractMotion(io.ComfyNode):
         looking = boxes is None and (finder == "opencv" or crop == "head")
 
         def blocks() -> Iterator[Tensor]:
+            ready = personalive.load  # after the first block: a stream has loaded its own models by then
             for block in video.blocks():
                 if faces is not None:
                     check_masks(faces, *block.shape[1:3])
-                # a stream that is generated meanwhile may have pushed this model off the GPU
-                personalive.load(SIZE, SIZE)
+                ready(SIZE, SIZE)
+                ready = personalive.bring_back
                 yield block
 
-        parts, count = [], 0
+        parts: list[Motion] = []
+        frames: list[int] = []
         for part in driving_motion(
             personalive.engine,
             blocks(),
             crop=crop,
             finder=face_finder() if looking else None,
             boxes=boxes,
+            who=who,
             missing=no_face,
             check_interrupt=check_interrupt,
         ):
-            parts.append(part.to("cpu"))
-            count += len(part)
-            show_text(f"{count} frames", cls.hidden.unique_id)
-        motion = Motion.concat(parts)
-        return io.NodeOutput(Driving(motion, video.fps, audio or video.audio), len(motion))
+            parts.append(part.motion.to("cpu"))
+            frames += part.frames
+            show_text(_progress(len(frames), part.faces, who, crop), cls.hidden.unique_id)
+        sound = audio or video.audio
+        if sound is not None:
+            sound = sound_of_frames(sound, frames, video.fps)
+        return io.NodeOutput(Driving(Motion.concat(parts), video.fps, sound), len(frames))
+
+
+def _progress(frames: int, faces: int, who: str, crop: str) -> str:
+    """What the node shows while it runs."""
+    if faces < 2:
+        return f"{frames} frames"
+    advice = "" if crop == "head" else "; crop 'head' keeps the others out of the picture"
+    return f"{frames} frames, up to {faces} faces: the {who} one is followed{advice}"
 
 
 class PersonaLiveSaveMotion(io.ComfyNode):

@@ -4,18 +4,29 @@ face."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .face import Box, FaceFinder, FaceNotFoundError, centre_square, find_face, head_square
+from .face import CHOICES, Box, FaceFinder, FaceNotFoundError, FaceTracker, centre_square, head_square
 from .motion import Motion
 from .pipeline import PersonaLive
 
 SIZE = 512  # what the model was trained to look at
 MISSING = ("stop", "hold", "skip")
 CROPS = ("centre", "head", "none")
+ADVICE = "hold or skip such frames, or say where the face is"
+
+
+class Followed(NamedTuple):
+    """Motion of some frames; ``frames`` counts them from the video's first one, ``faces`` is the most that a
+    picture has had so far (0 where nobody looks for faces)."""
+
+    motion: Motion
+    frames: list[int]
+    faces: int
 
 
 def driving_motion(
@@ -25,31 +36,32 @@ def driving_motion(
     crop: str = "centre",
     finder: FaceFinder | None = None,
     boxes: Tensor | None = None,
+    who: str = CHOICES[0],
     missing: str = "stop",
     check_interrupt: Callable[[], None] = lambda: None,
-) -> Iterator[Motion]:
-    """Motion of a video given as uint8 blocks ``[n, H, W, 3]``, lazily, one motion per block that has any.
+) -> Iterator[Followed]:
+    """Motion of a video given as uint8 blocks ``[n, H, W, 3]``, lazily, one part per block that has any.
 
     crop: "centre" takes the middle square, "head" a square around the head in the first frame that shows one
     (needs ``finder`` or ``boxes``), "none" the whole frame, stretched to a square. The crop never moves.
     finder: looks for a face in every frame; without one, a frame counts as faceless only where the model's
-    own keypoints collapse. boxes: ``[N, 4]`` face boxes in pixels of the frames, instead of either; an empty
-    box says that there is no face. missing: what to do about a frame without a face - "stop" raises
-    FaceNotFoundError naming it, "hold" repeats the last motion (or the first one to come), "skip" leaves the
-    frame out.
+    own keypoints collapse or leave the picture. who: which one of several faces is followed (:class:`.FaceTracker`).
+    boxes: ``[N, 4]`` face boxes in pixels of the frames, instead of either; an empty box says that there is no
+    face. missing: what to do about a frame without a face - "stop" raises FaceNotFoundError naming it, "hold"
+    repeats the last motion (or the first one to come), "skip" leaves the frame out.
     """
-    if missing not in MISSING or crop not in CROPS:
-        raise ValueError(
-            f"missing must be one of {MISSING} and crop one of {CROPS}, not {missing!r}, {crop!r}."
-        )
+    for name, value, known in (("missing", missing, MISSING), ("crop", crop, CROPS), ("who", who, CHOICES)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
     if crop == "head" and finder is None and boxes is None:
         raise ValueError("Cropping to the head needs a face finder or face boxes.")
+    tracker = FaceTracker(who)
     square: Box | None = None
     last: Motion | None = None
     index = owed = 0
     for block in blocks:
         check_interrupt()
-        faces = _faces(block, finder, boxes, index)
+        faces = _faces(block, finder, tracker, boxes, index)
         if square is None:
             square = _square(block, crop, faces)
         seen: dict[int, Motion] = {}
@@ -58,26 +70,29 @@ def driving_motion(
                 engine, block, square, faces if boxes is not None else None, _present(faces, block)
             )
         parts: list[Motion] = []
+        frames: list[int] = []
         for i in range(len(block)):
             if i in seen:
                 last = seen[i]
                 parts += [last] * (owed + 1)
+                frames += range(index + i - owed, index + i + 1)
                 owed = 0
             elif missing == "stop":
-                raise FaceNotFoundError(i, f"frame {index + i} of the driving video")
+                raise FaceNotFoundError(i, f"frame {index + i} of the driving video", ADVICE)
             elif missing == "hold" and last is not None:
                 parts.append(last)
+                frames.append(index + i)
             elif missing == "hold":
                 owed += 1
         index += len(block)
         if parts:
-            yield Motion.concat(parts)
+            yield Followed(Motion.concat(parts), frames, tracker.most)
     if last is None:
         raise ValueError("No frame of the driving video has a face that can be followed.")
 
 
 def _faces(
-    block: Tensor, finder: FaceFinder | None, boxes: Tensor | None, first: int
+    block: Tensor, finder: FaceFinder | None, tracker: FaceTracker, boxes: Tensor | None, first: int
 ) -> list[Box | None] | None:
     """The face of every frame, None where there is none; None when nobody looks for faces."""
     if boxes is not None:
@@ -87,13 +102,7 @@ def _faces(
         return [Box(*row) if row[2] > row[0] and row[3] > row[1] else None for row in rows]
     if finder is None:
         return None
-    found: list[Box | None] = []
-    for i, frame in enumerate(block):
-        try:
-            found.append(find_face(finder, frame.numpy(), f"frame {first + i}"))
-        except FaceNotFoundError:
-            found.append(None)
-    return found
+    return [tracker.follow(finder.find(frame.numpy()), *frame.shape[:2]) for frame in block]
 
 
 def _present(faces: list[Box | None] | None, block: Tensor) -> list[int]:
@@ -118,7 +127,7 @@ def _observe(
     boxes = None
     if faces is not None:
         boxes = torch.tensor([_within(faces[i], square) for i in wanted]).reshape(-1, 4)
-    frames = _cut(block[wanted], square)
+    frames = _cut(block if len(wanted) == len(block) else block[wanted], square)
     while wanted:
         try:
             motion = engine.observe(frames, boxes)
@@ -148,6 +157,11 @@ def _cut(frames: Tensor, square: Box) -> Tensor:
     frames = frames[:, square.y1 : square.y2, square.x1 : square.x2]
     if frames.shape[1:3] == (SIZE, SIZE) or not len(frames):
         return frames
+    # one by one: a 4K frame in floats is large
+    return torch.cat([_resized(frame[None]) for frame in frames])
+
+
+def _resized(frames: Tensor) -> Tensor:
     pixels = frames.permute(0, 3, 1, 2).float()
     pixels = F.interpolate(pixels, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

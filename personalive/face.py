@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,16 +20,16 @@ DETECTION_SIDE = 640  # larger pictures are searched at this size
 HEAD_SCALE = 2.3  # a square this much larger than the face holds the head, hair and shoulders
 HEAD_RISE = 0.125  # and reaches this part of the face's height further up than down
 HAAR_FACE = "haarcascade_frontalface_default.xml"
-YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+HAAR_PROFILE = "haarcascade_profileface.xml"
+YUNET_FILE, YUNET_FILES = "face_detection_yunet_2023mar.onnx", "face_detection_yunet*.onnx"
+CHOICES = ("largest", "most central", "leftmost", "rightmost")
 
 
 class FaceNotFoundError(ValueError):
     """No usable face in a picture; ``index`` is its place in the batch that was looked at."""
 
-    def __init__(self, index: int, name: str):
-        super().__init__(
-            f"No face was found in {name}; crop it to the head, give face boxes or leave it out."
-        )
+    def __init__(self, index: int, name: str, advice: str = "crop it to the head, or say where the face is"):
+        super().__init__(f"No face was found in {name}; {advice}.")
         self.index = index
 
 
@@ -53,12 +53,20 @@ class YuNetFinder:
     """OpenCV's neural face detector, in every OpenCV since 4.5.4; its 230 KB model is a file of its own."""
 
     def __init__(self, model: Path, confidence: float = 0.6):
-        """FileNotFoundError without the model file, ImportError without OpenCV."""
+        """FileNotFoundError without the model file, ValueError with a damaged one, ImportError without OpenCV."""
         if not model.is_file():
             raise FileNotFoundError(
                 f"There is no face detector {model}; put {YUNET_FILE} (opencv_zoo) there."
             )
-        self._detector = _opencv().FaceDetectorYN.create(str(model), "", (320, 320), confidence)
+        cv2 = _opencv()
+        if not hasattr(cv2, "FaceDetectorYN"):
+            raise ImportError(
+                f"OpenCV {cv2.__version__} is too old for {model.name}; install 4.5.4 or newer."
+            )
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), confidence)
+        except cv2.error as error:
+            raise ValueError(f"{model} cannot be read; download {YUNET_FILE} (opencv_zoo) again.") from error
 
     def find(self, image: np.ndarray) -> list[Box]:
         small, scale = _shrink(image)
@@ -68,32 +76,89 @@ class YuNetFinder:
 
 
 class HaarFinder:
-    """OpenCV 4's classic detector of frontal faces; its model is part of the wheel (gone in OpenCV 5)."""
+    """OpenCV 4's classic detectors, of frontal faces and, where there is none, of profiles; their models are part
+    of the wheel (gone in OpenCV 5)."""
 
     def __init__(self) -> None:
         """ImportError where OpenCV is absent or has no such detector."""
         cv2 = _opencv()
-        path = Path(cv2.data.haarcascades) / HAAR_FACE
-        if not hasattr(cv2, "CascadeClassifier") or not path.is_file():
+        paths = [Path(cv2.data.haarcascades) / name for name in (HAAR_FACE, HAAR_PROFILE)]
+        if not hasattr(cv2, "CascadeClassifier") or not all(path.is_file() for path in paths):
             raise ImportError(
                 f"OpenCV {cv2.__version__} carries no face detector; put {YUNET_FILE} (from opencv_zoo) into "
                 "models/personalive, or give face masks."
             )
-        self._detector = cv2.CascadeClassifier(str(path))
+        self._front, self._profile = (cv2.CascadeClassifier(str(path)) for path in paths)
 
     def find(self, image: np.ndarray) -> list[Box]:
         small, scale = _shrink(image)
         grey = small.mean(-1).astype(np.uint8)
+        faces = self._search(self._front, grey)
+        if not len(faces):
+            # the detector knows profiles that look to one side
+            mirrored = self._search(self._profile, np.ascontiguousarray(grey[:, ::-1]))
+            faces = [*self._search(self._profile, grey)]
+            faces += [(grey.shape[1] - x - w, y, w, h) for x, y, w, h in mirrored]
+        return _boxes(faces, scale, image)
+
+    @staticmethod
+    def _search(detector: Any, grey: np.ndarray) -> Sequence:
         least = max(24, min(grey.shape) // 8)
-        return _boxes(self._detector.detectMultiScale(grey, 1.1, 5, minSize=(least, least)), scale, image)
+        return detector.detectMultiScale(grey, 1.1, 5, minSize=(least, least))
 
 
-def find_face(finder: FaceFinder, image: np.ndarray, name: str) -> Box:
-    """The largest face; FaceNotFoundError names the picture where there is none."""
-    faces = finder.find(image)
-    if not faces:
-        raise FaceNotFoundError(0, name)
-    return faces[0]
+def choose_face(faces: Sequence[Box], who: str, height: int, width: int) -> Box:
+    """One of several faces of a picture, by one of :data:`CHOICES`."""
+    return {
+        "largest": lambda: max(faces, key=_area),
+        "most central": lambda: min(faces, key=lambda face: _distance(face, Box(0, 0, width, height))),
+        "leftmost": lambda: min(faces, key=lambda face: face.x1 + face.x2),
+        "rightmost": lambda: max(faces, key=lambda face: face.x1 + face.x2),
+    }[who]()
+
+
+class FaceTracker:
+    """Stays with one face of a video, and notices when that one is gone.
+
+    ``most`` is the largest number of faces that a picture had so far.
+    """
+
+    def __init__(self, who: str = CHOICES[0]):
+        self.who = who
+        self.most = 0
+        self._last: Box | None = None
+
+    def follow(self, faces: Sequence[Box], height: int, width: int) -> Box | None:
+        """The face to follow among those of the next picture; None where it is not there.
+
+        It is the one that overlaps most with its last place. Where none does, a video with one face has moved it,
+        several faces are chosen from anew, and a single one, where there were more before, is somebody else.
+        """
+        self.most = max(self.most, len(faces))
+        near = [face for face in faces if self._last is not None and _overlap(face, self._last) > 0]
+        if near:
+            self._last = max(near, key=lambda face: _overlap(face, self._last))
+        elif faces and (self._last is None or len(faces) > 1 or self.most == 1):
+            self._last = choose_face(faces, self.who, height, width)
+        else:
+            return None
+        return self._last
+
+
+def _area(face: Box) -> int:
+    return (face.x2 - face.x1) * (face.y2 - face.y1)
+
+
+def _distance(a: Box, b: Box) -> int:
+    return (a.x1 + a.x2 - b.x1 - b.x2) ** 2 + (a.y1 + a.y2 - b.y1 - b.y2) ** 2
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Shared area as a part of both together."""
+    wide = min(a.x2, b.x2) - max(a.x1, b.x1)
+    high = min(a.y2, b.y2) - max(a.y1, b.y1)
+    shared = max(0, wide) * max(0, high)
+    return shared / (_area(a) + _area(b) - shared)
 
 
 def check_boxes(boxes: Tensor, names: Sequence[str]) -> None:
@@ -160,4 +225,4 @@ def _boxes(faces: Sequence, scale: float, image: np.ndarray) -> list[Box]:
         box = Box(max(0, x1), max(0, y1), min(width, x2), min(height, y2))
         if min(box.x2 - box.x1, box.y2 - box.y1) >= SMALLEST_FACE:
             found.append(box)
-    return sorted(found, key=lambda b: (b.x2 - b.x1) * (b.y2 - b.y1), reverse=True)
+    return sorted(found, key=_area, reverse=True)

@@ -33,6 +33,11 @@ class Motion:
     def to(self, device: torch.device | str) -> Motion:
         return Motion(self.pose.to(device), self.tokens.to(device))
 
+    def tensors(self) -> list[Tensor]:
+        """Everything that it is made of."""
+        pose = self.pose
+        return [pose.keypoints, pose.angles, pose.translation, pose.scale, self.tokens]
+
     @staticmethod
     def concat(parts: Iterable[Motion]) -> Motion:
         """One motion of several in a row."""
@@ -83,12 +88,15 @@ def regroup(parts: Iterable[Motion], size: int) -> Iterator[Motion]:
     held: list[Motion] = []
     count = 0
     for part in parts:
-        held.append(part)
-        count += len(part)
-        while count >= size:
-            whole = Motion.concat(held)
-            yield whole[:size]
-            held, count = ([whole[size:]], count - size) if count > size else ([], 0)
+        start = 0
+        while start < len(part):
+            piece = part[start : start + size - count]  # a view: a long part is never copied as a whole
+            start += len(piece)
+            held.append(piece)
+            count += len(piece)
+            if count == size:
+                yield Motion.concat(held)
+                held, count = [], 0
     if held:
         yield Motion.concat(held)
 

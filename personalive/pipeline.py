@@ -153,14 +153,36 @@ class PersonaLive:
         stream = self.stream(portrait, config, seed)
         waiting: list[int] = []
         ramp_chunks = config.piles - 1
+        made: Callable[[], Tensor] | None = None
         for chunk, own in mirrored(motion, config.chunk, config.ramp):
             check_interrupt()
             latents = stream.push_latents(chunk, check_interrupt)
             waiting.append(own)
             on_the_way = stream.count <= ramp_chunks
             keep = config.chunk * lead_in if on_the_way else waiting.pop(0)
-            if keep:
-                yield self.decode(latents)[:keep].cpu()
+            if not keep:
+                continue
+            # handed on when the next chunk is on its way, so that a GPU never waits for whoever reads the frames
+            ready, made = made, fetch(self.decode(latents)[:keep])
+            if ready is not None:
+                yield ready()
+        if made is not None:
+            yield made()
+
+
+def fetch(frames: Tensor) -> Callable[[], Tensor]:
+    """Start copying to the CPU; the answer waits for the end of it and gives the copy."""
+    if not frames.is_cuda:
+        return frames.cpu
+    copy = frames.to("cpu", non_blocking=True)  # into pinned memory
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> Tensor:
+        done.synchronize()
+        return copy
+
+    return wait
 
 
 class Stream:

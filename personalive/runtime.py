@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import fused_kernels
+from .fused import use_fused, use_plain
 from .group_norm import use_channels_last_norms, use_plain_norms
 from .pipeline import PersonaLive
 
@@ -84,20 +87,25 @@ def compiled_denoiser(engine: PersonaLive, mode: str) -> Callable[..., Tensor]:
 
 
 def accelerate(
-    engine: PersonaLive, compile_mode: str | None = None, graphs: bool = True, norms: bool = True
+    engine: PersonaLive, compile_mode: str | None = None, graphs: bool = True, kernels: bool = True
 ) -> PersonaLive:
     """Replace the engine's calls by faster ones, in place; the first call of each shape then takes longer.
 
     compile_mode: one of ``torch.compile``'s modes for the denoising UNet and the decoder (minutes, once per
-    size).
-    graphs: capture every repeated call as a CUDA graph (about a second). The networks must then stay where
-    they
-    are: call :func:`plain` before moving them.
-    norms: group norms that keep channels-last order.
+    size); RuntimeError without Triton.
+    graphs: capture every repeated call as a CUDA graph (seconds). The networks must then stay where they are: call
+    :func:`plain` before moving them. Not where :func:`can_capture` says no.
+    kernels: norms that keep channels-last order and, where nothing is compiled, the blocks of :mod:`.fused`;
+    both need Triton and are left out without it.
     """
-    if norms:
-        use_channels_last_norms(engine.denoising_unet)
-        use_channels_last_norms(engine.codec.network)
+    if compile_mode is not None:
+        require_compiler(engine.device)
+    networks = (engine.denoising_unet, engine.codec.network)
+    if kernels:
+        for network in networks:
+            use_channels_last_norms(network)
+            if compile_mode is None and fused_kernels.available(engine.device):
+                use_fused(network)
     if compile_mode is not None:
         engine.denoise = compiled_denoiser(engine, compile_mode)
         engine.codec.decoder = torch.compile(engine.codec.decoder, mode=compile_mode, dynamic=False)
@@ -111,8 +119,30 @@ def accelerate(
 
 def plain(engine: PersonaLive) -> PersonaLive:
     """Undo :func:`accelerate`: captured graphs and their memory are freed."""
+    if engine.device.type == "cuda":
+        torch.cuda.synchronize(engine.device)  # nothing may still be running in their memory
     engine.use_networks()
     engine.codec.use_network()
-    use_plain_norms(engine.denoising_unet)
-    use_plain_norms(engine.codec.network)
+    for network in (engine.denoising_unet, engine.codec.network):
+        use_plain(network)
+        use_plain_norms(network)
     return engine
+
+
+def can_capture(device: torch.device) -> bool:
+    """Whether CUDA graphs work here: on NVIDIA, and with PyTorch's own allocator. What ``cudaMallocAsync`` gives out
+    during a capture is refused by Triton, and taking it back ends the process."""
+    return (
+        device.type == "cuda"
+        and torch.version.cuda is not None
+        and torch.cuda.get_allocator_backend() == "native"
+    )
+
+
+def require_compiler(device: torch.device) -> None:
+    """RuntimeError when torch.compile cannot make kernels for ``device`` here."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise RuntimeError(
+            "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or choose "
+            "another speed."
+        )

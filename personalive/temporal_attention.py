@@ -35,15 +35,16 @@ def plain(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 def tiled(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """:func:`temporal_attention` by the Triton kernel."""
-    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    """:func:`temporal_attention` by the Triton kernel; the three may be slices of one tensor ``[F, N, >=C]``."""
     frames, places, width = q.shape
+    if not (q.stride() == k.stride() == v.stride() == (places * q.stride(1), q.stride(1), 1)):
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     head = width // heads
     head_pad = max(16, _power_of_two(head))
     frames_pad = _power_of_two(frames)
     rows = max(FEWEST_ROWS, frames_pad, min(MOST_ROWS, TILE // head_pad))
     block = rows // frames_pad
-    out = torch.empty_like(q)
+    out = q.new_empty(q.shape)
     _kernel[(heads, -(-places // block))](
         q,
         k,
@@ -51,6 +52,7 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         out,
         places,
         width,
+        q.stride(1),
         head**-0.5,
         FRAMES=frames,
         FRAMES_PAD=frames_pad,
@@ -76,6 +78,7 @@ if triton is not None:
         out,
         places,
         width,
+        stride,
         scale,
         FRAMES: tl.constexpr,
         FRAMES_PAD: tl.constexpr,
@@ -89,8 +92,8 @@ if triton is not None:
         frame = rows % FRAMES_PAD
         columns = tl.arange(0, HEAD_PAD)
         inside = (place < places) & (frame < FRAMES)
-        offset = (frame * places + place) * width + head * HEAD
-        where = offset[:, None] + columns[None, :]
+        row = (frame * places + place).to(tl.int64)
+        where = (row * stride + head * HEAD)[:, None] + columns[None, :]
         mask = inside[:, None] & (columns[None, :] < HEAD)
         queries = tl.load(q + where, mask=mask, other=0.0)
         keys = tl.load(k + where, mask=mask, other=0.0)
@@ -101,4 +104,5 @@ if triton is not None:
         scores = tl.exp(scores - tl.max(scores, 1)[:, None])
         weights = scores / tl.sum(scores, 1)[:, None]
         result = tl.dot(weights.to(values.dtype), values, input_precision="ieee")
+        where = (row * width + head * HEAD)[:, None] + columns[None, :]
         tl.store(out + where, result.to(out.dtype.element_ty), mask=mask)

@@ -15,6 +15,7 @@ from PIL import Image
 from tools.demo_media import portrait
 from tools.environment import ROOT
 from tools.host import Host, HostError
+from tools.host_events import HostEvents
 from tools.tiny_personalive import write_tiny_personalive
 
 from .browser import drop_workflow, queue_and_wait, screenshot
@@ -24,6 +25,7 @@ from .workflows import TINY as TINY_LIVEAVATAR
 from .workflows import Api, add, change, every, only, put, shipped, tiny, ui_file
 
 FPS, FRAMES, RATE = 30, 6, 16_000
+CHUNK, LEAD_IN, LONG = 4, 12, 72
 SPEECH_FRAMES = 8
 SIZE = 128
 TINY = {
@@ -55,6 +57,13 @@ def studio(ready: Host) -> Host:
     write_driving(ready.input_dir / "driving.mp4", nodding)
     write_driving(ready.input_dir / "still.mp4", nodding[:1])
     write_driving(ready.input_dir / "odd.mp4", [frame[:100, 30:220:5] for frame in nodding[:3]])
+    write_driving(ready.input_dir / "long.mp4", [nodding[i % FRAMES] for i in range(LONG)])
+    for name, side in (("4k.mp4", (3840, 2160)), ("64.mp4", (64, 64))):
+        frames = [np.asarray(Image.fromarray(frame).resize(side)) for frame in nodding[:2]]
+        write_driving(ready.input_dir / name, frames)
+    Image.fromarray(face).resize((3840, 2160)).save(ready.input_dir / "huge.png")
+    Image.fromarray(face).resize((64, 64)).save(ready.input_dir / "tiny.png")
+    (models / "face_detection_yunet_2023mar.onnx").write_bytes(b"half a download")
     # where the face is, as a film in black and white; the fourth frame has none
     faces = [np.zeros_like(face) for _ in nodding]
     for i, mask in enumerate(faces):
@@ -112,6 +121,12 @@ def check_follows(path: Path, fps: int, frames: int, rate: int, channels: int) -
     if frames > 1:
         assert np.abs(np.diff(video.frames.astype(int), axis=0)).mean(axis=(1, 2, 3)).min() > 0.1
     return video.frames
+
+
+def read_sound(path: Path) -> np.ndarray:
+    """The first channel of a video's sound."""
+    with av.open(str(path)) as container:
+        return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
 
 
 def skip_without_vhs(host: Host, workflow: Api) -> None:
@@ -190,11 +205,74 @@ def test_a_portrait_of_another_shape_is_cut_and_not_stretched(studio, crop):
     assert difference.mean() < 3
 
 
-@pytest.mark.parametrize(("file", "frames"), [("still.mp4", 1), ("odd.mp4", 3)])
+@pytest.mark.parametrize(("file", "frames"), [("still.mp4", 1), ("odd.mp4", 3), ("4k.mp4", 2), ("64.mp4", 2)])
 def test_a_driving_video_may_have_one_frame_or_any_shape(studio, file, frames):
     workflow = straight()
     change(workflow, "LoadVideo", file=file)
     check_follows(studio.video(workflow), FPS, frames, RATE, 1)
+
+
+def test_the_way_from_the_portrait_is_shown_on_request_and_the_sound_waits(studio):
+    workflow = straight()
+    without = check_follows(studio.video(workflow), *EXPECTED["personalive_core"])
+    change(workflow, "PersonaLiveAnimate", lead_in=True)
+    path = studio.video(workflow)
+    frames = check_follows(path, FPS, LEAD_IN + FRAMES, RATE, 1)
+    assert np.abs(frames[LEAD_IN:].astype(int) - without).mean() < 3  # the same, but for the compression
+    sound = read_sound(path)
+    silent = round(LEAD_IN / FPS * RATE)
+    assert np.abs(sound[: silent - 1024]).max() < 0.01 < np.abs(sound[silent : silent + 1600]).max()
+
+
+def test_an_interrupted_run_stops_within_a_chunk_and_keeps_what_it_made(studio):
+    workflow = straight()
+    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="video/stopped")
+    change(workflow, "LoadVideo", file="long.mp4")
+    writer = only(workflow, "LiveAvatarStreamToVideo")
+    asked_at = 0
+
+    with HostEvents(studio) as events:
+
+        def interrupt_in_the_third_chunk() -> None:
+            nonlocal asked_at
+            node, done, _ = events.progress() or ("", 0, 0)
+            if node == writer and done >= 2 * CHUNK and not asked_at:
+                asked_at = done
+                studio.interrupt()
+
+        entry = studio.wait(studio.submit(workflow, events.client_id), watch=interrupt_in_the_third_chunk)
+    assert studio.errors(entry) == [f"LiveAvatarStreamToVideo (node {writer}): interrupted"]
+    (path,) = (studio.output_dir / "video").glob("stopped*.mp4")
+    kept = len(read_video(path).frames)
+    # what was seen when the interrupt was asked for, one chunk on its way and one in progress
+    assert asked_at <= kept <= asked_at + 2 * CHUNK < LONG
+    check_follows(path, FPS, kept, RATE, 1)
+    check_follows(studio.video(straight()), *EXPECTED["personalive_core"])
+
+
+def test_reading_a_driving_video_stops_when_it_is_interrupted(studio):
+    workflow = straight()
+    change(workflow, "LoadVideo", file="long.mp4")
+    change(workflow, "PersonaLiveExtractMotion", crop="none")  # read anew
+    reader = only(workflow, "PersonaLiveExtractMotion")
+
+    with HostEvents(studio) as events:
+
+        def interrupt_when_it_reads() -> None:
+            running = [data for kind, data in events.messages if kind == "executing"]
+            if running and running[-1]["node"] == reader:
+                studio.interrupt()
+
+        entry = studio.wait(studio.submit(workflow, events.client_id), watch=interrupt_when_it_reads)
+    assert studio.errors(entry) == [f"PersonaLiveExtractMotion (node {reader}): interrupted"]
+
+
+@pytest.mark.parametrize("file", ["huge.png", "tiny.png"])
+def test_a_portrait_of_4k_or_64_pixels_is_brought_to_size(studio, file):
+    workflow = straight()
+    change(workflow, "LoadImage", image=file)
+    change(workflow, "PersonaLiveAnimate", max_frames=1)
+    check_follows(studio.video(workflow), FPS, 1, RATE, 1)
 
 
 def film_of_faces(workflow: Api) -> None:
@@ -247,8 +325,16 @@ def size(**sides: int) -> Callable[[Api], None]:
     return lambda workflow: change(workflow, "PersonaLivePortrait", **sides)
 
 
-def fast_on_a_cpu(workflow: Api) -> None:
-    change(workflow, "PersonaLiveAnimate", speed="CUDA graphs")
+def speed(name: str) -> Callable[[Api], None]:
+    return lambda workflow: change(workflow, "PersonaLiveAnimate", speed=name)
+
+
+def no_finder(workflow: Api) -> None:
+    change(workflow, "PersonaLiveExtractMotion", finder="opencv")
+
+
+def no_finder_for_the_portrait(workflow: Api) -> None:
+    change(workflow, "PersonaLivePortrait", crop="head")
 
 
 def five_steps(workflow: Api) -> None:
@@ -260,6 +346,8 @@ def no_such_motion(workflow: Api) -> None:
 
 
 PUBLISHED = "huaichang/PersonaLive"
+# the second where the machine has no OpenCV
+FINDER = "(2023mar.onnx cannot be read; download|Finding faces needs OpenCV: install opencv-python-headless)"
 ERRORS = {
     "frame without a face": (no_face, "ExtractMotion", "No face was found in frame 3 of the driving video"),
     "no face in any frame": (no_face_anywhere, "ExtractMotion", "No frame of the driving video has a face"),
@@ -282,7 +370,10 @@ ERRORS = {
         "LoadModel",
         f"{PUBLISHED} is not complete .* turn on the loader's download option",
     ),
-    "CUDA graphs without CUDA": (fast_on_a_cpu, "Animate", "needs an NVIDIA GPU; choose 'plain'"),
+    "CUDA graphs without CUDA": (speed("CUDA graphs"), "Animate", "needs an NVIDIA GPU; choose 'auto'"),
+    "compiled without CUDA": (speed("compiled"), "Animate", "needs an NVIDIA GPU; choose 'auto'"),
+    "damaged face detector": (no_finder, "ExtractMotion", FINDER),
+    "damaged face detector for the portrait": (no_finder_for_the_portrait, "Portrait", FINDER),
     "steps that do not fit": (five_steps, "Animate", "steps must be a multiple of 4, but it is 5"),
     "motion file that is gone": (
         no_such_motion,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import torch
-from avatar.loaders.driving import open_driving
+from avatar.loaders.driving import open_driving, sound_of_frames
 from avatar.media.frames import AvatarStream
 
 
@@ -94,6 +95,12 @@ def test_images_and_streams():
     assert len(torch.cat(list(video.blocks()))) == 9
 
 
+def test_a_live_stream_is_refused():
+    stream = AvatarStream(lambda: iter(()), frames=None, width=64, height=64)
+    with pytest.raises(ValueError, match="A live stream cannot drive PersonaLive"):
+        open_driving(stream, fps=25)
+
+
 def test_what_cannot_be_read_is_said(tmp_path):
     with pytest.raises(ValueError, match="no frames"):
         open_driving(torch.zeros(0, 64, 64, 3), fps=25)
@@ -101,3 +108,69 @@ def test_what_cannot_be_read_is_said(tmp_path):
     broken.write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="cannot be read"):
         open_driving(Video(str(broken)), fps=25)
+
+
+def test_a_file_that_ends_early_is_one_sentence(tmp_path):
+    path = write(tmp_path / "a.mp4", range(0, 80, 4))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        open_driving(Video(str(path)), fps=25)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def turn(path, degrees):
+    """Have an mp4 shown turned clockwise, as telephones do with what they film lying down."""
+    matrices = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+    a, b, c, d = (value * 0x10000 for value in matrices[degrees])
+    data = bytearray(path.read_bytes())
+    # the first 20 numbers of a track's header come before its matrix
+    start = data.index(b"tkhd") + 4 + 40
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_film_of_a_telephone_is_turned_upright(tmp_path, degrees):
+    path = tmp_path / "a.mp4"
+    upright = np.zeros((96, 64, 3), np.uint8)
+    upright[:32, :32] = 255  # top left
+    lying = np.rot90(upright, degrees // 90)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.height, stream.width = lying.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(lying), format="rgb24")))
+        container.mux(stream.encode(None))
+    turn(path, degrees)
+    (block,) = open_driving(Video(str(path)), fps=25).blocks()
+    assert block.shape == (1, 96, 64, 3)
+    assert np.abs(block[0].numpy().astype(int) - upright).mean() < 5
+
+
+def speech(seconds=2.0, rate=8000):
+    """Sound in which every sample says when it is."""
+    time = torch.arange(round(seconds * rate)) / rate
+    return {"waveform": torch.stack([1 + time, -1 - time])[None], "sample_rate": rate}
+
+
+def test_all_frames_keep_the_sound_as_it_is():
+    audio = speech()
+    assert sound_of_frames(audio, range(10), 25) is audio
+
+
+def test_skipped_frames_take_their_sound_with_them():
+    frames = [*range(5, 15), *range(20, 30)]
+    sound = sound_of_frames(speech(), frames, 25)
+    assert sound["sample_rate"] == 8000
+    wave = sound["waveform"][0]
+    assert wave.shape == (2, round(len(frames) / 25 * 8000))
+    seconds = torch.arange(wave.shape[1]) / 8000
+    # 5 frames are missing before the first part, 10 before the second
+    expected = 1 + seconds + torch.where(seconds < 10 / 25, 5 / 25, 10 / 25)
+    middle = [i for i in range(wave.shape[1]) if 40 < i % 3200 < 3160]  # away from the cuts
+    assert torch.allclose(wave[0, middle], expected[middle], atol=1e-5)
+    assert wave[0, 3199].abs() < 0.1 and wave[0, 3200].abs() < 0.1  # no click
+
+
+def test_sound_that_ends_before_the_first_frame_is_none():
+    assert sound_of_frames(speech(0.2), [50, 51], 25) is None

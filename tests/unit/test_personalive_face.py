@@ -11,22 +11,15 @@ import torch
 from avatar.personalive.face import (
     Box,
     FaceNotFoundError,
+    FaceTracker,
     HaarFinder,
     YuNetFinder,
     centre_square,
     check_boxes,
-    find_face,
+    choose_face,
     head_square,
     mask_boxes,
 )
-
-
-class Found:
-    def __init__(self, *boxes):
-        self.boxes = list(boxes)
-
-    def find(self, image):
-        return self.boxes
 
 
 def test_an_empty_box_is_named():
@@ -36,9 +29,36 @@ def test_an_empty_box_is_named():
     assert error.value.index == 1
 
 
-def test_no_face_is_named():
-    with pytest.raises(FaceNotFoundError, match="the portrait"):
-        find_face(Found(), np.zeros((8, 8, 3), np.uint8), "the portrait")
+FACES = [Box(0, 40, 30, 70), Box(40, 45, 60, 65), Box(80, 0, 96, 16)]
+
+
+@pytest.mark.parametrize(
+    ("who", "chosen"), [("largest", 0), ("most central", 1), ("leftmost", 0), ("rightmost", 2)]
+)
+def test_one_of_several_faces(who, chosen):
+    assert choose_face(FACES[::-1], who, 100, 100) == FACES[chosen]
+
+
+def test_a_tracker_follows_the_face_that_moves():
+    tracker = FaceTracker("rightmost")
+    for shift in range(0, 60, 10):
+        moving = Box(80 - shift, 0, 96 - shift, 16)
+        assert tracker.follow([FACES[0], moving], 100, 100) == moving
+    assert tracker.most == 2
+
+
+def test_a_tracker_waits_for_its_face_and_takes_it_again():
+    tracker = FaceTracker()
+    assert tracker.follow(FACES, 100, 100) == FACES[0]
+    assert tracker.follow([], 100, 100) is None
+    assert tracker.follow(FACES[1:2], 100, 100) is None
+    assert tracker.follow([Box(5, 40, 35, 70)], 100, 100) == Box(5, 40, 35, 70)
+
+
+def test_a_tracker_chooses_anew_when_its_place_is_empty():
+    tracker = FaceTracker()
+    tracker.follow(FACES, 100, 100)
+    assert tracker.follow(FACES[1:], 100, 100) == FACES[1]
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (2160, 3840), (64, 64)])
@@ -111,6 +131,47 @@ def test_yunet_boxes_are_scaled_back_sorted_and_clipped(monkeypatch, tmp_path):
     faces = YuNetFinder(model).find(np.zeros((720, 1280, 3), np.uint8))
     assert seen == {"size": (640, 360), "shape": (360, 640, 3)}
     assert faces == [Box(0, 60, 190, 260), Box(20, 20, 60, 60)]
+
+
+def test_a_damaged_detector_model_is_named(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2, "FaceDetectorYN"):
+        pytest.skip(f"OpenCV {cv2.__version__} has no YuNet")
+    model = tmp_path / "face.onnx"
+    model.write_bytes(b"half a download")
+    with pytest.raises(ValueError, match=r"face\.onnx cannot be read; download") as error:
+        YuNetFinder(model)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_opencv_that_is_too_old_for_the_model_says_so(monkeypatch, tmp_path):
+    fake_opencv(monkeypatch)
+    (tmp_path / "face.onnx").write_bytes(b"x")
+    with pytest.raises(ImportError, match=r"OpenCV 0 is too old .* install 4\.5\.4"):
+        YuNetFinder(tmp_path / "face.onnx")
+
+
+def test_a_profile_is_found_on_both_sides(monkeypatch, tmp_path):
+    """The detector of profiles knows one side; the picture is shown to it mirrored as well."""
+
+    class Classifier:
+        def __init__(self, path):
+            self.profile = "profile" in path
+
+        def detectMultiScale(self, grey, *args, **options):
+            columns = grey.any(0).nonzero()[0]
+            looks_left = len(columns) and columns[0] < grey.shape[1] - 1 - columns[-1]
+            return np.array([[columns[0], 30, 20, 20]]) if self.profile and looks_left else ()
+
+    for name in ("haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"):
+        (tmp_path / name).write_text("<opencv_storage/>")
+    fake_opencv(monkeypatch, CascadeClassifier=Classifier)
+    sys.modules["cv2"].data.haarcascades = str(tmp_path)
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[:, 20:40] = 200
+    finder = HaarFinder()
+    assert finder.find(picture) == [Box(20, 30, 40, 50)]
+    assert finder.find(np.ascontiguousarray(picture[:, ::-1])) == [Box(160, 30, 180, 50)]
 
 
 def test_haar_detector_of_the_installed_opencv_finds_nothing_in_noise():

@@ -9,7 +9,6 @@ import torch
 from avatar.loaders.personalive import find_files, load_personalive
 from avatar.personalive.config import StreamConfig
 from avatar.personalive.driving import driving_motion
-from avatar.personalive.face import Box, FaceNotFoundError
 from avatar.personalive.keypoints import Pose
 from avatar.personalive.motion import Motion, mirrored, regroup
 from avatar.personalive.scheduler import Scheduler
@@ -160,50 +159,9 @@ def test_eight_bit_frames_of_a_whole_run_are_alive(full_engine, portrait):
     full_engine.use_networks()
     frames = torch.randint(0, 256, (5, 90, 160, 3), dtype=torch.uint8)
     found = driving_motion(full_engine, frames.split(4), boxes=torch.tensor([[40, 5, 120, 85]] * 5))
-    out = torch.cat(list(full_engine.animate(portrait, found)))
+    out = torch.cat(list(full_engine.animate(portrait, (part.motion for part in found))))
     assert out.shape == (5, SIZE, SIZE, 3)
     assert out.float().std() > 5
-
-
-class Finder:
-    """Finds a face in pictures that are not black."""
-
-    def find(self, image):
-        return [Box(20, 10, 60, 50)] if image.any() else []
-
-
-def clip(pattern: str) -> list[torch.Tensor]:
-    """Blocks of 3 small frames: "x" has a face, "." has none."""
-    frames = torch.stack([torch.full((64, 80, 3), 90 if c == "x" else 0, dtype=torch.uint8) for c in pattern])
-    return list(frames.split(3))
-
-
-def follow(engine, pattern, **options):
-    engine.encode_motion = lambda faces: faces.new_ones(len(faces), 32, 16)
-    parts = driving_motion(engine, clip(pattern), finder=Finder(), **options)
-    return sum(len(part) for part in parts)
-
-
-def test_a_frame_without_a_face_stops_by_name(engine):
-    with pytest.raises(FaceNotFoundError, match="frame 4 of the driving video"):
-        follow(engine, "xxxx.x")
-
-
-@pytest.mark.parametrize("crop", ["centre", "head", "none"])
-def test_missing_faces_are_held_or_skipped(engine, crop):
-    assert follow(engine, "..xx..x.", missing="hold", crop=crop) == 8
-    assert follow(engine, "..xx..x.", missing="skip", crop=crop) == 3
-
-
-def test_a_video_without_any_face_is_refused(engine):
-    for missing in ("hold", "skip"):
-        with pytest.raises(ValueError, match="No frame"):
-            follow(engine, "....", missing=missing)
-
-
-def test_given_boxes_must_cover_the_video(engine):
-    with pytest.raises(ValueError, match="boxes for 2 frames"):
-        list(driving_motion(engine, clip("xxx"), boxes=torch.tensor([[20, 10, 60, 50]] * 2)))
 
 
 def test_regrouping_keeps_every_frame_in_order():
@@ -211,6 +169,21 @@ def test_regrouping_keeps_every_frame_in_order():
     parts = list(regroup([whole[:1], whole[1:3], whole[3:11]], 4))
     assert [len(part) for part in parts] == [4, 4, 3]
     assert torch.equal(Motion.concat(parts).tokens, whole.tokens)
+
+
+def test_a_long_motion_is_cut_without_copying_the_rest_of_it():
+    whole = motion(12)
+    parts = list(regroup([whole], 4))
+    assert [len(part) for part in parts] == [4, 4, 4]
+    assert torch.equal(Motion.concat(parts).tokens, whole.tokens)
+    copied = []
+    concat = Motion.concat
+    try:
+        Motion.concat = staticmethod(lambda parts: copied.append(sum(map(len, parts))) or concat(parts))
+        list(regroup([whole], 4))
+    finally:
+        Motion.concat = staticmethod(concat)
+    assert copied == [4, 4, 4]
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 16])
