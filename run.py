@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +26,6 @@ from tools.comfyui import (
     free_port,
     host_command,
     host_requirements,
-    make_tiny_checkpoint,
     prepare_base,
 )
 from tools.environment import ROOT, STATE, Environment, SetupError, read_requirements, say
@@ -90,16 +90,16 @@ def set_up(environment: Environment, *, tests: bool) -> Path:
     return host
 
 
-def prepare_user(environment: Environment, host: Path) -> None:
-    """Make the base directory of ``demo`` and ``host`` with the pack and the tiny checkpoint in it."""
+def prepare_user(host: Path) -> None:
+    """Make the base directory of ``demo`` and ``host`` with the pack and its example files in it."""
     prepare_base(USER, host)
-    make_tiny_checkpoint(environment.python, USER / "models" / "liveavatar")
+    shutil.copytree(ROOT / "talker" / "example", USER / "input", dirs_exist_ok=True)
 
 
 def demo(environment: Environment) -> int:
     """Generate the demo video in a host of its own."""
     host = set_up(environment, tests=False)
-    prepare_user(environment, host)
+    prepare_user(host)
     command = [str(environment.python), "-m", "tools.demo", "--host", str(host), "--base", str(USER)]
     command += [] if environment.has_accelerator() else ["--cpu"]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
@@ -108,7 +108,7 @@ def demo(environment: Environment) -> int:
 def host(environment: Environment, options: argparse.Namespace) -> int:
     """Start a host and stay until it ends."""
     folder = set_up(environment, tests=False)
-    prepare_user(environment, folder)
+    prepare_user(folder)
     port = options.port or free_port()
     cpu = not environment.has_accelerator() and "--cpu" not in options.rest
     command = host_command(

@@ -1,6 +1,6 @@
 """Does the tiny avatar talk? Lip sync, identity, seams and sharpness, read off the generated pixels.
 
-    python -m benchmarks.talker --checkpoint models/tiny-talker --corpus training/.state/corpus
+    python -m benchmarks.talker --checkpoint talker --corpus training/.state/corpus
 
 The checkpoint is what `training.export` writes; the speech is the corpus' held-out voices (`training.corpus` makes
 it), the portraits are drawn with held-out seeds. Every number comes from frames of the streaming pipeline; the mouth
@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,14 +22,16 @@ from torch import Tensor
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.audio_features import block_features, feature_track
+from avatar.liveavatar.audio_features import feature_track
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
 from avatar.liveavatar.config import FPS, SamplingConfig
 from avatar.liveavatar.pipeline import Scene, block_count, generate
 from avatar.liveavatar.sampler import BlockSampler
+from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE, to_uint8_frames
-from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder, hidden_states
+from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder
+from avatar.loaders.audio_windows import hidden_states
 from avatar.loaders.s2v import load_transformer
 from avatar.loaders.text import TextEncoder
 from avatar.loaders.vae import load_vae
@@ -41,6 +44,7 @@ from training.motion import frames_of, still
 SIZE = 192
 PROMPT = "A person looks into the camera and speaks."
 IDENTITY_SEED = 424242
+BEFORE = 12  # latents
 
 
 @dataclass
@@ -69,7 +73,7 @@ class Talker:
         reference, motion = encode_reference(self.vae, portrait.to(self.device))
         silence = torch.zeros(PRE_ROLL_FRAMES * SAMPLE_RATE // FPS)
         track = feature_track(hidden_states(self.audio, torch.cat([silence, samples])))
-        return Scene(self.context, reference, motion, [track])
+        return Scene(self.context, reference, motion, Tracks([track]))
 
     def video(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
         """Frames [F, 3, S, S] in [-1, 1]."""
@@ -78,11 +82,13 @@ class Talker:
 
     def latents(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
         """The latents of the same video, undecoded."""
-        sampler = BlockSampler(
+        sampler, blocks = self.sampler(scene, config), islice(scene.speech.blocks(), block_count(frames))
+        return torch.cat([sampler.next_block(features) for features in blocks], 2)
+
+    def sampler(self, scene: Scene, config: SamplingConfig) -> BlockSampler:
+        return BlockSampler(
             self.model, config, context=scene.context, reference=scene.reference, motion=scene.motion
         )
-        blocks = range(block_count(frames))
-        return torch.cat([sampler.next_block(block_features(scene.tracks, b)) for b in blocks], 2)
 
 
 def pixels(frames: Tensor) -> Tensor:
@@ -126,19 +132,26 @@ def face_distance(frame: Tensor, portrait: Tensor, identity: faces.Identity) -> 
 
 
 def identity_over_time(talker: Talker, recordings: list, person: tuple, minutes: float) -> dict:
-    """Distance to the portrait at blocks 1, 100, 600 and the last, speech repeated as long as needed."""
+    """Distance to the portrait at blocks 1, 100, 600 and others, speech repeated as long as needed.
+
+    All blocks are generated; only these are decoded, behind the latents of the four blocks before them, which is all
+    that the decoder's first frames would remember.
+    """
     identity, portrait = person
     frames = round(minutes * 60 * FPS)
     sound = torch.cat([torch.from_numpy(r.samples) for r in recordings])
     sound = sound.repeat(int(minutes * 60 * SAMPLE_RATE / len(sound)) + 1)[
         : round(minutes * 60 * SAMPLE_RATE)
     ]
-    scene, distances = talker.scene(portrait, sound), []
-    for block in generate(talker.model, talker.vae, scene, SamplingConfig(), frames):
-        distances.append(face_distance(pixels(block[-1:])[0], portrait[0, :, 0], identity))
-    marks = [b for b in (1, 10, 100, 300, 600) if b <= len(distances)]
-    marks += [len(distances)] if len(distances) not in marks else []
-    return {f"block {b}": round(distances[b - 1], 2) for b in marks}
+    scene, count = talker.scene(portrait, sound), block_count(frames)
+    latents, distances = scene.motion[:, :, -BEFORE:], {}
+    sampler = talker.sampler(scene, SamplingConfig())
+    for block, features in enumerate(islice(scene.speech.blocks(), count), 1):
+        latents = torch.cat([latents, sampler.next_block(features).to(latents)], 2)[:, :, -BEFORE - 3 :]
+        if block in (1, 10, 50, 100, 200, 300, 400, 500, 600, count):
+            shown = pixels(to_uint8_frames(talker.vae.decode(latents)[:, :, -12:]))
+            distances[block] = sum(face_distance(f, portrait[0, :, 0], identity) for f in shown) / len(shown)
+    return {f"block {block}": round(distance, 2) for block, distance in distances.items()}
 
 
 def seams(video: Tensor) -> dict:

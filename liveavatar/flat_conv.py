@@ -73,5 +73,8 @@ def _flat(
     seen = [x[:, :, i : i + stride[0] * (frames - 1) + 1 : stride[0]] for i in range(reach)]
     stacked = torch.cat([frame.transpose(1, 2).flatten(0, 1) for frame in seen], dim=1)
     kernel = weight.transpose(1, 2).flatten(1, 2)
+    if x.device.type == "cpu":
+        # Twice as fast for few channels; the layers after it keep the order, so little has to be copied.
+        stacked, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (stacked, kernel))
     out = F.conv2d(stacked, kernel, bias, stride[1:], padding[1:], dilation=1)
     return out.unflatten(0, (x.shape[0], frames)).transpose(1, 2)

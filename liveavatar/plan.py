@@ -116,8 +116,11 @@ class Plan:
             parts.append("compiled decoder")
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
-        sizes = " + ".join(f"{size / 1e9:.1f}" for size in (self.weights, self.caches, self.workspace))
-        line = f"{', '.join(parts)}: {sizes} = {self.needed / 1e9:.1f} of {self.total / 1e9:.1f} GB"
+        unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
+        *sizes, needed = (
+            f"{size / unit:.{digits}f}" for size in (self.weights, self.caches, self.workspace, self.needed)
+        )
+        line = f"{', '.join(parts)}: {' + '.join(sizes)} = {needed}{name} of {self.total / 1e9:.1f} GB"
         return line + (f", and {self.cpu / 1e9:.1f} GB of CPU memory" if self.cpu else "")
 
 

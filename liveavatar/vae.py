@@ -144,7 +144,7 @@ class WanVAE:
         return StreamingDecoder(self)
 
     def _lay_out(self) -> None:
-        # cuDNN's convolutions want it so and would otherwise convert each input; a CPU is slower with it.
+        # cuDNN's convolutions want it so and would otherwise convert each input.
         if self.device.type == "cuda":
             channels_last(self.model)
 

@@ -9,6 +9,9 @@ from .hub import LIVE_AVATAR, WAN_S2V, known_files, resolve_snapshot
 
 FOLDER = "liveavatar"
 NO_LORA = "none"
+SHIPPED = "tiny talker (shipped)"
+"""Name of the small checkpoint that comes with the pack, and of its LoRA."""
+_TALKER = Path(__file__).parents[1] / "talker"
 
 
 def register() -> None:
@@ -19,14 +22,15 @@ def register() -> None:
 
 
 def checkpoint_names() -> list[str]:
-    """Checkpoint folders that can be chosen: the published one first, then what is on disk."""
+    """Checkpoint folders that can be chosen: the published one first, then the shipped one and what is on disk."""
     local = [path.name for path in _subfolders() if (path / "config.json").is_file()]
     published = WAN_S2V.partition("/")[2]
-    return [WAN_S2V, *sorted(name for name in local if name != published)]
+    return [WAN_S2V, *_shipped(), *sorted(name for name in local if name != published)]
 
 
 def lora_names() -> list[str]:
-    """LoRA files that can be chosen: the published one, those in ``models/liveavatar`` and ``models/loras``."""
+    """LoRA files that can be chosen: the published one, the shipped one, those in ``models/liveavatar`` and in
+    ``models/loras``."""
     import folder_paths
 
     published = LIVE_AVATAR.partition("/")[2]
@@ -36,13 +40,15 @@ def lora_names() -> list[str]:
         if folder.name != published and not (folder / "config.json").is_file()
         for path in folder.glob("*.safetensors")
     ]
-    return [LIVE_AVATAR, NO_LORA, *sorted(local), *folder_paths.get_filename_list("loras")]
+    return [LIVE_AVATAR, NO_LORA, *_shipped(), *sorted(local), *folder_paths.get_filename_list("loras")]
 
 
 def find_checkpoint(name: str, download: bool, progress: Callable[[int, int], None]) -> Path:
     """The folder of a checkpoint from `checkpoint_names`; downloads the published one only on consent."""
     if name == WAN_S2V:
         return resolve_snapshot(WAN_S2V, known_files(WAN_S2V), _root(), download, progress)
+    if name in _shipped():
+        return _TALKER / "base"
     for folder in _subfolders():
         if folder.name == name:
             return folder
@@ -55,6 +61,8 @@ def find_lora(name: str, download: bool, progress: Callable[[int, int], None]) -
 
     if name == NO_LORA:
         return None
+    if name in _shipped():
+        return _TALKER / "lora" / "liveavatar.safetensors"
     if name == LIVE_AVATAR:
         files = known_files(LIVE_AVATAR)
         return resolve_snapshot(LIVE_AVATAR, files, _root(), download, progress) / files[0]
@@ -62,6 +70,11 @@ def find_lora(name: str, download: bool, progress: Callable[[int, int], None]) -
         if name in {f"{folder.name}/{path.name}" for path in folder.glob("*.safetensors")}:
             return folder / name.partition("/")[2]
     return Path(folder_paths.get_full_path_or_raise("loras", name))
+
+
+def _shipped() -> list[str]:
+    """The name of the shipped checkpoint and LoRA, where the pack was installed with its folder ``talker``."""
+    return [SHIPPED] if (_TALKER / "base" / "config.json").is_file() else []
 
 
 def _roots() -> list[Path]:

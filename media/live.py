@@ -27,7 +27,12 @@ class LiveStream:
     """
 
     def __init__(
-        self, *, fps: float, total_frames: int | None, place: Mapping[str, str], owner: Mapping[str, str | None]
+        self,
+        *,
+        fps: float,
+        total_frames: int | None,
+        place: Mapping[str, str],
+        owner: Mapping[str, str | None],
     ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.fps, self.total_frames = float(fps), total_frames

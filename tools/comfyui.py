@@ -7,12 +7,11 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .environment import LOG, ROOT, STATE, Environment, SetupError, explain, logged, requirement_name, say
+from .environment import ROOT, STATE, Environment, SetupError, logged, requirement_name
 from .torch_build import TRIO
 
 # Carries a complete ComfyUI 0.3.75, unpacked for tests and the demo; nothing of it is imported or shipped.
@@ -113,20 +112,6 @@ def link_folder(target: Path, link: Path) -> None:
             raise SetupError(
                 f"{link} cannot be made: allow symbolic links (Windows developer mode)."
             ) from error
-
-
-def make_tiny_checkpoint(python: Path, folder: Path) -> None:
-    """Write the tiny, untrained checkpoint into ``folder`` (``models/liveavatar``) unless it is there."""
-    if (folder / "tiny").is_dir():
-        return
-    say("making the tiny checkpoint")
-    command = [str(python), "-m", "tools.tiny_checkpoint", str(folder)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if result.returncode:
-        with LOG.open("a", encoding="utf-8") as log:
-            log.write(f"$ {' '.join(command)}\n{result.stdout}{result.stderr}\n")
-        shutil.rmtree(folder / "tiny", ignore_errors=True)
-        raise SetupError(explain("Making the tiny checkpoint", result.stderr, LOG))
 
 
 def free_port() -> int:

@@ -8,20 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-from .demo_media import portrait, speech
 from .environment import ROOT
 from .host import Host, HostError
 from .host_events import HostEvents
 
-# The workflow in API format. It reads these two names from the input folder and writes an .mp4.
+# The workflow in API format. It reads the shipped example files, which run.py has put into the input folder,
+# and writes an .mp4.
 WORKFLOW = ROOT / "workflows" / "api" / "demo.json"
-PORTRAIT, SPEECH = "portrait.png", "speech.wav"
 
-UNTRAINED = """
-The demo uses a tiny checkpoint with random weights. It shows that everything works together, from the
-portrait to the video with sound, but its pictures look like noise: nothing in it has been trained.
-
-For real pictures take a GPU and the real checkpoint: Wan-AI/Wan2.2-S2V-14B and the LoRA of
+NEXT = """
+This was the tiny talker that comes with the pack: a drawn face of 192 pixels that a small model animates on
+any computer. For photographs take a GPU and the real checkpoint: Wan-AI/Wan2.2-S2V-14B and the LoRA of
 Quark-Vision/Live-Avatar (both on Hugging Face; the README says where the files go), then choose them in
 the workflow's loader.
 """
@@ -37,8 +34,6 @@ def main() -> int:
     if not WORKFLOW.is_file():
         print(f"The workflow {WORKFLOW} is missing: restore it from the repository.", file=sys.stderr)
         return 1
-    portrait(options.base / "input" / PORTRAIT)
-    speech(options.base / "input" / SPEECH)
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     print("[demo] starting ComfyUI", flush=True)
     try:
@@ -50,7 +45,7 @@ def main() -> int:
     if not videos:
         print(f"The workflow {WORKFLOW} wrote no .mp4 file.", file=sys.stderr)
         return 1
-    print(UNTRAINED)
+    print(NEXT)
     print("\n".join(f"The video: {video}" for video in videos), flush=True)
     return 0
 

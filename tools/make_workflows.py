@@ -123,7 +123,9 @@ def talking(
                 "frames_per_clip": 48,
                 "sink": "own first frame",
                 "sink_distance": 30,
+                "performance": "auto",
             },
+            extra_height=80,
         ),
     }
 
@@ -143,6 +145,8 @@ def video_file(save_output: bool = True) -> dict[str, Node]:
                 "filename_prefix": "video/LiveAvatar",
                 "save_output": save_output,
                 "crf": 18,
+                "resume": True,
+                "snapshot_gb": 40,
             },
             extra_height=220,
         )
@@ -235,6 +239,26 @@ def pose_video() -> dict[str, Node]:
     return graph
 
 
+def live_speech() -> dict[str, Node]:
+    graph = from_checkpoint() | video_file()
+    del graph["audio"]
+    graph["speech"] = Node(
+        "LiveAvatarLiveSpeech",
+        2,
+        {
+            "audio_encoder": Link("load", 3),
+            "max_seconds": 600.0,
+            "sample_rate": "24000",
+            "lookahead": 0.0,
+            "id": "",
+            "file": "",
+            "file_rests": 10.0,
+        },
+        extra_height=100,
+    )
+    return graph
+
+
 def personalive_nodes(driving: Link, image: str = "portrait.png", column: int = 0) -> dict[str, Node]:
     """Portrait and motion to a stream; its last node stands three columns further right."""
     return {
@@ -258,6 +282,7 @@ def personalive_nodes(driving: Link, image: str = "portrait.png", column: int = 
                 "width": 512,
                 "height": 512,
                 "crop": "centre",
+                "who": "largest",
             },
             extra_height=320,
         ),
@@ -272,6 +297,7 @@ def personalive_nodes(driving: Link, image: str = "portrait.png", column: int = 
                 "finder": "keypoints",
                 "no_face": "stop",
                 "max_frames": 0,
+                "who": "largest",
             },
             extra_height=40,
         ),
@@ -289,7 +315,8 @@ def personalive_nodes(driving: Link, image: str = "portrait.png", column: int = 
                 "max_frames": 0,
                 "keyframes": 3,
                 "keyframe_distance": 17.0,
-                "speed": "plain",
+                "speed": "auto",
+                "lead_in": False,
             },
         ),
     }
@@ -327,20 +354,22 @@ def personalive_from_speech() -> dict[str, Node]:
 
 
 def demo() -> dict[str, Node]:
-    """What ``run.py demo`` submits: the core workflow at a size for two CPU cores."""
+    """What ``run.py demo`` submits: the core workflow with the shipped talker and its example files."""
     graph = core()
-    graph["load"].inputs.update(checkpoint="tiny", lora="tiny-lora/liveavatar.safetensors")
-    graph["reference"].inputs.update(width=128, height=128)
-    graph["sample"].inputs.update(max_seconds=4.0)
+    graph["load"].inputs.update(checkpoint="tiny talker (shipped)", lora="tiny talker (shipped)")
+    graph["audio"].inputs["audio"] = "speech.ogg"
+    graph["reference"].inputs.update(width=192, height=192)
     return graph
 
 
 WORKFLOWS = {
+    "demo": (demo, "The shipped tiny talker: runs at once, anywhere"),
     "liveavatar": (basic, "Speech to talking portrait, with VideoHelperSuite"),
     "liveavatar_core": (core, "Speech to talking portrait, core nodes only"),
     "liveavatar_host_loaders": (with_host_loaders, "With ComfyUI's own model loaders"),
     "liveavatar_two_speakers": (two_speakers, "Two people in one picture"),
     "liveavatar_pose_video": (pose_video, "Body movement from a pose video"),
+    "liveavatar_live_speech": (live_speech, "Speech that arrives while the video is made"),
     "personalive": (personalive, "A portrait follows a video, with VideoHelperSuite"),
     "personalive_core": (personalive_core, "A portrait follows a video, core nodes only"),
     "personalive_from_speech": (personalive_from_speech, "Speech drives another portrait"),
@@ -457,7 +486,6 @@ def main() -> int:
     for name, graph in graphs.items():
         write_json(FOLDER / f"{name}.json", page_format(graph, info))
         draw_picture(FOLDER / f"{name}.jpg", WORKFLOWS[name][1])
-    for name, graph in {**graphs, "demo": demo()}.items():
         write_json(FOLDER / "api" / f"{name}.json", api_format(graph, titles))
     return 0
 

@@ -26,7 +26,7 @@ from .pool import condition_of
 from .talker import CONFIG, build
 from .train_talker import arguments, parts
 
-RANK, SCALE = 8, 0.5
+RANK, SCALE = 4, 0.5
 TARGETS = (".q", ".k", ".v", ".o", ".ffn.0", ".ffn.2")
 
 

@@ -88,7 +88,7 @@ def mouth_box(identity: Identity, size: int) -> torch.Tensor:
     scale, x, y = (identity[k] for k in ("scale", "x", "y"))
     half, middle = identity["mouth_w"] * 1.35, identity["mouth_y"]
     box = torch.stack(
-        [x - half * scale, y + (middle - 0.25) * scale, x + half * scale, y + (middle + 0.45) * scale], 1
+        [x - half * scale, y + (middle - 0.25) * scale, x + half * scale, y + (middle + 0.55) * scale], 1
     )
     return (box + 0.5) * size
 
@@ -109,11 +109,11 @@ def _body(c: _Canvas, who: Identity) -> None:
     dark = who["hair"] * 0.82
     c.paint(c.cover(c.ellipse(0, 0.25, 1.22 * who["face_w"], 1.55)) * long, dark)
     c.paint(c.cover(c.ellipse(0, -0.42, 1.28 * who["face_w"], 1.12)) * curly, who["hair"])
-    c.paint(c.cover(c.ellipse(0, 2.75, 1.75, 1.2)), who["cloth"])
-    neck = c.capsule(0, 0.8, 0, 1.6, 0.4)
-    c.paint(c.cover(neck), who["skin"] * 0.86)
-    c.paint(c.cover(c.ellipse(0, 1.62, 0.55, 0.24)) * who["collar"], who["skin"] * 0.9)
-    flap = torch.minimum(c.capsule(-0.62, 1.5, -0.12, 1.95, 0.13), c.capsule(0.62, 1.5, 0.12, 1.95, 0.13))
+    neck = c.capsule(0, 0.8, 0, 1.6, 0.42)
+    c.paint(c.cover(neck), who["skin"] * 0.84)
+    c.paint(c.cover(c.ellipse(0, 2.36, 1.7, 1.05)), who["cloth"])
+    c.paint(c.cover(c.ellipse(0, 1.3, 0.5, 0.17)) * who["collar"], who["skin"] * 0.88)
+    flap = torch.minimum(c.capsule(-0.55, 1.3, -0.1, 1.62, 0.14), c.capsule(0.55, 1.3, 0.1, 1.62, 0.14))
     c.paint(c.cover(flap) * (1 - who["collar"]), (who["cloth"] * 1.25 + 0.05).clamp(max=1))
 
 
@@ -152,35 +152,35 @@ def _head(c: _Canvas, who: Identity, how: Motion) -> None:
 
 
 def _eyes(c: _Canvas, who: Identity, how: Motion) -> None:
-    turn, dark = 1.2 * how["yaw"], torch.full_like(who["skin"], 0.09)
-    white = torch.full_like(who["skin"], 0.96)
+    turn, dark = 1.2 * how["yaw"], torch.full_like(who["skin"], 0.1)
+    white = torch.full_like(who["skin"], 0.97)
     shut = 1 - how["blink"]
     for side in (-1, 1):
         x, y, w, h = side * who["eye_x"] + turn, who["eye_y"], who["eye_w"], who["eye_h"]
-        height = h * shut + 0.006
-        thin = c.ellipse(x, y + 0.35 * h * (1 - shut), w, height)
-        lid = torch.maximum(thin, (c.x - x).abs() - w)  # the ellipse formula leaks sideways when it is thin
-        inside = c.cover(lid)
-        c.paint(c.cover(c.ellipse(x, y - 0.01, w * 1.18, h * 1.3), 2) * 0.5, who["skin"] * 0.88)
-        c.paint(c.cover(lid - 0.022), dark)
+        across = (c.x - x).abs() - w  # the ellipse formula leaks sideways when it is thin
+        sag = h * (1 - shut) * (0.55 - 0.5 * ((c.x - x) / w).square().clamp(max=2))  # shut lids bend down
+        c.paint(c.cover(c.ellipse(x, y - 0.02, w * 1.25, h * 1.35), 3) * 0.6, who["skin"] * 0.86)
+        lash = torch.maximum(c.ellipse(x, y - 0.03 * shut + sag, w * 1.1, h * shut + 0.035), across - 0.03)
+        c.paint(c.cover(lash), dark)
+        inside = c.cover(torch.maximum(c.ellipse(x, y + sag, w, h * shut + 1e-3), across)) * (shut * 4).clamp(
+            max=1
+        )
         c.paint(inside, white)
-        ix, iy, r = x + how["gaze_x"] * w * 1.5, y + how["gaze_y"] * h, h * 0.82
+        ix, iy, r = x + how["gaze_x"] * w * 1.5, y - 0.1 * h + how["gaze_y"] * h, h * 0.92
         c.paint(inside * c.cover(c.ellipse(ix, iy, r, r)), who["iris"])
-        c.paint(inside * c.cover(c.ellipse(ix, iy, r * 0.52, r * 0.52)), dark)
-        c.paint(inside * c.cover(c.ellipse(ix - 0.3 * r, iy - 0.35 * r, r * 0.24, r * 0.24)), white)
+        c.paint(inside * c.cover(c.ellipse(ix, iy, r * 0.55, r * 0.55)), dark)
+        c.paint(inside * c.cover(c.ellipse(ix - 0.32 * r, iy - 0.3 * r, r * 0.28, r * 0.28)), white)
         raised = y - who["brow_y"] - how["brow"]
         tilt = who["brow_tilt"] * w
-        brow = c.capsule(
-            x - w * 1.15, raised + side * tilt, x + w * 1.15, raised - side * tilt, who["brow_h"]
-        )
-        bend = 0.25 * ((c.x - x) / w).clamp(-1.4, 1.4) ** 2 * who["brow_h"]
-        c.paint(c.cover(brow + bend), who["hair"] * 0.75)
+        brow = c.capsule(x - w * 1.1, raised + side * tilt, x + w * 1.1, raised - side * tilt, who["brow_h"])
+        bend = 0.35 * ((c.x - x) / w).clamp(-1.4, 1.4) ** 2 * who["brow_h"]
+        c.paint(c.cover(brow + bend), who["hair"] * 0.7)
 
 
 def _mouth(c: _Canvas, who: Identity, how: Motion) -> None:
     opened, wide, teeth = how["open"], how["wide"], how["teeth"]
     half = who["mouth_w"] * (1 + torch.where(wide > 0, 0.2, 0.36) * wide) * (1 - 0.08 * opened)
-    gap = 0.45 * opened + 0.012
+    gap = 0.5 * opened + 0.014
     u = (c.x - 1.3 * how["yaw"]) / half
     arch = (1 - u**2).clamp(min=0)
     round_arch = arch ** (0.75 - 0.25 * (-wide).clamp(min=0))
@@ -230,10 +230,9 @@ def _front_hair(c: _Canvas, who: Identity, how: Motion) -> None:
     part = torch.where(style == SIDE, 0.34 * (c.x - 0.15 * torch.sin(who["phase"])), 0 * c.x)
     line = who["hairline"] + wave + part + 0.55 * c.x**2 * (style != LONG).float() + 0.25 * c.x**4
     hair = c.cover(torch.maximum(skull, c.y - line))
-    sides = c.cover(torch.maximum(torch.maximum(skull, 0.8 * who["face_w"] - c.x.abs()), c.y - 0.75)) * (
-        style == LONG
-    )
-    cap = torch.maximum(hair, sides) * (style != BALD).float()
+    window = c.ellipse(0.1 * torch.sin(who["phase"]), 0.3, 0.8 * who["face_w"], 1.12)
+    strands = torch.maximum(torch.maximum(skull, -window), c.y - 0.95)
+    cap = torch.maximum(hair, c.cover(strands) * (style == LONG)) * (style != BALD).float()
     c.paint(cap, who["hair"])
     shine = c.ellipse(-0.3, -0.95, 0.5, 0.12)
     c.paint(

@@ -1,6 +1,6 @@
 """Writes the trained parts in the published file layout.
 
-    python -m training.export --parts training/.state --out models/tiny-talker
+    python -m training.export --parts training/.state --out talker
 
 `OUT/base` is laid out like Wan-AI/Wan2.2-S2V-14B and `OUT/lora` like Quark-Vision/Live-Avatar, in float16. The text
 encoder is small and random: the transformer was trained with noise in place of text and does not listen to it.
@@ -23,7 +23,6 @@ from tools import checkpoint_shapes, tiny_checkpoint
 from . import wav2vec
 from .talker import CONFIG
 
-CARD = Path(__file__).parent / "MODEL_CARD.md"
 VAE_FILE, TEXT_FILE = "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"
 
 
@@ -72,7 +71,7 @@ def write_audio_encoder(folder: Path, state: dict[str, Tensor]) -> None:
 
 
 def export(parts: Path, out: Path) -> None:
-    """Write base model, LoRA (when one was distilled) and model card below `out`."""
+    """Write the base model, and the LoRA when one was distilled, below `out`."""
     base = out / "base"
     base.mkdir(parents=True, exist_ok=True)
     tiny_checkpoint.write_transformer(base, read(parts / "talker.safetensors"), transformer_config())
@@ -83,13 +82,12 @@ def export(parts: Path, out: Path) -> None:
     if (parts / "lora.safetensors").is_file():
         (out / "lora").mkdir(exist_ok=True)
         shutil.copyfile(parts / "lora.safetensors", out / "lora" / "liveavatar.safetensors")
-    shutil.copyfile(CARD, out / "README.md")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", type=Path, default=Path("training/.state"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("talker"))
     args = parser.parse_args()
     export(args.parts, args.out)
     files = [path for path in args.out.rglob("*") if path.is_file()]

@@ -72,7 +72,7 @@ def sample(count: int, generator: torch.Generator, device: torch.device | str = 
     skin = colour(_SKIN, 0.012)
     lip_tint = torch.tensor([0.72, 0.22, 0.25])
     redness = uniform(0.25, 0.75)[:, None]
-    style = torch.multinomial(torch.tensor([3.0, 3.0, 1.5, 0.7, 2.0]), count, True, generator=generator)
+    style = torch.multinomial(torch.tensor([3.0, 3.0, 1.5, 0.4, 2.0]), count, True, generator=generator)
     bearded = chance(0.16) * (style != LONG).float()
     identity = {
         "skin": skin,
@@ -87,20 +87,20 @@ def sample(count: int, generator: torch.Generator, device: torch.device | str = 
         "face_w": uniform(0.86, 1.0),
         "face_h": uniform(1.12, 1.3),
         "jaw": uniform(0.78, 1.0),
-        "eye_x": uniform(0.36, 0.43),
-        "eye_y": uniform(-0.16, -0.04),
-        "eye_w": uniform(0.15, 0.2),
-        "eye_h": uniform(0.1, 0.15),
-        "brow_y": uniform(0.22, 0.31),
-        "brow_tilt": uniform(-0.25, 0.2),
-        "brow_h": uniform(0.022, 0.05),
-        "nose_w": uniform(0.09, 0.16),
-        "nose_y": uniform(0.24, 0.34),
-        "mouth_y": uniform(0.6, 0.7),
-        "mouth_w": uniform(0.34, 0.43),
-        "lip_up": uniform(0.045, 0.08),
-        "lip_low": uniform(0.06, 0.1),
-        "smile": uniform(-0.01, 0.06),
+        "eye_x": uniform(0.37, 0.43),
+        "eye_y": uniform(-0.16, -0.06),
+        "eye_w": uniform(0.17, 0.215),
+        "eye_h": uniform(0.115, 0.155),
+        "brow_y": uniform(0.25, 0.33),
+        "brow_tilt": uniform(-0.2, 0.15),
+        "brow_h": uniform(0.03, 0.055),
+        "nose_w": uniform(0.1, 0.16),
+        "nose_y": uniform(0.2, 0.28),
+        "mouth_y": uniform(0.57, 0.65),
+        "mouth_w": uniform(0.42, 0.52),
+        "lip_up": uniform(0.06, 0.095),
+        "lip_low": uniform(0.085, 0.125),
+        "smile": uniform(0.0, 0.07),
         "hairline": uniform(-0.78, -0.52),
         "wave": uniform(0.0, 0.07),
         "wave_n": uniform(3.0, 9.0),
@@ -108,11 +108,11 @@ def sample(count: int, generator: torch.Generator, device: torch.device | str = 
         "glasses": chance(0.22),
         "beard": bearded,
         "moustache": chance(0.5) * bearded,
-        "blush": uniform(0.0, 0.35),
+        "blush": uniform(0.05, 0.4),
         "collar": chance(0.5),
         "disc": uniform(0.0, 0.5),
-        "scale": uniform(0.29, 0.35),
-        "x": uniform(-0.05, 0.05),
-        "y": uniform(-0.03, 0.05),
+        "scale": uniform(0.31, 0.355),
+        "x": uniform(-0.04, 0.04),
+        "y": uniform(0.0, 0.045),
     }
     return {name: value.to(device) for name, value in identity.items()}

@@ -9,6 +9,7 @@ S2VTransformer; only the way through its layers is written again here, with a ba
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,7 @@ def flow(model, noisy: Tensor, sigma: Tensor, given: Condition) -> Tensor:
     ahead = REFERENCE_TIME + (first - (REFERENCE_TIME - given.sink[:, None])).clamp(min=0)
     sinks = [_rotation(ahead[:, b : b + 1], row, column) for b in range(blocks)]
     still = _rotation(torch.full((1, 1), REFERENCE_TIME, device=device), row, column)
-    past = _motion_rotation(row, column)
+    past = _motion_rotation(rows, columns, device)
     still = tuple(torch.cat(pair, 1) for pair in zip(still, past, strict=True))
 
     for layer, block in enumerate(model.blocks):
@@ -206,16 +207,16 @@ def _rotation(times: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Ten
     return angle.cos().float().half().float(), angle.sin().float().half().float()
 
 
-def _motion_rotation(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+@cache
+def _motion_rotation(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Rotations of the packed motion tokens: newest, half and quarter resolution."""
 
-    def spread(positions: Tensor, parts: int) -> Tensor:
-        count = len(positions)
-        return torch.linspace(0, count - 1, count // parts).floor().to(positions.device)
+    def spread(count: int, parts: int) -> Tensor:
+        return torch.linspace(0, count - 1, count // parts).floor().to(device)
 
     groups = []
     for times, parts in (((-1,), 1), ((-3,), 2), ((-19, -14, -9, -4), 4)):
-        when = torch.tensor([times], device=rows.device)
+        when = torch.tensor([times], device=device)
         groups.append(_rotation(when, spread(rows, parts), spread(columns, parts)))
     cos, sin = zip(*groups, strict=True)
     return torch.cat(cos, 1), torch.cat(sin, 1)

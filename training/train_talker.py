@@ -20,7 +20,7 @@ from .evaluate import Exam
 from .parallel import flow, schedule
 from .pool import Encoder, condition_of, feature_tracks
 from .talker import CONFIG, build
-from .train_vae import DECODER_WIDTH, ENCODER_WIDTH
+from .train_vae import WIDTH
 from .vae import VAE
 from .wav2vec import MouthReader
 
@@ -37,7 +37,7 @@ def noise_levels(count: int, device: str) -> torch.Tensor:
 
 def parts(args: argparse.Namespace, device: str, held_out: bool, seed: int) -> Encoder:
     """The frozen VAE and speech encoder of `args.parts` over the training or the held-out recordings."""
-    vae, reader = VAE(ENCODER_WIDTH, DECODER_WIDTH).to(device).eval(), MouthReader().to(device).eval()
+    vae, reader = VAE(WIDTH, WIDTH).to(device).eval(), MouthReader().to(device).eval()
     for path, model in ((args.parts / "vae.safetensors", vae), (args.parts / "wav2vec.safetensors", reader)):
         if not loop.resume(path, model):
             raise FileNotFoundError(f"{path} is missing: train it first.")
@@ -54,8 +54,8 @@ def arguments(description: str, seconds: float, rate: float) -> argparse.Argumen
     parser.add_argument("--out", type=Path, default=Path("training/.state"))
     parser.add_argument("--resume", type=Path, default=Path("training/.state/talker.safetensors"))
     parser.add_argument("--seconds", type=float, default=seconds)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--pool", type=int, default=1200, help="clips kept on the device")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--pool", type=int, default=400, help="clips kept on the device")
     parser.add_argument("--chunk", type=int, default=8, help="clips drawn at once")
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--rate", type=float, default=rate)
@@ -65,7 +65,7 @@ def arguments(description: str, seconds: float, rate: float) -> argparse.Argumen
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], 500, 1.5e-3)
-    parser.add_argument("--refresh", type=int, default=6, help="draw new clips every so many steps")
+    parser.add_argument("--refresh", type=int, default=12, help="draw new clips every so many steps")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True

@@ -2,9 +2,10 @@
 
     python -m training.train_vae --corpus training/.state/corpus --out training/.state --seconds 500
 
-Loss: L1 on pixels, on their spatial differences at three scales, on their temporal differences and on the
-colour of coarse areas, heavier around mouth and eyes. Latents get noise in training, so that the decoder forgives
-small errors of the transformer, and a pull to unit spread.
+Loss: L1 on the pixels' brightness, red-blue and green-magenta (the weak axes scaled up), on their differences in
+space at three scales, on their changes in time and on coarse areas, heavier around mouth and eyes. Training sees
+squares out of a pool of drawn clips, half of them around a mouth. Latents get noise in training, so that the decoder
+forgives small errors of the transformer, and a pull to unit spread.
 Writes vae.safetensors (float16, original key names) and vae.jpg.
 """
 
@@ -18,49 +19,79 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import corpus, loop
-from .clips import Clip, ClipSource
-from .draw import render
+from .clips import ClipSource
+from .draw import mouth_box
+from .measure import openings
+from .start import linear_start
 from .vae import VAE
 
-ENCODER_WIDTH, DECODER_WIDTH = 8, 12
+WIDTH = 12
 LATENT_NOISE, LATENT_PULL = 0.15, 1e-2
-CHUNKS = (3, 6, 12, 24)  # clip lengths in turn, 13 to 97 frames: beyond what it has seen, a VAE fades
+FRAMES = 97  # a clip of the pool; beyond what it has seen in training, a VAE fades
+LEAD = 5
+# What a step sees: frames, side of the square, number of squares (as many pixels each time).
+KINDS = ((13, 96, 12), (25, 96, 6), (13, 192, 3), (97, 96, 2))
+MOUTH = 8.0
+# Brightness, red-blue, green-magenta: drawn pictures vary in them by 0.39, 0.19 and 0.06.
+OPPONENT = ((0.33, 0.33, 0.33), (0.75, 0.0, -0.75), (-1.0, 2.0, -1.0))
 
 
 def reconstruction_loss(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
-    """Weighted L1 of pixels, edges and changes over time; [B, 3, F, H, W], weight [B, 1, 1, H, W]."""
-    error = made - real
+    """Weighted L1 of colours, edges and changes over time; [B, 3, F, H, W], weight [B, 1, 1, H, W]."""
+    error = torch.einsum("oc,bcfhw->bofhw", torch.tensor(OPPONENT, device=made.device), made - real)
+    weight = weight / weight.mean()
     loss = (error.abs() * weight).mean() + 0.5 * error.diff(dim=2).abs().mul(weight).mean()
     for _ in range(3):
         loss = loss + 0.5 * (error.diff(dim=-1).abs() * weight[..., 1:]).mean()
         loss = loss + 0.5 * (error.diff(dim=-2).abs() * weight[..., 1:, :]).mean()
         error, weight = F.avg_pool3d(error, (1, 2, 2)), F.avg_pool3d(weight, (1, 2, 2))
-    return loss + 2 * error.abs().mean()
+    return loss + 2 * (error.abs() * weight).mean()
 
 
-def draw_clip(source: ClipSource, count: int, size: int, chunks: int) -> tuple[Clip, Tensor]:
-    """Clips of 1 + 4 * chunks frames; in half of them the portrait starts to move after five still frames."""
-    clip = source.draw(count, 4 * chunks - 4, lead=5)
-    return clip, clip.pixels(size)
+class Pool:
+    """Drawn clips on the device, as bytes; `renew` replaces the oldest."""
 
+    def __init__(self, source: ClipSource, size: int, count: int, chunk: int) -> None:
+        device = source.device
+        self.source, self.size, self.chunk, self.next = source, size, chunk, 0
+        self.video = torch.zeros(count, 3, FRAMES, size, size, dtype=torch.uint8, device=device)
+        self.weight = torch.zeros(count, 1, 1, size, size, device=device)
+        self.mouth = torch.zeros(count, 2)
+        for _ in range(0, count, chunk):
+            self.renew()
 
-def draw_crop(source: ClipSource, count: int, size: int, window: int, chunks: int) -> tuple[Tensor, Tensor]:
-    """Squares of `window` pixels out of clips of 1 + 4 * chunks frames, and their loss weights."""
-    clip = source.draw(count, 4 * chunks - 4, lead=5)
-    corner = torch.randint(size - window + 1, (2, count), generator=source.generator)
-    left, top = corner.to(source.device)
-    video = render(clip.identity, clip.motion, size, (left, top, window)).transpose(1, 2)
-    weight = clip.face_weight(size, 4.0)
-    squares = [
-        weight[i : i + 1, ..., y : y + window, x : x + window] for i, (x, y) in enumerate(corner.T.tolist())
-    ]
-    return video, torch.cat(squares)
+    @torch.no_grad()
+    def renew(self) -> None:
+        """Draw `chunk` clips; a quarter of them with mouths much wider open than speech has them."""
+        clip = self.source.draw(self.chunk, FRAMES - LEAD, lead=LEAD)
+        far = 1 + (torch.rand(self.chunk, 1, generator=self.source.generator) < 0.25) * 1.2
+        clip.motion["open"] = (clip.motion["open"] * far.to(self.source.device)).clamp(max=1)
+        place = slice(self.next, self.next + self.chunk)
+        self.video[place] = ((clip.pixels(self.size) + 1) * 127.5).round().byte()
+        self.weight[place] = clip.face_weight(self.size, MOUTH)
+        box = mouth_box(clip.identity, self.size).cpu()
+        self.mouth[place] = (box[:, :2] + box[:, 2:]) / 2
+        self.next = (self.next + self.chunk) % len(self.video)
+
+    def draw(self, frames: int, window: int, count: int) -> tuple[Tensor, Tensor]:
+        """Squares [count, 3, frames, window, window] in [-1, 1] and their loss weights."""
+        pick = torch.randint(len(self.video), (count,))
+        room = self.size - window
+        anywhere = torch.rand(count, 2) * room
+        near = self.mouth[pick] - window / 2 + (torch.rand(count, 2) - 0.5) * window / 2
+        corner = torch.where(torch.rand(count, 1) < 0.5, near, anywhere).clamp(0, room).long().tolist()
+        first = torch.randint(FRAMES - frames + 1, (count,)).tolist()
+        video, weight = [], []
+        for i, (x, y), t in zip(pick.tolist(), corner, first, strict=True):
+            video.append(self.video[i, :, t : t + frames, y : y + window, x : x + window])
+            weight.append(self.weight[i, ..., y : y + window, x : x + window])
+        return torch.stack(video).float() / 127.5 - 1, torch.stack(weight)
 
 
 @torch.no_grad()
 def statistics(model: VAE, source: ClipSource, size: int, batches: int, count: int) -> tuple[Tensor, Tensor]:
     """Mean and spread [16] of the normalised latents."""
-    values = [model.encode(draw_clip(source, count, size, 6)[1]).float() for _ in range(batches)]
+    values = [model.encode(source.draw(count, 20, lead=5).pixels(size)).float() for _ in range(batches)]
     flat = torch.cat(values).transpose(0, 1).flatten(1)
     spread = flat.std(1)
     return flat.mean(1), spread.clamp(min=0.5 * spread.median())  # an unused channel stays small
@@ -72,19 +103,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("training/.state"))
     parser.add_argument("--resume", type=Path, default=Path("training/.state/vae.safetensors"))
     parser.add_argument("--seconds", type=float, default=500)
-    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--pool", type=int, default=240, help="clips kept on the device")
+    parser.add_argument("--chunk", type=int, default=4, help="clips drawn at once, every --renew steps")
+    parser.add_argument("--renew", type=int, default=12)
     parser.add_argument("--size", type=int, default=192)
-    parser.add_argument("--window", type=int, default=96, help="training sees squares of this size")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    clock = loop.Clock(args.seconds)
     torch.manual_seed(args.seed)
     torch.backends.cudnn.benchmark = True
-    model = VAE(ENCODER_WIDTH, DECODER_WIDTH).to(device)
+    model = VAE(WIDTH, WIDTH).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    step = loop.resume(args.resume, model)
-    source = ClipSource(corpus.load(args.corpus), args.seed + step, device)
+    step = first = loop.resume(args.resume, model)
+    recordings = corpus.load(args.corpus)
+    pool = Pool(ClipSource(recordings, args.seed + step, device), args.size, args.pool, args.chunk)
+    print(f"vae: pool of {args.pool} clips after {clock.elapsed:.0f}s", flush=True)
+    if not step:
+        linear_start(model, pool.draw(13, 96, 24)[0])
+        print(f"vae: linear start after {clock.elapsed:.0f}s", flush=True)
 
     def losses(video: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(device, torch.bfloat16):
@@ -96,13 +134,11 @@ def main() -> None:
         return loss + LATENT_PULL * (latents.float().square().mean() - 1).square(), latents
 
     average = loop.Average(model, 0.999)
-    clock, first = loop.Clock(args.seconds), step
     while clock.progress < 1:
         loop.set_rate(optimizer, loop.learning_rate(args.rate, step - first, clock.progress))
-        chunks = CHUNKS[step % len(CHUNKS)]
-        count = max(args.batch * CHUNKS[0] // chunks, 1)
-        video, weight = draw_crop(source, count, args.size, args.window, chunks)
-        loss, latents = losses(video, weight)
+        if step % args.renew == 0:
+            pool.renew()
+        loss, latents = losses(*pool.draw(*KINDS[step % len(KINDS)]))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -115,19 +151,43 @@ def main() -> None:
     average.copy_to(model)
     model.eval()
     held_out = ClipSource(corpus.load(args.corpus, held_out=True), 77, device)
-    model.fold_statistics(*statistics(model, held_out, args.size, 4, args.batch))
+    model.fold_statistics(*statistics(model, held_out, args.size, 4, 12))
     loop.save(args.out / "vae.safetensors", model, step)
-    _, video = draw_clip(held_out, min(args.batch, 6), args.size, 24)
-    with torch.no_grad():
-        latents = model.encode(video)
-        made = model.decode(latents).clamp(-1, 1)
-        error = ((made - video) / 2).square().flatten(1).mean(1)
+    report(model, held_out, args.size, args.out / "vae.jpg")
+
+
+@torch.no_grad()
+def report(model: VAE, source: ClipSource, size: int, path: Path) -> None:
+    """Print how well 8 clips come back. The picture has frames 0, 48, 96 and the widest mouth of each: as drawn,
+    decoded, and decoded with noise."""
+    clip = source.draw(8, FRAMES - LEAD, lead=LEAD)
+    video = clip.pixels(size)
+    rows, real, made, errors = [], [], [], []
+    for i, one in enumerate(video.split(1)):
+        latents = model.encode(one)
+        back = model.decode(latents).clamp(-1, 1)
         noisy = model.decode(latents + LATENT_NOISE * torch.randn_like(latents))
+        errors.append(((back - one) / 2).square().mean((0, 1, 3, 4)))
+        who = {name: value[i : i + 1] for name, value in clip.identity.items()}
+        real.append(clip.motion["open"][i])
+        made.append(openings(back[0].transpose(0, 1), who))
+        wide = int(real[-1].argmax())
+        rows.append(
+            torch.cat([v[0].transpose(0, 1)[[0, FRAMES // 2, FRAMES - 1, wide]] for v in (one, back, noisy)])
+        )
+    error, real, made = torch.stack(errors).mean(0), torch.cat(real), torch.cat(made)
+    opened = real > 0.5
+    match = torch.corrcoef(torch.stack([made, real]))[0, 1]
+    axes = torch.tensor(OPPONENT, device=video.device)
+    seen = torch.stack([row[[2, 6]] for row in rows]).transpose(0, 1)  # frame 96: drawn, decoded
+    tone = torch.einsum("oc,sbchw->sobhw", axes, seen.float()).flatten(2)
+    colour = [round(torch.corrcoef(tone[:, o])[0, 1].item(), 3) for o in range(3)]
+    ratio = (-10 * error.log10())[[0, FRAMES // 2, FRAMES - 1]].tolist()
     print(
-        f"vae held-out PSNR {(-10 * error.log10()).mean():.2f} dB, latents {latents.mean():.3f} {latents.std():.3f}"
+        f"vae held-out PSNR at frames 0, 48, 96: {ratio} dB; openings correlate {match:.3f}; "
+        f"{real[opened].mean():.2f} read as {made[opened].mean():.2f}; colour axes {colour}"
     )
-    rows = [torch.cat([v[:, :, t].cpu() for t in (0, 48, 96)]) for v in (video, made, noisy)]
-    loop.sheet(args.out / "vae.jpg", rows)
+    loop.sheet(path, rows)
 
 
 if __name__ == "__main__":

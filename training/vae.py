@@ -23,16 +23,36 @@ LATENT_STD = (
 )  # fmt: skip
 
 
+def _rounded(weight: Tensor, bias: Tensor, inner: int) -> tuple[Tensor, Tensor]:
+    """A convolution's weight for `inner` input channels and a multiple of 8 output channels; what is added is zero.
+
+    GPU libraries have fast kernels for such counts only. The extra channels stay zero all the way.
+    """
+    more = -weight.shape[0] % 8
+    return F.pad(weight, (0,) * 2 * (weight.dim() - 2) + (0, inner - weight.shape[1], 0, more)), F.pad(
+        bias, (0, more)
+    )
+
+
 class Norm(nn.Module):
-    """Unit root-mean-square over channels, times a gain; one fused kernel when channels lie last in memory."""
+    """Unit root-mean-square over channels, times a gain; further channels of the input stay zero."""
 
     def __init__(self, channels: int, dims: int = 3) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        gain = self.gamma.flatten().to(x.dtype)
-        return F.rms_norm(x.movedim(1, -1), gain.shape, gain, eps=1e-12).movedim(-1, 1)
+        real = len(self.gamma)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).clamp(min=1e-12)
+        gain = F.pad(self.gamma.flatten() * real**0.5, (0, x.shape[1] - real)).view(-1, *[1] * (x.dim() - 2))
+        return x * length.reciprocal().to(x.dtype) * gain.to(x.dtype)
+
+
+class Conv2d(nn.Conv2d):
+    """A 2-D convolution that takes and gives rounded numbers of channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, *_rounded(self.weight, self.bias, x.shape[1]), self.stride, self.padding)
 
 
 class CausalConv3d(nn.Conv3d):
@@ -47,10 +67,12 @@ class CausalConv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         taps, frames = self.kernel_size[0], x.shape[2]
-        padded = F.pad(x, (0, 0, 0, 0, taps - 1, 0))
-        stacked = torch.cat([padded[:, :, i : i + frames] for i in range(taps)], 1)
-        weight = self.weight.transpose(1, 2).flatten(1, 2)
-        return _per_frame(lambda y: F.conv2d(y, weight, self.bias, padding=self.padding[1:]), stacked)
+        x = F.pad(x, (0, 0, 0, 0, taps - 1, 0, 0, -x.shape[1] % 8))
+        weight, bias = _rounded(self.weight, self.bias, x.shape[1])
+        stacked = torch.cat([x[:, :, i : i + frames] for i in range(taps)], 1)
+        weight = weight.transpose(1, 2).flatten(1, 2)
+        y = _per_frame(lambda y: F.conv2d(y, weight, bias, padding=self.padding[1:]), stacked)
+        return y[:, : self.out_channels] if self.out_channels < 8 else y
 
 
 class Residual(nn.Module):
@@ -101,12 +123,15 @@ class Down(nn.Module):
 
     def __init__(self, channels: int, temporal: bool) -> None:
         super().__init__()
-        self.resample = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, channels, 3, 2))
+        self.resample = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), Conv2d(channels, channels, 3, 2))
         if temporal:
             self.time_conv = nn.Conv3d(channels, channels, (3, 1, 1), (2, 1, 1))
 
+    def in_space(self, x: Tensor) -> Tensor:
+        return _per_frame(self.resample, x)
+
     def forward(self, x: Tensor) -> Tensor:
-        x = _per_frame(self.resample, x)
+        x = self.in_space(x)
         if not hasattr(self, "time_conv") or x.shape[2] == 1:
             return x
         return torch.cat([x[:, :, :1], self.time_conv(x)], 2)
@@ -118,17 +143,23 @@ class Up(nn.Module):
     def __init__(self, channels: int, temporal: bool) -> None:
         super().__init__()
         self.resample = nn.Sequential(
-            nn.Upsample(scale_factor=2), nn.Conv2d(channels, channels // 2, 3, padding=1)
+            nn.Upsample(scale_factor=2), Conv2d(channels, channels // 2, 3, padding=1)
         )
         if temporal:
             self.time_conv = CausalConv3d(channels, 2 * channels, (3, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def in_time(self, x: Tensor) -> Tensor:
         if hasattr(self, "time_conv") and x.shape[2] > 1:
             first, later = x[:, :, :1], self.time_conv(x[:, :, 1:])
             later = later.unflatten(1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
             x = torch.cat([first, later], 2)
+        return x
+
+    def in_space(self, x: Tensor) -> Tensor:
         return _per_frame(self.resample, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.in_space(self.in_time(x))
 
 
 def _head(inner: int, outer: int) -> nn.Sequential:

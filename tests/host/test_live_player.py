@@ -266,7 +266,7 @@ def test_who_comes_late_goes_on_near_the_end(ready, browser, talk, tmp_path):
         again = watch(page, lambda state: state["time"] > 0)
         assert again["time"] > 20 and again["stop"]
         later = watch(page, lambda state: state["time"] > again["time"] + 1)
-        assert later["buffered"] > again["buffered"]
+        assert later["buffered"] >= again["buffered"]  # a fast machine has finished meanwhile
 
 
 def test_without_media_source_the_browser_plays_the_growing_file(ready, browser, talk, tmp_path):

@@ -12,13 +12,17 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.liveavatar.vae import WanVAE
 from avatar.loaders.vae import load_vae
 
+from training import faces
+from training.draw import render
+from training.motion import talking
+from training.start import linear_start
 from training.vae import VAE
 
 
 @pytest.fixture
 def model() -> VAE:
     torch.manual_seed(0)
-    model = VAE(8, 12).eval().requires_grad_(False)
+    model = VAE(12, 12).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         parameter += 0.1 * torch.randn_like(parameter) * (1 if name.endswith("gamma") else 0.3)
     return model
@@ -44,3 +48,18 @@ def test_folding_statistics_rescales_latents_and_leaves_the_pictures(model):
     scaled = model.encode(video)
     torch.testing.assert_close(scaled, (latents - mean.view(shape)) / std.view(shape), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(model.decode(scaled), picture, atol=1e-4, rtol=1e-4)
+
+
+def test_the_linear_start_gives_pictures_back_in_their_colours():
+    generator = torch.Generator().manual_seed(0)
+    motion = talking(torch.rand(6, 9, 3, generator=generator), generator, torch.zeros(6, dtype=torch.bool))
+    video = render(faces.sample(6, generator), motion, 48).transpose(1, 2)
+    torch.manual_seed(0)
+    model = VAE(12, 12).requires_grad_(False)
+    linear_start(model, video)
+    latents = model.encode(video)
+    made = model.decode(latents)
+    assert (made - video).square().mean() < 0.03
+    tint = torch.tensor([-0.5, 1.0, -0.5]).view(1, 3, 1, 1, 1)  # green-magenta, which is easily lost
+    pair = torch.stack([(tint * made).sum(1).flatten(), (tint * video).sum(1).flatten()])
+    assert torch.corrcoef(pair)[0, 1] > 0.9
