@@ -12,15 +12,18 @@ from tools.environment import ROOT
 from training.examples import SEEDS, portrait
 from training.measure import lagged_correlation, openings
 
-from .media import read_video
-from .workflows import every, shipped
+from .browser import drop_workflow, queue_and_wait, screenshot
+from .media import check_talks, read_video
+from .test_page import OVERLAPS, PLAYED, SET_WIDGETS
+from .workflows import every, shipped, ui_file
 
 SECONDS = 3.0
+FILES = ("LoadImage", "image", "portrait.png"), ("LoadAudio", "audio", "speech.ogg")
 
 
 def test_lips_follow_the_speech_in_the_demo(host):
     workflow = shipped("demo")
-    for kind, field, name in (("LoadImage", "image", "portrait.png"), ("LoadAudio", "audio", "speech.ogg")):
+    for kind, field, name in FILES:
         (node,) = every(workflow, kind)
         assert workflow[node]["inputs"][field] == name
         workflow[node]["inputs"][field] = f"example-{name}"
@@ -35,3 +38,23 @@ def test_lips_follow_the_speech_in_the_demo(host):
     assert score > 0.6
     assert abs(lag) <= 1
     assert video.audio_seconds > SECONDS - 0.1
+
+
+def test_the_demo_runs_from_the_page_as_it_is(ready, browser):
+    changed = {"LiveAvatarSampler": {"max_seconds": SECONDS}}
+    for kind, field, name in FILES:  # under other names, which no other test has written
+        shutil.copyfile(EXAMPLE / name, ready.input_dir / f"example-{name}")
+        changed[kind] = {field: f"example-{name}"}
+    with browser.page_with_graph("LiveAvatarSampler") as page:
+        drop_workflow(page, ui_file("demo"))
+        assert page.get_by_role("dialog").all_inner_texts() == []  # missing nodes are told in a dialog
+        page.evaluate(SET_WIDGETS, changed)
+        done = queue_and_wait(page)
+        page.wait_for_function(PLAYED, arg="LiveAvatarStreamToVideo", timeout=10_000)
+        page.evaluate("() => window.app.canvas.setDirty(true, true)")
+        page.wait_for_timeout(500)
+        screenshot(page, "demo")
+        assert page.evaluate(OVERLAPS) == []
+        assert [line for line in page.complaints if "ComfyUI-LiveAvatar" in line] == []
+    entry = ready.wait(done["prompt_id"])
+    check_talks(read_video(ready.saved_video(entry)), (192, 192), round(25 * SECONDS), 48_000, 1)
