@@ -1,6 +1,6 @@
 """Transformer layers with float8 matrix products: weights quantised per output row, activations per token.
 
-A block made by `Fp8Block.from_block` computes what the `Block` it comes from does, from quantised weights, with the
+An `Fp8Block` computes what the `Block` it is made from does, from quantised weights, with the
 work between the products in the kernels of `row_kernels`. Residuals, norms and attention keep their formats. (The
 reference scales whole tensors; per row costs the same, and a loud token or channel takes nothing from the others.)
 """

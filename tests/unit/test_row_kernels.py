@@ -15,17 +15,25 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 EPS = 1e-6
 
 
-def test_a_triton_that_cannot_compile_is_named_and_left_alone(monkeypatch, caplog):
-    def broken(*args) -> None:
-        raise RuntimeError("Failed to find C compiler")
+def no_compiler(x: torch.Tensor, rotation: tuple) -> torch.Tensor:
+    raise RuntimeError("Failed to find C compiler")
 
-    on_cpu = {name: getattr(torch, name) for name in ("randn", "zeros")}
-    for name, make in on_cpu.items():
+
+@pytest.mark.parametrize(
+    ("rotate", "problem"),
+    [
+        (no_compiler, "Failed to find C compiler"),
+        (lambda x, rotation: x + 1, "its kernels compute something else"),
+    ],
+)
+def test_a_triton_that_does_not_work_is_named_and_left_alone(monkeypatch, caplog, rotate, problem):
+    for name in ("randn", "zeros"):
+        make = getattr(torch, name)
         monkeypatch.setattr(torch, name, lambda *shape, device, make=make: make(*shape))
     monkeypatch.setattr(row_kernels, "triton", object())
-    monkeypatch.setattr(row_kernels, "rotate", broken)
+    monkeypatch.setattr(row_kernels, "rotate", rotate)
     assert not row_kernels.available.__wrapped__(torch.device("cuda"))
-    assert "cannot be used, so sampling is slower: Failed to find C compiler" in caplog.text
+    assert f"cannot be used, so sampling is slower: {problem}" in caplog.text
 
 
 def test_a_cpu_takes_the_plain_functions():
