@@ -32,6 +32,7 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
 from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
 from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
+from avatar.liveavatar.performance import Performance
 from avatar.liveavatar.pipeline import generate
 from avatar.liveavatar.vae import to_uint8_frames
 from torch import Tensor
@@ -74,6 +75,7 @@ class Benchmark:
             kept = tuple(i for i in self.config.audio_inject_layers if i < args.layers)
             self.config = replace(self.config, num_layers=args.layers, audio_inject_layers=kept)
         self.sampling = SamplingConfig(steps=args.steps)
+        self.performance = Performance(args.fp8, args.int8_caches, args.attention8)
         self.full = self.sampling.clip_blocks + 1
         """The first block that sees a full window and prefills nothing."""
 
@@ -132,9 +134,11 @@ class Benchmark:
         """The product's own loop, or, without a VAE, blocks of latents on the host."""
         if self.vae is not None:
             frames = self.args.blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES
-            yield from generate(self.model, self.vae, self.scene, self.sampling, frames)
+            yield from generate(
+                self.model, self.vae, self.scene, self.sampling, frames, performance=self.performance
+            )
             return
-        sampler = sampler_for(self.model, self.scene, self.sampling)
+        sampler = sampler_for(self.model, self.scene, self.sampling, self.performance)
         for features in itertools.islice(self.scene.speech.blocks(), self.args.blocks):
             yield sampler.next_block(features).cpu()
 
@@ -177,7 +181,7 @@ class Benchmark:
         """Warm runs of the parts, on the device's clock."""
         args, recorder = self.args, Recorder(self.clock)
         gc.collect()
-        sampler = self.sampler = sampler_for(self.model, self.scene, self.sampling)
+        sampler = self.sampler = sampler_for(self.model, self.scene, self.sampling, self.performance)
         for method in ("set_condition", "prepare_block", "predict", "next_block"):
             recorder.watch(sampler, method)
         for _ in range(3):
@@ -241,7 +245,7 @@ def show(report: dict[str, Any]) -> None:
     """Print a report's figures as tables."""
     flags = report["flags"]
     title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}".format(**flags)
-    chosen = [name for name in ("fp8", "compile") if flags[name]]
+    chosen = [name for name in ("fp8", "int8_caches", "attention8", "compile") if flags[name]]
     print(", ".join([title, *chosen]))
     rows = [[f"{name} (cold)", ms, "", "", 1] for name, ms in report["cold_ms"].items()]
     rows += [[name, *asdict(figure).values()] for name, figure in report["times_ms"].items()]
@@ -283,6 +287,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--fp8", action="store_true", help="multiply the transformer's large matrices in float8"
     )
+    parser.add_argument("--int8-caches", action="store_true", help="keep keys and values in 8 bits")
+    parser.add_argument("--attention8", action="store_true", help="attend to keys and values in 8 bits")
     parser.add_argument("--compile", action="store_true", help="fuse the VAE's decoder with torch.compile")
     parser.add_argument("--no-vae", action="store_true", help="leave out portrait, decoder and frames")
     parser.add_argument("--profile", action="store_true", help="where the time of one block goes")
@@ -314,7 +320,7 @@ def main() -> None:
     if args.no_check:
         return
     # Last, since it takes as long as the rest.
-    report["precision"] = check_precision(benchmark.device, benchmark.dtype, args.fp8)
+    report["precision"] = check_precision(benchmark.device, benchmark.dtype, benchmark.performance)
     show_precision(report["precision"])
     save(report, args.json)
 

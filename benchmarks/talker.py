@@ -25,6 +25,8 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.liveavatar.audio_features import feature_track
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
 from avatar.liveavatar.config import BLOCK_FRAMES, FPS, TEMPORAL_STRIDE, SamplingConfig
+from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
+from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene, block_count, generate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.speech_source import Tracks
@@ -56,16 +58,24 @@ class Talker:
     audio: AudioEncoder
     context: Tensor
     device: torch.device
+    performance: Performance
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Talker:
+    def load(
+        cls, folder: Path, device: torch.device, dtype: torch.dtype, performance: Performance = RESIDENT
+    ) -> Talker:
         base, lora = folder / "base", folder / "lora" / "liveavatar.safetensors"
+        model = load_transformer(base, dtype, device, lora if lora.is_file() else None)
+        if performance.fp8:
+            require_fp8(device)
+            quantise_transformer(model)
         return cls(
-            load_transformer(base, dtype, device, lora if lora.is_file() else None),
+            model,
             WanVAE(load_vae(base / "Wan2.1_VAE.pth", dtype, device)),
             AudioEncoder.from_folder(base / "wav2vec2-large-xlsr-53-english", device, torch.float32),
             TextEncoder.from_folder(base).encode(PROMPT).to(device, dtype),
             device,
+            performance,
         )
 
     def scene(self, portrait: Tensor, samples: Tensor) -> Scene:
@@ -77,7 +87,7 @@ class Talker:
 
     def video(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
         """Frames [F, 3, S, S] in [-1, 1]."""
-        blocks = list(generate(self.model, self.vae, scene, config, frames))
+        blocks = list(generate(self.model, self.vae, scene, config, frames, performance=self.performance))
         return pixels(torch.cat(blocks)[:frames])
 
     def latents(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
@@ -87,7 +97,12 @@ class Talker:
 
     def sampler(self, scene: Scene, config: SamplingConfig) -> BlockSampler:
         return BlockSampler(
-            self.model, config, context=scene.context, reference=scene.reference, motion=scene.motion
+            self.model,
+            config,
+            context=scene.context,
+            reference=scene.reference,
+            motion=scene.motion,
+            performance=self.performance,
         )
 
 
@@ -96,13 +111,15 @@ def pixels(frames: Tensor) -> Tensor:
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def lip_sync(talker: Talker, recordings: list[corpus.Recording], people: list, seconds: float) -> dict:
+def lip_sync(
+    talker: Talker, recordings: list[corpus.Recording], people: list, seconds: float, config: SamplingConfig
+) -> dict:
     """Correlations with the right and with another recording's target, lags, and the mouth in silence."""
     frames, right, lags, wrong, shut, spoken = round(seconds * FPS), [], [], [], [], []
     targets = [frames_of(torch.from_numpy(r.track), 0.0, frames)[:, 0] for r in recordings]
     for i, (made, (identity, portrait)) in enumerate(zip(recordings, people, strict=True)):
         samples = torch.from_numpy(made.samples[: round(seconds * SAMPLE_RATE)])
-        video = talker.video(talker.scene(portrait, samples), frames, SamplingConfig())
+        video = talker.video(talker.scene(portrait, samples), frames, config)
         read = openings(video, identity)
         score, lag = lagged_correlation(read, targets[i])
         right.append(score)
@@ -131,7 +148,9 @@ def face_distance(frame: Tensor, portrait: Tensor, identity: faces.Identity) -> 
     return ((blurred[0] - blurred[1]).abs()[:, keep].mean() * 127.5).item()
 
 
-def identity_over_time(talker: Talker, recordings: list, person: tuple, minutes: float) -> dict:
+def identity_over_time(
+    talker: Talker, recordings: list, person: tuple, minutes: float, config: SamplingConfig
+) -> dict:
     """Distance to the portrait at blocks 1, 100, 600 and others, speech repeated as long as needed.
 
     All blocks are generated; only these are decoded, behind the latents of the four blocks before them, which is all
@@ -145,7 +164,7 @@ def identity_over_time(talker: Talker, recordings: list, person: tuple, minutes:
     ]
     scene, count = talker.scene(portrait, sound), block_count(frames)
     latents, distances = scene.motion[:, :, -BEFORE:], {}
-    sampler = talker.sampler(scene, SamplingConfig())
+    sampler = talker.sampler(scene, config)
     for block, features in enumerate(islice(scene.speech.blocks(), count), 1):
         latents = torch.cat([latents, sampler.next_block(features).to(latents)], 2)[:, :, -BEFORE - 3 :]
         if block in (1, 10, 50, 100, 200, 300, 400, 500, 600, count):
@@ -203,10 +222,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--fp8", action="store_true", help="matrix products in float8 (a GPU is needed)")
+    parser.add_argument("--attention8", action="store_true", help="attention to keys and values in 8 bits")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype))
+    performance = Performance(fp8=args.fp8, attention8=args.attention8)
+    config = SamplingConfig(steps=args.steps)
+    talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype), performance)
     recordings = corpus.load(args.corpus, held_out=True)[: args.clips]
     everybody = faces.sample(len(recordings), torch.Generator().manual_seed(IDENTITY_SEED))
     drawn = render(everybody, still(len(recordings), 1), SIZE).transpose(1, 2)
@@ -214,18 +238,18 @@ def main() -> None:
         ({k: v[i : i + 1] for k, v in everybody.items()}, drawn[i : i + 1]) for i in range(len(recordings))
     ]
 
-    report: dict = {"lip sync": lip_sync(talker, recordings, people, args.seconds)}
+    report: dict = {"lip sync": lip_sync(talker, recordings, people, args.seconds, config)}
     frames = round(args.seconds * FPS)
     samples = torch.from_numpy(recordings[0].samples[: round(args.seconds * SAMPLE_RATE)])
     scene = talker.scene(people[0][1], samples)
     begin = time.perf_counter()
-    video = talker.video(scene, frames, SamplingConfig())
+    video = talker.video(scene, frames, config)
     report["seconds per second of video"] = round((time.perf_counter() - begin) / args.seconds, 2)
     report["seams"] = seams(video)
     target = frames_of(torch.from_numpy(recordings[0].track), 0.0, frames)[:, 0]
     report["comparisons"] = comparisons(talker, scene, people[0][0], target)
     if args.minutes:
-        report["identity"] = identity_over_time(talker, recordings, people[0], args.minutes)
+        report["identity"] = identity_over_time(talker, recordings, people[0], args.minutes, config)
     text = json.dumps(report, indent=2)
     print(text)
     if args.out:

@@ -30,6 +30,7 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.liveavatar import eight_kernels
 from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
 from avatar.liveavatar.fp8 import Fp8Attention, Fp8Block
 from avatar.liveavatar.memory import PinnedMemory
@@ -94,6 +95,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         free_cpu=args.ram * GIB if args.ram else int(0.8 * psutil.virtual_memory().available),
         gpu=cuda,
         fp8=available(device) and torch.cuda.get_device_capability() >= (8, 9),
+        attention8=eight_kernels.available(device, config.head_dim),
         compiler=cuda and args.compile,
         copied=fp8_bytes(config, dtype)[0],  # made on the device here
     )

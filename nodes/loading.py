@@ -10,6 +10,7 @@ import comfy.model_management
 import psutil
 import torch
 
+from ..liveavatar import eight_kernels
 from ..liveavatar.config import SamplingConfig
 from ..liveavatar.fp8 import require_fp8
 from ..liveavatar.offload import WaitingBlock
@@ -118,6 +119,7 @@ def machine_of(model: Any) -> Machine:
         free_cpu=int(CPU_PART * psutil.virtual_memory().available),
         gpu=True,
         fp8=fp8,
+        attention8=eight_kernels.available(device, host_config(model).head_dim),
         compiler=available(device),
         copied=copied_bytes(model),
     )

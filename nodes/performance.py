@@ -11,6 +11,7 @@ AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
 
 PRECISION = {"auto": None, "model": False, "fp8": True}
 CACHES = {"auto": None, "model": False, "8 bit": True}
+ATTENTION = {"auto": None, "model": False, "8 bit": True}
 COMPILE = {"auto": None, "on": True, "off": False}
 
 
@@ -41,6 +42,14 @@ class LiveAvatarPerformanceOptions(io.ComfyNode):
                     options=list(CACHES),
                     tooltip="Keys and values of earlier frames, in the model's precision or in 8 bits.",
                 ),
+                io.Combo.Input(
+                    "attention",
+                    options=list(ATTENTION),
+                    tooltip=(
+                        "To those keys and values. 8 bit: as they are kept, which is faster; it rounds more than the "
+                        "rest. auto: 8 bit with performance 'fast' only."
+                    ),
+                ),
                 io.Int.Input(
                     "caches_in_cpu_memory",
                     default=-1,
@@ -69,6 +78,7 @@ class LiveAvatarPerformanceOptions(io.ComfyNode):
         cls,
         precision: str,
         caches: str,
+        attention: str,
         caches_in_cpu_memory: int,
         blocks_in_cpu_memory: int,
         compile_decoder: str,
@@ -77,6 +87,7 @@ class LiveAvatarPerformanceOptions(io.ComfyNode):
             Wish(
                 fp8=PRECISION[precision],
                 int8_caches=CACHES[caches],
+                attention8=ATTENTION[attention],
                 caches_on_cpu=None if caches_in_cpu_memory < 0 else caches_in_cpu_memory,
                 blocks_on_cpu=None if blocks_in_cpu_memory < 0 else blocks_in_cpu_memory,
                 compiled_decoder=COMPILE[compile_decoder],

@@ -50,7 +50,9 @@ def failing(monkeypatch, owner: type, method: str, calls: set[int]) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "performance", [RESIDENT, Performance(int8_caches=True), Performance(caches_on_cpu=1)], ids=str
+    "performance",
+    [RESIDENT, Performance(int8_caches=True), Performance(attention8=True), Performance(caches_on_cpu=1)],
+    ids=str,
 )
 def test_the_video_goes_on_as_if_nothing_had_been(monkeypatch, owner, method, call, performance):
     expected, nothing = video(performance)

@@ -27,6 +27,7 @@ def card(size: float, *, fp8: bool = True, ram: int = 100, used: float = 0.6) ->
         free_cpu=ram * GIB,
         gpu=True,
         fp8=fp8,
+        attention8=fp8,
         compiler=True,
     )
 
@@ -75,9 +76,23 @@ def test_quality_rounds_nothing(size):
     assert not (found.performance.fp8 or found.performance.int8_caches)
 
 
-def test_fast_is_auto_with_a_compiled_decoder():
-    auto, fast = (plan(card(80), choice).performance for choice in ("auto", "fast"))
-    assert fast == replace(auto, compiled_decoder=True)
+@pytest.mark.parametrize("size", [80, 32])
+def test_fast_is_auto_with_8_bit_attention_and_a_compiled_decoder(size):
+    auto, fast = (plan(card(size), choice).performance for choice in ("auto", "fast"))
+    assert fast == replace(auto, int8_caches=False, attention8=True, compiled_decoder=True)
+
+
+def test_fast_without_8_bit_attention_is_as_fast_as_it_can_be():
+    expected = {"fp8": True, "compiled_decoder": True}
+    assert chosen(replace(card(80), attention8=False), "fast") == expected
+    assert chosen(card(80), Wish("fast", attention8=False)) == expected
+    assert chosen(card(80), Wish("fast", int8_caches=True)) == expected | {"int8_caches": True}
+
+
+def test_8_bit_attention_takes_about_half_of_the_caches_memory():
+    exact, eight = (plan(card(139.8), Wish(attention8=wish)) for wish in (False, True))
+    assert 0.4 < eight.caches / exact.caches < 0.5
+    assert "8-bit attention" in eight.text and "8-bit" not in exact.text
 
 
 @pytest.mark.parametrize("size", [139.8, 16])
