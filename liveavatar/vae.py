@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .flat_conv import speed_up_layers
-from .vae_layers import channels_last, simplify_layers
+from .vae_layers import lay_out_for_gpu, simplify_layers
 from .vae_steps import Cache, Step, decoder_steps, encoder_steps, latents_needed, run, slots
 
 
@@ -145,7 +145,7 @@ class WanVAE:
     def _lay_out(self) -> None:
         # cuDNN's convolutions want it so and would otherwise convert each input.
         if self.device.type == "cuda":
-            channels_last(self.model)
+            lay_out_for_gpu(self.model)
 
     def _decode(self, raw: Tensor, cache: Cache, count: int | None = None) -> tuple[Tensor, Cache]:
         """Pixels of one latent frame, and the cache after it; or what the first ``count`` steps make of it."""

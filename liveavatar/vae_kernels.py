@@ -15,16 +15,16 @@ except ImportError:
     triton = None
 
 PAST = 2  # frames before the first one that a causal convolution sees
-TILE = 8192  # elements that a program of the elementwise kernels holds
+TILE, WARPS = 8192, 8  # elements that a program holds, and its warps
 NORM_FLOOR = 1e-12  # F.normalize's
 
 
 def norm_silu(
-    x: Tensor, bias: Tensor | None, gamma: Tensor, past: Tensor | None, stacked: bool = False
+    x: Tensor, bias: Tensor | None, gamma: Tensor, past: Tensor, stacked: bool = False
 ) -> tuple[Tensor, Tensor]:
     """SiLU of the RMS norm over the channels of ``x + bias``, behind the two frames before it.
 
-    past: [B, 2, H, W, C], frames of an earlier result; None for zeros.
+    past: [B, 2, H, W, C], the last frames of an earlier result.
 
     Returns:
         [B, 2 + F, H, W, C], or ``stacked`` [B, F, H, W, 3 C]: the three frames that a causal convolution sees side by
@@ -40,7 +40,7 @@ def norm_silu(
         x,
         x if bias is None else bias,
         gamma,
-        x if past is None else past,
+        past,
         out,
         kept,
         frames,
@@ -48,12 +48,11 @@ def norm_silu(
         channels**0.5,
         NORM_FLOOR,
         BIAS=bias is not None,
-        FIRST=past is None,
         STACKED=stacked,
         C=channels,
         BLOCK=block,
         ROWS=rows,
-        num_warps=8,
+        num_warps=WARPS,
     )
     return out, kept
 
@@ -65,7 +64,7 @@ def add_maps(x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
     count, block = x.numel() // channels, triton.next_power_of_2(channels)
     rows = max(1, TILE // block)
     _add_kernel[(triton.cdiv(count, rows),)](
-        x, y, bias, out, count, C=channels, BLOCK=block, ROWS=rows, num_warps=8
+        x, y, bias, out, count, C=channels, BLOCK=block, ROWS=rows, num_warps=WARPS
     )
     return out
 
@@ -81,14 +80,15 @@ def interleave(x: Tensor, bias: Tensor) -> Tensor:
     pixels, block = out.shape[1] * out.shape[2], triton.next_power_of_2(channels)
     rows = max(1, TILE // block)
     _interleave_kernel[(triton.cdiv(pixels, rows), batch)](
-        x, bias, out, pixels, height, width, C=channels, BLOCK=block, ROWS=rows, num_warps=8
+        x, bias, out, pixels, height, width, C=channels, BLOCK=block, ROWS=rows, num_warps=WARPS
     )
     return out
 
 
 if triton is not None:
 
-    @triton.jit
+    # Sizes are not looked at, or each kernel would be compiled anew for a video's first frame.
+    @triton.jit(do_not_specialize=["frames", "pixels"])
     def _norm_kernel(
         x,
         bias,
@@ -101,7 +101,6 @@ if triton is not None:
         scale,
         floor,
         BIAS: tl.constexpr,
-        FIRST: tl.constexpr,
         STACKED: tl.constexpr,
         C: tl.constexpr,
         BLOCK: tl.constexpr,
@@ -116,10 +115,7 @@ if triton is not None:
         where = pixel[:, None] * C + channel[None, :]
         size = pixels.to(tl.int64) * C
         if frame < 2:
-            if FIRST:
-                result = tl.zeros((ROWS, BLOCK), out.dtype.element_ty)
-            else:
-                result = tl.load(past + (batch * 2 + frame) * size + where, mask=mask, other=0.0)
+            result = tl.load(past + (batch * 2 + frame) * size + where, mask=mask, other=0.0)
         else:
             value = tl.load(x + (batch * frames + frame - 2) * size + where, mask=mask, other=0.0)
             value = value.to(tl.float32)
@@ -140,7 +136,7 @@ if triton is not None:
         if frame >= frames:
             tl.store(kept + (batch * 2 + frame - frames) * size + where, result, mask=mask)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=["count"])
     def _add_kernel(x, y, bias, out, count, C: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr):
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         channel = tl.arange(0, BLOCK)
@@ -152,7 +148,7 @@ if triton is not None:
         value += tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
         tl.store(out + where, value.to(out.dtype.element_ty), mask=mask)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=["pixels", "height", "width"])
     def _interleave_kernel(
         x, bias, out, pixels, height, width, C: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
     ):
