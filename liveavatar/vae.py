@@ -47,8 +47,8 @@ class WanVAE:
         speed_up_layers(model)
         self.model = model
         self.channels: int = config.z_dim
-        self._mean = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1, 1)
-        self._std = torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1, 1)
+        self._spread = torch.tensor([config.latents_mean, config.latents_std], dtype=torch.float32)
+        self._spread = self._spread.view(2, 1, -1, 1, 1, 1)
         self._encoder, self._decoder = encoder_steps(model.encoder), decoder_steps(model.decoder)
         self._needed = latents_needed(self._decoder)
         self._compiled_decode: Callable[..., tuple[Tensor, list]] | None = None
@@ -84,11 +84,13 @@ class WanVAE:
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw latents as in a ComfyUI LATENT [B,16,f,h,w] -> normalised (z - mean) / std, float32."""
-        return (raw.float() - self._mean.to(raw.device)) / self._std.to(raw.device)
+        mean, std = self._mean_and_std(raw.device)
+        return (raw.float() - mean) / std
 
     def denormalise(self, latents: Tensor) -> Tensor:
         """Normalised latents [B,16,f,h,w] -> raw latents as in a ComfyUI LATENT, float32."""
-        return latents.float() * self._std.to(latents.device) + self._mean.to(latents.device)
+        mean, std = self._mean_and_std(latents.device)
+        return latents.float() * std + mean
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -141,6 +143,12 @@ class WanVAE:
         """A decoder at the beginning of a video, independent of all others and of encode calls."""
         self._lay_out()
         return StreamingDecoder(self)
+
+    def _mean_and_std(self, device: torch.device) -> Tensor:
+        # Kept where they were used last: to bring them to a GPU waits for all that it has to do.
+        if self._spread.device != device:
+            self._spread = self._spread.to(device)
+        return self._spread
 
     def _lay_out(self) -> None:
         # cuDNN's convolutions want it so and would otherwise convert each input.
@@ -258,9 +266,9 @@ class StreamingDecoder:
                 f"this stream decodes batch, height, width {list(self._shape)} and cannot go on with "
                 f"{list(shape)}; start another stream"
             )
-        device, dtype = vae.device, vae.dtype
+        all_raw = vae.denormalise(latents.to(vae.device)).to(vae.dtype)
         for index in range(latents.shape[2]):
-            raw = vae.denormalise(latents[:, :, index : index + 1].to(device)).to(dtype).contiguous()
+            raw = all_raw[:, :, index : index + 1].contiguous()
             left = latents.shape[2] - index
             steps = len(vae._needed) if pixels else sum(n is None or left <= n for n in vae._needed)
             frames, self._cache = vae._decode(raw, self._cache, steps)

@@ -90,7 +90,7 @@ def fused(monkeypatch):
 
 
 def test_fused_layers_give_what_diffusers_gives(fused):
-    latents, video = draw(1, 16, 3, 1, 2), draw(1, 3, 9, 8, 16).clamp(-1, 1)
+    latents, video = draw(2, 16, 3, 1, 2), draw(2, 3, 9, 8, 16).clamp(-1, 1)
     plain = fused(False)
     expected = plain.decode(latents), plain.encode(video)
     ours = fused(True)
