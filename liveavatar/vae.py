@@ -8,8 +8,7 @@ or decoder.
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -51,20 +50,6 @@ class WanVAE:
         self._spread = self._spread.view(2, 1, -1, 1, 1, 1)
         self._encoder, self._decoder = encoder_steps(model.encoder), decoder_steps(model.decoder)
         self._needed = latents_needed(self._decoder)
-        self._compiled_decode: Callable[..., tuple[Tensor, list]] | None = None
-
-    def compile_decoder(self) -> None:
-        """Fuse the decoder's layers by torch.compile from a stream's third latent on; the first use then takes longer.
-
-        Raises:
-            RuntimeError: what the compiler needs is missing.
-        """
-        if self.device.type == "cuda" and importlib.util.find_spec("triton") is None:
-            raise RuntimeError(
-                "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or turn "
-                "compiling off."
-            )
-        self._compiled_decode = torch.compile(self._decode)
 
     @property
     def device(self) -> torch.device:

@@ -12,7 +12,7 @@ from .flat_conv import runs_flat
 
 
 def simplify_layers(model: nn.Module) -> None:
-    """Spare the layers of ``model`` a padded copy of each input, and make them fit for one compiled graph."""
+    """Spare the layers of ``model`` a padded copy of each input; keep nothing but tensors in caches."""
     for layer in model.modules():
         if isinstance(layer, WanCausalConv3d) and any(layer._padding[:4]):
             # In space the convolution adds the same zeros by itself.
@@ -49,7 +49,7 @@ def _upsample(
         feat_idx[0] += 1
         past = feat_cache[index]
         if past is None:
-            # The second latent sees zeros before it. diffusers marks this by a string, at which a compiler stops.
+            # The second latent sees zeros before it. diffusers marks this by a string, which could not be saved.
             feat_cache[index] = torch.zeros_like(x[:, :, :1]).repeat(1, 1, 2, 1, 1)
         else:
             feat_cache[index] = torch.cat((past, x), 2)[:, :, -2:].clone()

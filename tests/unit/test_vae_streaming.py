@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import types
-
 import pytest
 import torch
 from avatar.liveavatar.vae import WanVAE, to_uint8_frames
@@ -209,18 +205,3 @@ def test_frames_are_rounded_to_bytes_in_image_order():
 def test_frames_of_a_batch_are_refused():
     with pytest.raises(ValueError, match=r"\[1, 3, F, H, W\]"):
         to_uint8_frames(torch.zeros(2, 3, 1, 8, 8))
-
-
-def test_the_decoder_is_one_graph_and_changes_nothing(monkeypatch, model):
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager", fullgraph=True))
-    vae, latents = WanVAE(model), noise(1, 16, 5, 4, 4)
-    plain = vae.decode(latents)
-    vae.compile_decoder()
-    torch.testing.assert_close(vae.decode(latents), plain)
-
-
-def test_without_triton_a_gpu_refuses_to_compile(monkeypatch, model):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(WanVAE, "device", types.SimpleNamespace(type="cuda"))
-    with pytest.raises(RuntimeError, match="install triton"):
-        WanVAE(model).compile_decoder()
