@@ -17,7 +17,7 @@ from torch import Tensor
 from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .flat_conv import speed_up_layers
 from .vae_layers import lay_out_for_gpu, simplify_layers
-from .vae_steps import Cache, Step, decoder_steps, encoder_steps, latents_needed, run, slots
+from .vae_steps import Cache, Step, decoder_steps, encoder_steps, needs, prime, run, slots
 
 
 class WanVAE:
@@ -49,7 +49,7 @@ class WanVAE:
         self._spread = torch.tensor([config.latents_mean, config.latents_std], dtype=torch.float32)
         self._spread = self._spread.view(2, 1, -1, 1, 1, 1)
         self._encoder, self._decoder = encoder_steps(model.encoder), decoder_steps(model.decoder)
-        self._needed = latents_needed(self._decoder)
+        self._needs = needs(self._decoder)
 
     @property
     def device(self) -> torch.device:
@@ -140,10 +140,16 @@ class WanVAE:
         if self.device.type == "cuda":
             lay_out_for_gpu(self.model)
 
-    def _decode(self, raw: Tensor, cache: Cache, count: int | None = None) -> tuple[Tensor, Cache]:
-        """Pixels of one latent frame, and the cache after it; or what the first ``count`` steps make of it."""
+    def _decode(self, raw: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Pixels of one latent frame, and the cache after it."""
         cache = list(cache)
-        return run(self._decoder[:count], self.model.post_quant_conv(raw), cache), cache
+        return run(self._decoder, self.model.post_quant_conv(raw), cache), cache
+
+    def _prime(self, raw: Tensor, cache: Cache, left: int) -> Cache:
+        """A cache that is enough for what follows the ``left`` latents of which this is the first."""
+        cache = list(cache)
+        prime(self._decoder, self._needs, self.model.post_quant_conv(raw), cache, left)
+        return cache
 
     def _encode_chunk(self, pixels: Tensor, cache: Cache) -> Tensor:
         return self._to_latents(run(self._encoder, pixels.to(self.device, self.dtype), cache))
@@ -217,12 +223,15 @@ class StreamingDecoder:
                 self._cache[int(index)] = entry.permute(0, 4, 1, 2, 3) if last else entry
         self._latents = latents
 
+    @torch.no_grad()
     def prime(self, latents: Tensor) -> None:
         """See normalised latents [B,16,f,h,w] that precede the video: afterwards the state is as if they had been
         decoded. What only pixels of theirs depend on is not computed."""
-        for _ in self._frames(latents, pixels=False):
-            pass
+        for index, raw in enumerate(self._raw(latents)):
+            self._cache = self._vae._prime(raw, self._cache, latents.shape[2] - index)
+            self._latents += 1
 
+    @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
         """Decode the next normalised latents [B,16,f,h,w] -> [B,3,4f,8h,8w], clamped to [-1,1], float32.
 
@@ -231,7 +240,9 @@ class StreamingDecoder:
         """
         total = TEMPORAL_STRIDE * latents.shape[2] - (0 if self.started else TEMPORAL_STRIDE - 1)
         video, end = None, 0
-        for frames in self._frames(latents):
+        for raw in self._raw(latents):
+            frames, self._cache = self._vae._decode(raw, self._cache)
+            self._latents += 1
             if video is None:
                 batch, channels, _, height, width = frames.shape
                 video = torch.empty(batch, channels, total, height, width, device=frames.device)
@@ -239,9 +250,8 @@ class StreamingDecoder:
             end += frames.shape[2]
         return video.clamp_(-1, 1)
 
-    @torch.no_grad()
-    def _frames(self, latents: Tensor, pixels: bool = True) -> Iterator[Tensor]:
-        """The unclamped pixels of each latent frame in turn, in the model's dtype; without, only the state goes on."""
+    def _raw(self, latents: Tensor) -> Iterator[Tensor]:
+        """What the model takes for each latent frame in turn."""
         vae = self._vae
         if latents.ndim != 5 or latents.shape[1] != vae.channels or latents.shape[2] < 1:
             raise ValueError(f"latents must be [B, {vae.channels}, f, h, w], not {list(latents.shape)}")
@@ -251,15 +261,9 @@ class StreamingDecoder:
                 f"this stream decodes batch, height, width {list(self._shape)} and cannot go on with "
                 f"{list(shape)}; start another stream"
             )
-        all_raw = vae.denormalise(latents.to(vae.device)).to(vae.dtype)
-        for index in range(latents.shape[2]):
-            raw = all_raw[:, :, index : index + 1].contiguous()
-            left = latents.shape[2] - index
-            steps = len(vae._needed) if pixels else sum(n is None or left <= n for n in vae._needed)
-            frames, self._cache = vae._decode(raw, self._cache, steps)
+        for raw in vae.denormalise(latents.to(vae.device)).to(vae.dtype).split(1, dim=2):
+            yield raw.contiguous()
             self._shape = shape
-            self._latents += 1
-            yield frames
 
 
 def to_uint8_frames(pixels: Tensor) -> Tensor:

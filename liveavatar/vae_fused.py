@@ -35,6 +35,12 @@ def residual(block: WanResidualBlock, x: Tensor, cache: list[Tensor | None]) -> 
     return _map(add_maps(h, x, bias))
 
 
+def enter(norm: nn.Module, x: Tensor, cache: list[Tensor | None]) -> None:
+    """What a convolution behind ``norm`` and SiLU keeps of ``x``."""
+    x = _rows(x[:, :, -PAST:])
+    cache[0] = _map(norm_silu(x, None, norm.gamma, _past(cache, 0, x))[1])
+
+
 def upsample(layer: WanResample, x: Tensor, cache: list[Tensor | None]) -> Tensor:
     """[B, C, F, h, w] to [B, C / 2, 2 F, 2 h, 2 w], or with F frames where the layer does not change the rate.
 

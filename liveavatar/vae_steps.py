@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -24,15 +25,23 @@ class Step(NamedTuple):
     Attributes:
         run: ``(x, cache)`` to the result. ``x`` [B, C, F, h, w]; ``cache`` are this step's entries, None at the start
             of a video, which are replaced (their tensors stay as they are).
-        slots: where these entries are in the cache of the whole network.
-        reach: frames before its own that a result depends on.
+        enter: ``(x, cache)``, replaces the first entry as ``run`` does, and computes nothing else; None where there is
+            no entry or nothing before it.
+        slots: where these entries are in the cache of the whole network, one for each causal convolution.
         speed: frames that come out for one that goes in.
     """
 
     run: Callable[[Tensor, Cache], Tensor]
+    enter: Callable[[Tensor, Cache], None] | None
     slots: slice
-    reach: int
     speed: int
+
+
+class Need(NamedTuple):
+    """How many of the last latents a step has to run for, and how many to enter, so that no cache lacks anything."""
+
+    run: float
+    enter: float
 
 
 def encoder_steps(encoder: nn.Module) -> list[Step]:
@@ -60,41 +69,52 @@ def slots(steps: list[Step]) -> int:
     return steps[-1].slots.stop
 
 
-def latents_needed(steps: list[Step]) -> list[int | None]:
-    """For each step of a decoder: from how many of the last latents its cache, and those behind it, follow.
+def needs(steps: list[Step]) -> list[Need]:
+    """What the steps of a decoder need if only its caches matter.
 
-    A convolution's cache needs the last two frames of its input, these need the last four of the one before, and so
-    on. None for the steps before the last that changes the rate, which always have to run.
+    A convolution's cache takes the last two frames of its input, these depend on the last four of the one before, and
+    so on. The steps before the last that changes the rate always have to run.
     """
-    needed: list[int | None] = []
-    rate = 1
-    for step in steps:
-        rate *= step.speed
     last = max((i for i, step in enumerate(steps) if step.speed > 1), default=-1)
-    frames = 0
+    rate = math.prod(step.speed for step in steps)
+    found, frames = [], 0
     for step in reversed(steps[last + 1 :]):
-        frames = max(frames + step.reach, PAST if step.reach else 0)
-        needed.append(-(-frames // rate))
-    return [None] * (last + 1) + needed[::-1]
+        convolutions = step.slots.stop - step.slots.start
+        inner = frames + PAST * max(0, convolutions - 1)
+        frames += PAST * convolutions
+        found.append(Need(-(-inner // rate), -(-frames // rate)))
+    return [Need(math.inf, math.inf)] * (last + 1) + found[::-1]
+
+
+def prime(steps: list[Step], needed: list[Need], x: Tensor, cache: Cache, left: int) -> None:
+    """Let the first of ``left`` latents leave in ``cache`` what those after the last of them will need."""
+    count = sum(left <= need.run for need in needed)
+    x = run(steps[:count], x, cache)
+    if count < len(steps) and left <= needed[count].enter:
+        part = cache[steps[count].slots]
+        steps[count].enter(x, part)
+        cache[steps[count].slots] = part
 
 
 def _number(network: nn.Module, layers: list[nn.Module]) -> list[Step]:
     steps: list[Step] = []
 
-    def add(run: Callable, entries: int, speed: int = 1) -> None:
+    def add(run: Callable, entries: int, enter: Callable | None = None, speed: int = 1) -> None:
         start = steps[-1].slots.stop if steps else 0
-        steps.append(Step(run, slice(start, start + entries), PAST * entries, speed))
+        steps.append(Step(run, enter, slice(start, start + entries), speed))
 
     add(partial(_convolve, network.conv_in), 1)
     for layer in layers:
         if isinstance(layer, WanResidualBlock):
-            add(partial(_residual, layer), 2)
+            add(partial(_residual, layer), 2, partial(_enter, layer.norm1, layer.nonlinearity))
         elif isinstance(layer, WanAttentionBlock):
             add(partial(_attend, layer), 0)
         else:
             timed = hasattr(layer, "time_conv")
-            add(partial(_resample, layer), int(timed), 2 if timed and layer.mode == "upsample3d" else 1)
-    add(partial(_finish, network.norm_out, network.nonlinearity, network.conv_out), 1)
+            faster = timed and layer.mode == "upsample3d"
+            add(partial(_resample, layer), int(timed), speed=2 if faster else 1)
+    head = network.norm_out, network.nonlinearity
+    add(partial(_finish, *head, network.conv_out), 1, partial(_enter, *head))
     return steps
 
 
@@ -106,11 +126,23 @@ def _middle(network: nn.Module) -> Iterator[nn.Module]:
         yield resnet
 
 
+def _keep(x: Tensor, cache: Cache) -> None:
+    if x.shape[2] < PAST and cache[0] is not None:
+        x = torch.cat((cache[0].to(x.device), x), 2)
+    cache[0] = x[:, :, -PAST:].clone()
+
+
 def _convolve(layer: nn.Module, x: Tensor, cache: Cache) -> Tensor:
     past = cache[0]
-    seen = x if past is None else torch.cat((past.to(x.device), x), 2)
-    cache[0] = seen[:, :, -PAST:].clone()
+    _keep(x, cache)
     return layer(x, past)
+
+
+def _enter(norm: nn.Module, activation: nn.Module, x: Tensor, cache: Cache) -> None:
+    if vae_fused.usable(x):
+        vae_fused.enter(norm, x, cache)
+    else:
+        _keep(activation(norm(x)), cache)
 
 
 def _residual(block: WanResidualBlock, x: Tensor, cache: Cache) -> Tensor:
