@@ -92,8 +92,6 @@ class Benchmark:
         with contextlib.ExitStack() as chosen:
             if backends:
                 chosen.enter_context(sdpa_kernel(backends, set_priority=True))
-            if args.compile and self.vae is not None:
-                self.vae.compile_decoder()
             cold = self._first_use()
             if clock.cuda:
                 torch.cuda.reset_peak_memory_stats()
@@ -245,7 +243,7 @@ def show(report: dict[str, Any]) -> None:
     """Print a report's figures as tables."""
     flags = report["flags"]
     title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}".format(**flags)
-    chosen = [name for name in ("fp8", "int8_caches", "attention8", "compile") if flags[name]]
+    chosen = [name for name in ("fp8", "int8_caches", "attention8") if flags[name]]
     print(", ".join([title, *chosen]))
     rows = [[f"{name} (cold)", ms, "", "", 1] for name, ms in report["cold_ms"].items()]
     rows += [[name, *asdict(figure).values()] for name, figure in report["times_ms"].items()]
@@ -289,7 +287,6 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--int8-caches", action="store_true", help="keep keys and values in 8 bits")
     parser.add_argument("--attention8", action="store_true", help="attend to keys and values in 8 bits")
-    parser.add_argument("--compile", action="store_true", help="fuse the VAE's decoder with torch.compile")
     parser.add_argument("--no-vae", action="store_true", help="leave out portrait, decoder and frames")
     parser.add_argument("--profile", action="store_true", help="where the time of one block goes")
     parser.add_argument(

@@ -15,7 +15,6 @@ class Performance:
         attention8: keep keys and values in 8 bits and attend to them as they are (`kv_eight.EightBit`).
         caches_on_cpu: of how many denoising steps the window of keys and values waits in CPU memory.
         blocks_on_cpu: the weights of how many transformer blocks wait in CPU memory (`offload.BlockOffload`).
-        compiled_decoder: fuse the VAE's decoder with torch.compile; the first use then takes half a minute longer.
     """
 
     fp8: bool = False
@@ -23,7 +22,6 @@ class Performance:
     attention8: bool = False
     caches_on_cpu: int = 0
     blocks_on_cpu: int = 0
-    compiled_decoder: bool = False
 
 
 RESIDENT = Performance()

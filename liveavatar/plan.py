@@ -34,7 +34,6 @@ class Machine:
         gpu: whether the device is a GPU that CPU memory can be locked for.
         fp8: whether it multiplies float8 matrices.
         attention8: whether it attends to keys and values in 8 bits (`eight_kernels.available`).
-        compiler: whether torch.compile can make kernels for it.
     """
 
     free: int
@@ -43,7 +42,6 @@ class Machine:
     gpu: bool
     fp8: bool
     attention8: bool = False
-    compiler: bool = False
     copied: int = 0
 
 
@@ -53,7 +51,7 @@ class Wish:
 
     Attributes:
         choice: one of `CHOICES`.
-        fp8, int8_caches, attention8, caches_on_cpu, blocks_on_cpu, compiled_decoder: see `Performance`.
+        fp8, int8_caches, attention8, caches_on_cpu, blocks_on_cpu: see `Performance`.
     """
 
     choice: str = "auto"
@@ -62,7 +60,6 @@ class Wish:
     attention8: bool | None = None
     caches_on_cpu: int | None = None
     blocks_on_cpu: int | None = None
-    compiled_decoder: bool | None = None
 
 
 NO_WISH = Wish()
@@ -116,8 +113,6 @@ class Plan:
             parts[-1] += f" ({chosen.caches_on_cpu} in CPU memory)"
         if chosen.blocks_on_cpu:
             parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
-        if chosen.compiled_decoder:
-            parts.append("compiled decoder")
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
         unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
@@ -193,10 +188,6 @@ def _check(wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine)
         )
     if wish.attention8 and wish.int8_caches is False:
         raise ValueError("Attention in 8 bits needs caches in 8 bits; set caches to auto.")
-    if wish.compiled_decoder and not machine.compiler:
-        raise ValueError(
-            "Compiling the decoder needs a GPU and Triton (on Windows: triton-windows); turn it off or install it."
-        )
 
 
 def _candidates(
@@ -225,15 +216,8 @@ def _candidates(
     for performance in everything:
         if wish.choice not in ("low memory", "quality") and wish.fp8 and not performance.fp8:
             continue
-        chosen = replace(performance, compiled_decoder=wish.choice == "fast" and machine.compiler)
-        for name in (
-            "fp8",
-            "int8_caches",
-            "attention8",
-            "caches_on_cpu",
-            "blocks_on_cpu",
-            "compiled_decoder",
-        ):
+        chosen = performance
+        for name in ("fp8", "int8_caches", "attention8", "caches_on_cpu", "blocks_on_cpu"):
             value = getattr(wish, name)
             if value is not None:
                 chosen = replace(chosen, **{name: value})

@@ -15,7 +15,6 @@ from ..liveavatar.config import SamplingConfig
 from ..liveavatar.fp8 import require_fp8
 from ..liveavatar.offload import WaitingBlock
 from ..liveavatar.plan import Machine, Model, Plan, Wish, make_plan
-from ..liveavatar.row_kernels import available
 from ..liveavatar.transformer import S2VTransformer
 from ..liveavatar.vae import WanVAE
 from ..loaders.fp8 import copied_bytes, fp8_copy
@@ -85,8 +84,6 @@ def load_for_sampling(
         wan_vae = load_vae(vae, needed)
         bring_back(needed)
         transformer, patcher = transformer_from_host(model), model
-    if performance.compiled_decoder:
-        wan_vae.compile_decoder()
     show_text(plan.text, node_id)
     come_back = when_displaced([patcher, vae.patcher], bring_back)
     return Loaded(plan, transformer, wan_vae, device, waiting, come_back)
@@ -120,6 +117,5 @@ def machine_of(model: Any) -> Machine:
         gpu=True,
         fp8=fp8,
         attention8=eight_kernels.available(device, host_config(model).head_dim),
-        compiler=available(device),
         copied=copied_bytes(model),
     )

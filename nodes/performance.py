@@ -12,7 +12,6 @@ AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
 PRECISION = {"auto": None, "model": False, "fp8": True}
 CACHES = {"auto": None, "model": False, "8 bit": True}
 ATTENTION = {"auto": None, "model": False, "8 bit": True}
-COMPILE = {"auto": None, "on": True, "off": False}
 
 
 class LiveAvatarPerformanceOptions(io.ComfyNode):
@@ -64,11 +63,6 @@ class LiveAvatarPerformanceOptions(io.ComfyNode):
                     max=100,
                     tooltip="So many of the transformer's blocks (of 40) wait in CPU memory, in fp8; -1: as planned.",
                 ),
-                io.Combo.Input(
-                    "compile_decoder",
-                    options=list(COMPILE),
-                    tooltip="Fuse the VAE's decoder with torch.compile; takes half a minute once. Needs Triton.",
-                ),
             ],
             outputs=[AvatarPerformance.Output(display_name="options")],
         )
@@ -81,7 +75,6 @@ class LiveAvatarPerformanceOptions(io.ComfyNode):
         attention: str,
         caches_in_cpu_memory: int,
         blocks_in_cpu_memory: int,
-        compile_decoder: str,
     ) -> io.NodeOutput:
         return io.NodeOutput(
             Wish(
@@ -90,6 +83,5 @@ class LiveAvatarPerformanceOptions(io.ComfyNode):
                 attention8=ATTENTION[attention],
                 caches_on_cpu=None if caches_in_cpu_memory < 0 else caches_in_cpu_memory,
                 blocks_on_cpu=None if blocks_in_cpu_memory < 0 else blocks_in_cpu_memory,
-                compiled_decoder=COMPILE[compile_decoder],
             )
         )

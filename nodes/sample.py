@@ -108,8 +108,7 @@ class LiveAvatarSampler(io.ComfyNode):
                     tooltip=(
                         "auto: the fastest that fits, with fp8 where the GPU has it. quality: nothing is rounded more "
                         "than in the model. balanced: fp8 only where the model does not fit otherwise. fast: auto "
-                        "with attention in 8 bits and a compiled decoder, which takes half a minute once. low memory: "
-                        "the smallest."
+                        "with attention in 8 bits. low memory: the smallest."
                     ),
                 ),
                 AvatarPerformance.Input(
@@ -196,7 +195,7 @@ class LiveAvatarSampler(io.ComfyNode):
 
         def identity() -> str:
             chosen = plan_run(model, config, height, width, wish).performance
-            rounding = [chosen.fp8, chosen.int8_caches, chosen.attention8, chosen.compiled_decoder]
+            rounding = [chosen.fp8, chosen.int8_caches, chosen.attention8]
             return run_fingerprint(model, vae, condition, speech, config, frames, rounding)
 
         resumable = Resumable(

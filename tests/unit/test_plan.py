@@ -28,7 +28,6 @@ def card(size: float, *, fp8: bool = True, ram: int = 100, used: float = 0.6) ->
         gpu=True,
         fp8=fp8,
         attention8=fp8,
-        compiler=True,
     )
 
 
@@ -77,13 +76,13 @@ def test_quality_rounds_nothing(size):
 
 
 @pytest.mark.parametrize("size", [80, 32])
-def test_fast_is_auto_with_8_bit_attention_and_a_compiled_decoder(size):
+def test_fast_is_auto_with_8_bit_attention(size):
     auto, fast = (plan(card(size), choice).performance for choice in ("auto", "fast"))
-    assert fast == replace(auto, int8_caches=False, attention8=True, compiled_decoder=True)
+    assert fast == replace(auto, int8_caches=False, attention8=True)
 
 
 def test_fast_without_8_bit_attention_is_as_fast_as_it_can_be():
-    expected = {"fp8": True, "compiled_decoder": True}
+    expected = {"fp8": True}
     assert chosen(replace(card(80), attention8=False), "fast") == expected
     assert chosen(card(80), Wish("fast", attention8=False)) == expected
     assert chosen(card(80), Wish("fast", int8_caches=True)) == expected | {"int8_caches": True}
@@ -160,8 +159,8 @@ def test_a_cpu_runs_the_plain_way():
     for wish in (Wish(caches_on_cpu=1), Wish(blocks_on_cpu=1)):
         with pytest.raises(ValueError, match="help a GPU only"):
             plan(machine, wish)
-    with pytest.raises(ValueError, match="needs a GPU and Triton"):
-        plan(machine, Wish(compiled_decoder=True))
+    with pytest.raises(ValueError, match="8 bits needs an NVIDIA GPU"):
+        plan(machine, Wish(attention8=True))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,6 @@ def test_a_cpu_runs_the_plain_way():
         (Wish("quality", fp8=True), {"fp8": True}),
         (Wish(caches_on_cpu=2), {"fp8": True, "caches_on_cpu": 2}),
         (Wish(blocks_on_cpu=7), {"fp8": True, "blocks_on_cpu": 7}),
-        (Wish("fast", compiled_decoder=False), {"fp8": True, "attention8": True}),
         (Wish(attention8=True), {"fp8": True, "attention8": True}),
         (Wish("balanced", fp8=True), {"fp8": True, "int8_caches": True}),
         (Wish("low memory", blocks_on_cpu=0), {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}),
@@ -191,6 +189,7 @@ def test_a_wish_is_kept(wish, expected):
         (Wish(blocks_on_cpu=41), "more than the model's 40"),
         (Wish(blocks_on_cpu=3, fp8=False), "in fp8 only"),
         (Wish("quality", blocks_on_cpu=3), "in fp8 only"),
+        (Wish("fast", int8_caches=False, attention8=True), "needs caches in 8 bits"),
     ],
     ids=str,
 )
