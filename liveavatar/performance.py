@@ -15,6 +15,7 @@ class Performance:
         caches_on_cpu: of how many denoising steps the window of keys and values waits in CPU memory.
         blocks_on_cpu: the weights of how many transformer blocks wait in CPU memory (`offload.BlockOffload`).
         compiled_decoder: fuse the VAE's decoder with torch.compile; the first use then takes half a minute longer.
+        fast_decoder: name of a small decoder that stands in for the VAE's (`tiny_decoder.FastDecoder`); empty: none.
     """
 
     fp8: bool = False
@@ -22,6 +23,7 @@ class Performance:
     caches_on_cpu: int = 0
     blocks_on_cpu: int = 0
     compiled_decoder: bool = False
+    fast_decoder: str = ""
 
 
 RESIDENT = Performance()

@@ -52,6 +52,7 @@ class Wish:
     Attributes:
         choice: one of `CHOICES`.
         fp8, int8_caches, caches_on_cpu, blocks_on_cpu, compiled_decoder: see `Performance`.
+        fast_decoder: see `Performance`; always as wished.
     """
 
     choice: str = "auto"
@@ -60,6 +61,7 @@ class Wish:
     caches_on_cpu: int | None = None
     blocks_on_cpu: int | None = None
     compiled_decoder: bool | None = None
+    fast_decoder: str = ""
 
 
 NO_WISH = Wish()
@@ -114,6 +116,8 @@ class Plan:
             parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
         if chosen.compiled_decoder:
             parts.append("compiled decoder")
+        if chosen.fast_decoder:
+            parts.append(f"fast decoder ({chosen.fast_decoder})")
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
         unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
@@ -182,6 +186,10 @@ def _check(wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine)
             "Blocks wait in CPU memory in fp8 only (in the model's own precision ComfyUI off-loads by itself); choose "
             "precision fp8, or no blocks."
         )
+    if wish.compiled_decoder and wish.fast_decoder:
+        raise ValueError(
+            "Only the VAE's own decoder is compiled; set compile_decoder to auto, or take the fast decoder away."
+        )
     if wish.compiled_decoder and not machine.compiler:
         raise ValueError(
             "Compiling the decoder needs a GPU and Triton (on Windows: triton-windows); turn it off or install it."
@@ -212,7 +220,8 @@ def _candidates(
     for performance in everything:
         if wish.choice not in ("low memory", "quality") and wish.fp8 and not performance.fp8:
             continue
-        chosen = replace(performance, compiled_decoder=wish.choice == "fast" and machine.compiler)
+        compiled = wish.choice == "fast" and machine.compiler and not wish.fast_decoder
+        chosen = replace(performance, compiled_decoder=compiled, fast_decoder=wish.fast_decoder)
         for name in ("fp8", "int8_caches", "caches_on_cpu", "blocks_on_cpu", "compiled_decoder"):
             value = getattr(wish, name)
             if value is not None:

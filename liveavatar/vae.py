@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -20,6 +21,30 @@ from torch import Tensor
 from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .flat_conv import speed_up_layers
 from .vae_layers import channels_last, simplify_layers
+
+
+class LatentDecoder(Protocol):
+    """What turns normalised latents into pixels, one latent frame after the other: `WanVAE`, or a `FastDecoder`.
+
+    Attributes:
+        channels: of the latents.
+        slots: entries of the ``past`` that `decode_next` hands on, all None at first.
+    """
+
+    channels: int
+    slots: int
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def stream(self) -> StreamingDecoder:
+        """A decoder at the beginning of a video."""
+
+    def decode_next(self, latent: Tensor, past: list, done: int) -> tuple[Tensor, list]:
+        """Unclamped pixels of one latent frame [B,16,1,h,w], and the past after it; ``done`` latents came before.
+
+        The first latent of a video gives 1 frame, all others 4. Entries of the past are replaced, never changed.
+        """
 
 
 class WanVAE:
@@ -51,7 +76,7 @@ class WanVAE:
         self._mean = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1, 1)
         self._std = torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1, 1)
         self._encoder_slots = _cache_slots(model.encoder)
-        self._decoder_slots = _cache_slots(model.decoder)
+        self.slots = _cache_slots(model.decoder)
         self._tells_first = "first_chunk" in inspect.signature(model.decoder.forward).parameters
         self._compiled_decode: Callable[..., tuple[Tensor, list]] | None = None
 
@@ -143,6 +168,13 @@ class WanVAE:
         self._lay_out()
         return StreamingDecoder(self)
 
+    def decode_next(self, latent: Tensor, past: list, done: int) -> tuple[Tensor, list]:
+        """See `LatentDecoder`; the pixels are in the model's dtype."""
+        raw = self.denormalise(latent.to(self.device)).to(self.dtype).contiguous()
+        # After two latents the past has its final shapes.
+        decode = self._compiled_decode if self._compiled_decode and done >= 2 else self._decode
+        return decode(raw, past, done == 0)
+
     def _lay_out(self) -> None:
         # cuDNN's convolutions want it so and would otherwise convert each input.
         if self.device.type == "cuda":
@@ -166,14 +198,14 @@ class WanVAE:
 class StreamingDecoder:
     """Decodes one video piece by piece; the pieces joined equal a full decode bit for bit.
 
-    Holds the last two frames of each causal convolution's input: its memory depends on the frame size, not on
-    the length of the video. Get one from :meth:`WanVAE.stream`. When a call fails (out of memory, say) the
-    state is the one after the last latent frame decoded completely.
+    Holds what the decoder hands on (of Wan's VAE the last two frames of each causal convolution's input): its memory
+    depends on the frame size, not on the length of the video. Get one from :meth:`LatentDecoder.stream`. When a call
+    fails (out of memory, say) the state is the one after the last latent frame decoded completely.
     """
 
-    def __init__(self, vae: WanVAE) -> None:
+    def __init__(self, vae: LatentDecoder) -> None:
         self._vae = vae
-        self._cache: list = [None] * vae._decoder_slots
+        self._cache: list = [None] * vae.slots
         self._shape: tuple[int, ...] | None = None
         self._latents = 0
 
@@ -231,7 +263,7 @@ class StreamingDecoder:
 
     @torch.no_grad()
     def _frames(self, latents: Tensor) -> Iterator[Tensor]:
-        """The unclamped pixels of each latent frame in turn, in the model's dtype."""
+        """The unclamped pixels of each latent frame in turn."""
         vae = self._vae
         if latents.ndim != 5 or latents.shape[1] != vae.channels or latents.shape[2] < 1:
             raise ValueError(f"latents must be [B, {vae.channels}, f, h, w], not {list(latents.shape)}")
@@ -241,12 +273,10 @@ class StreamingDecoder:
                 f"this stream decodes batch, height, width {list(self._shape)} and cannot go on with "
                 f"{list(shape)}; start another stream"
             )
-        device, dtype = vae.device, vae.dtype
         for index in range(latents.shape[2]):
-            raw = vae.denormalise(latents[:, :, index : index + 1].to(device)).to(dtype).contiguous()
-            # After two latents the cache has its final shapes.
-            decode = vae._compiled_decode if vae._compiled_decode and self._latents >= 2 else vae._decode
-            frames, self._cache = decode(raw, self._cache, not self.started)
+            frames, self._cache = vae.decode_next(
+                latents[:, :, index : index + 1], self._cache, self._latents
+            )
             self._shape = shape
             self._latents += 1
             yield frames

@@ -80,6 +80,19 @@ def test_fast_is_auto_with_a_compiled_decoder():
     assert fast == replace(auto, compiled_decoder=True)
 
 
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_fast_decoder_is_named_and_not_compiled(choice):
+    with_it, without = (plan(card(80), Wish(choice, fast_decoder=name)) for name in ("taew2_1", ""))
+    assert with_it.performance == replace(without.performance, fast_decoder="taew2_1", compiled_decoder=False)
+    assert "fast decoder (taew2_1)" in with_it.text and "compiled" not in with_it.text
+    assert "fast decoder" not in without.text
+
+
+def test_a_fast_decoder_cannot_be_compiled():
+    with pytest.raises(ValueError, match="set compile_decoder to auto, or take the fast decoder away"):
+        plan(card(80), Wish(fast_decoder="taew2_1", compiled_decoder=True))
+
+
 @pytest.mark.parametrize("size", [139.8, 16])
 def test_low_memory_takes_the_least(size):
     least = plan(card(size), "low memory")
