@@ -20,6 +20,7 @@ from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.speech_source import Tracks
+from avatar.liveavatar.tiny_decoder import FastDecoder, TinyDecoder
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE
 from avatar.loaders.s2v import FLOAT32_PARTS
@@ -68,6 +69,14 @@ def random_vae(width: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
     with device:
         model = AutoencoderKLWan(base_dim=width)
     return WanVAE(nn.Module.to(model, dtype).eval().requires_grad_(False))
+
+
+def random_fast_decoder(device: torch.device, dtype: torch.dtype) -> FastDecoder:
+    """A decoder of the published TAEHV's size with random weights."""
+    with torch.device("meta"):
+        network = TinyDecoder()
+    fill(network, device, dtype, torch.Generator(device).manual_seed(3))
+    return FastDecoder(network.eval().requires_grad_(False), "random")
 
 
 def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: torch.device) -> Scene:

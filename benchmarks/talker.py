@@ -4,7 +4,8 @@
 
 The checkpoint is what `training.export` writes; the speech is the corpus' held-out voices (`training.corpus` makes
 it), the portraits are drawn with held-out seeds. Every number comes from frames of the streaming pipeline; the mouth
-is read by `training.measure`, which knows nothing of the model. `--minutes` adds the long run for identity.
+is read by `training.measure`, which knows nothing of the model. `--minutes` adds the long run for identity, `--decoder`
+measures a small decoder in place of the VAE's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,10 +31,12 @@ from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene, block_count, generate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.speech_source import Tracks
+from avatar.liveavatar.tiny_decoder import FastDecoder
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE, to_uint8_frames
 from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder
 from avatar.loaders.audio_windows import hidden_states
+from avatar.loaders.fast_decoder import load_tiny_decoder
 from avatar.loaders.s2v import load_transformer
 from avatar.loaders.text import TextEncoder
 from avatar.loaders.vae import load_vae
@@ -51,10 +54,11 @@ BEFORE = 12  # latents
 
 @dataclass
 class Talker:
-    """The parts of a checkpoint folder, on one device."""
+    """The parts of a checkpoint folder, on one device; ``decoder`` makes the pixels."""
 
     model: S2VTransformer
     vae: WanVAE
+    decoder: WanVAE | FastDecoder
     audio: AudioEncoder
     context: Tensor
     device: torch.device
@@ -69,14 +73,21 @@ class Talker:
         if performance.fp8:
             require_fp8(device)
             quantise_transformer(model)
+        vae = WanVAE(load_vae(base / "Wan2.1_VAE.pth", dtype, device))
         return cls(
             model,
-            WanVAE(load_vae(base / "Wan2.1_VAE.pth", dtype, device)),
+            vae,
+            vae,
             AudioEncoder.from_folder(base / "wav2vec2-large-xlsr-53-english", device, torch.float32),
             TextEncoder.from_folder(base).encode(PROMPT).to(device, dtype),
             device,
             performance,
         )
+
+    def with_fast_decoder(self, file: Path) -> Talker:
+        """The same, with pixels from the small decoder in ``file``."""
+        network = load_tiny_decoder(file).to(self.device, self.vae.dtype)
+        return replace(self, decoder=FastDecoder(network, file.stem))
 
     def scene(self, portrait: Tensor, samples: Tensor) -> Scene:
         """Portrait [1, 3, 1, S, S] and mono samples [S] at 16 kHz, with the pre-roll put in front."""
@@ -87,7 +98,7 @@ class Talker:
 
     def video(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
         """Frames [F, 3, S, S] in [-1, 1]."""
-        blocks = list(generate(self.model, self.vae, scene, config, frames, performance=self.performance))
+        blocks = list(generate(self.model, self.decoder, scene, config, frames, performance=self.performance))
         return pixels(torch.cat(blocks)[:frames])
 
     def latents(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
@@ -168,7 +179,7 @@ def identity_over_time(
     for block, features in enumerate(islice(scene.speech.blocks(), count), 1):
         latents = torch.cat([latents, sampler.next_block(features).to(latents)], 2)[:, :, -BEFORE - 3 :]
         if block in (1, 10, 50, 100, 200, 300, 400, 500, 600, count):
-            shown = pixels(to_uint8_frames(talker.vae.decode(latents)[:, :, -12:]))
+            shown = pixels(to_uint8_frames(talker.decoder.decode(latents)[:, :, -12:]))
             distances[block] = sum(face_distance(f, portrait[0, :, 0], identity) for f in shown) / len(shown)
     return {f"block {block}": round(distance, 2) for block, distance in distances.items()}
 
@@ -196,13 +207,13 @@ def comparisons(talker: Talker, scene: Scene, identity: faces.Identity, target: 
     frames = len(target)
     few, many = (talker.latents(scene, frames, SamplingConfig(steps=steps)) for steps in (4, 32))
     prime = scene.motion[:, :, :PRIME_LATENTS]
-    decoder = talker.vae.stream()
+    decoder = talker.decoder.stream()
     decoder.prime(prime)
     streamed = torch.cat([decoder(block) for block in few.split(3, 2)], 2)
-    full = talker.vae.decode(torch.cat([prime, few.to(prime)], 2))[:, :, -streamed.shape[2] :]
+    full = talker.decoder.decode(torch.cat([prime, few.to(prime)], 2))[:, :, -streamed.shape[2] :]
     read = {}
     for name, latents in (("4", few), ("32", many)):
-        whole = talker.vae.decode(torch.cat([prime, latents.to(prime)], 2))[:, :, -streamed.shape[2] :]
+        whole = talker.decoder.decode(torch.cat([prime, latents.to(prime)], 2))[:, :, -streamed.shape[2] :]
         video = pixels(to_uint8_frames(whole)[PRE_ROLL_FRAMES:])[:frames]
         read[f"lip sync with {name} steps"] = round(
             lagged_correlation(openings(video, identity), target)[0], 3
@@ -217,6 +228,7 @@ def comparisons(talker: Talker, scene: Scene, identity: faces.Identity, target: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--decoder", type=Path, help="a small decoder in place of the VAE's")
     parser.add_argument("--corpus", type=Path, default=Path("training/.state/corpus"))
     parser.add_argument("--clips", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -231,6 +243,8 @@ def main() -> None:
     performance = Performance(fp8=args.fp8, attention8=args.attention8)
     config = SamplingConfig(steps=args.steps)
     talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype), performance)
+    if args.decoder:
+        talker = talker.with_fast_decoder(args.decoder)
     recordings = corpus.load(args.corpus, held_out=True)[: args.clips]
     everybody = faces.sample(len(recordings), torch.Generator().manual_seed(IDENTITY_SEED))
     drawn = render(everybody, still(len(recordings), 1), SIZE).transpose(1, 2)
@@ -238,7 +252,8 @@ def main() -> None:
         ({k: v[i : i + 1] for k, v in everybody.items()}, drawn[i : i + 1]) for i in range(len(recordings))
     ]
 
-    report: dict = {"lip sync": lip_sync(talker, recordings, people, args.seconds, config)}
+    name = talker.decoder.name if args.decoder else "full"
+    report: dict = {"decoder": name, "lip sync": lip_sync(talker, recordings, people, args.seconds, config)}
     frames = round(args.seconds * FPS)
     samples = torch.from_numpy(recordings[0].samples[: round(args.seconds * SAMPLE_RATE)])
     scene = talker.scene(people[0][1], samples)

@@ -15,6 +15,7 @@ class Performance:
         attention8: keep keys and values in 8 bits and attend to them as they are (`kv_eight.EightBit`).
         caches_on_cpu: of how many denoising steps the window of keys and values waits in CPU memory.
         blocks_on_cpu: the weights of how many transformer blocks wait in CPU memory (`offload.BlockOffload`).
+        fast_decoder: name of a small decoder that stands in for the VAE's (`tiny_decoder.FastDecoder`); empty: none.
     """
 
     fp8: bool = False
@@ -22,6 +23,7 @@ class Performance:
     attention8: bool = False
     caches_on_cpu: int = 0
     blocks_on_cpu: int = 0
+    fast_decoder: str = ""
 
 
 RESIDENT = Performance()

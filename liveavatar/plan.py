@@ -52,6 +52,7 @@ class Wish:
     Attributes:
         choice: one of `CHOICES`.
         fp8, int8_caches, attention8, caches_on_cpu, blocks_on_cpu: see `Performance`.
+        fast_decoder: see `Performance`; always as wished.
     """
 
     choice: str = "auto"
@@ -60,6 +61,7 @@ class Wish:
     attention8: bool | None = None
     caches_on_cpu: int | None = None
     blocks_on_cpu: int | None = None
+    fast_decoder: str = ""
 
 
 NO_WISH = Wish()
@@ -113,6 +115,8 @@ class Plan:
             parts[-1] += f" ({chosen.caches_on_cpu} in CPU memory)"
         if chosen.blocks_on_cpu:
             parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
+        if chosen.fast_decoder:
+            parts.append(f"fast decoder ({chosen.fast_decoder})")
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
         unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
@@ -216,7 +220,7 @@ def _candidates(
     for performance in everything:
         if wish.choice not in ("low memory", "quality") and wish.fp8 and not performance.fp8:
             continue
-        chosen = performance
+        chosen = replace(performance, fast_decoder=wish.fast_decoder)
         for name in ("fp8", "int8_caches", "attention8", "caches_on_cpu", "blocks_on_cpu"):
             value = getattr(wish, name)
             if value is not None:

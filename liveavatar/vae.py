@@ -9,6 +9,7 @@ or decoder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -18,6 +19,34 @@ from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .flat_conv import speed_up_layers
 from .vae_layers import lay_out_for_gpu, simplify_layers
 from .vae_steps import Cache, Step, decoder_steps, encoder_steps, needs, prime, run, slots
+
+
+class LatentDecoder(Protocol):
+    """What turns normalised latents into pixels, one latent frame after the other: `WanVAE`, or a `FastDecoder`.
+
+    Attributes:
+        channels: of the latents.
+        slots: entries of the ``past`` that `decode_next` hands on, all None at first.
+    """
+
+    channels: int
+    slots: int
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def stream(self) -> StreamingDecoder:
+        """A decoder at the beginning of a video."""
+
+    def decode_next(self, latent: Tensor, past: list, done: int) -> tuple[Tensor, list]:
+        """Unclamped pixels of one latent frame [B,16,1,h,w], and the past after it; ``done`` latents came before.
+
+        The first latent of a video gives 1 frame, all others 4. Entries of the past are replaced, never changed.
+        """
+
+    def prime_next(self, latent: Tensor, past: list, done: int, left: int) -> list:
+        """The past after one latent frame whose pixels nobody wants; ``left`` such frames are still to come, this one
+        included."""
 
 
 class WanVAE:
@@ -50,6 +79,7 @@ class WanVAE:
         self._spread = self._spread.view(2, 1, -1, 1, 1, 1)
         self._encoder, self._decoder = encoder_steps(model.encoder), decoder_steps(model.decoder)
         self._needs = needs(self._decoder)
+        self.slots: int = slots(self._decoder)
 
     @property
     def device(self) -> torch.device:
@@ -129,6 +159,21 @@ class WanVAE:
         self._lay_out()
         return StreamingDecoder(self)
 
+    def decode_next(self, latent: Tensor, past: Cache, done: int) -> tuple[Tensor, Cache]:
+        """See `LatentDecoder`; the pixels are in the model's dtype."""
+        past = list(past)
+        return run(self._decoder, self._to_model(latent), past), past
+
+    def prime_next(self, latent: Tensor, past: Cache, done: int, left: int) -> Cache:
+        """See `LatentDecoder`; what only pixels depend on is not computed."""
+        past = list(past)
+        prime(self._decoder, self._needs, self._to_model(latent), past, left)
+        return past
+
+    def _to_model(self, latent: Tensor) -> Tensor:
+        raw = self.denormalise(latent.to(self.device)).to(self.dtype).contiguous()
+        return self.model.post_quant_conv(raw)
+
     def _mean_and_std(self, device: torch.device) -> Tensor:
         # Kept where they were used last: to bring them to a GPU waits for all that it has to do.
         if self._spread.device != device:
@@ -139,17 +184,6 @@ class WanVAE:
         # cuDNN's convolutions want it so and would otherwise convert each input.
         if self.device.type == "cuda":
             lay_out_for_gpu(self.model)
-
-    def _decode(self, raw: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Pixels of one latent frame, and the cache after it."""
-        cache = list(cache)
-        return run(self._decoder, self.model.post_quant_conv(raw), cache), cache
-
-    def _prime(self, raw: Tensor, cache: Cache, left: int) -> Cache:
-        """A cache that is enough for what follows the ``left`` latents of which this is the first."""
-        cache = list(cache)
-        prime(self._decoder, self._needs, self.model.post_quant_conv(raw), cache, left)
-        return cache
 
     def _encode_chunk(self, pixels: Tensor, cache: Cache) -> Tensor:
         return self._to_latents(run(self._encoder, pixels.to(self.device, self.dtype), cache))
@@ -181,14 +215,14 @@ class _Settling:
 class StreamingDecoder:
     """Decodes one video piece by piece; the pieces joined equal a full decode bit for bit.
 
-    Holds the last two frames of each causal convolution's input: its memory depends on the frame size, not on
-    the length of the video. Get one from :meth:`WanVAE.stream`. When a call fails (out of memory, say) the
-    state is the one after the last latent frame decoded completely.
+    Holds what the decoder hands on (of Wan's VAE the last two frames of each causal convolution's input): its memory
+    depends on the frame size, not on the length of the video. Get one from :meth:`LatentDecoder.stream`. When a call
+    fails (out of memory, say) the state is the one after the last latent frame decoded completely.
     """
 
-    def __init__(self, vae: WanVAE) -> None:
+    def __init__(self, vae: LatentDecoder) -> None:
         self._vae = vae
-        self._cache: Cache = [None] * slots(vae._decoder)
+        self._cache: Cache = [None] * vae.slots
         self._shape: tuple[int, ...] | None = None
         self._latents = 0
 
@@ -227,9 +261,9 @@ class StreamingDecoder:
     def prime(self, latents: Tensor) -> None:
         """See normalised latents [B,16,f,h,w] that precede the video: afterwards the state is as if they had been
         decoded. What only pixels of theirs depend on is not computed."""
-        for index, raw in enumerate(self._raw(latents)):
-            self._cache = self._vae._prime(raw, self._cache, latents.shape[2] - index)
-            self._latents += 1
+        for index, latent in enumerate(self._each(latents)):
+            left = latents.shape[2] - index
+            self._cache = self._vae.prime_next(latent, self._cache, self._latents, left)
 
     @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
@@ -240,9 +274,8 @@ class StreamingDecoder:
         """
         total = TEMPORAL_STRIDE * latents.shape[2] - (0 if self.started else TEMPORAL_STRIDE - 1)
         video, end = None, 0
-        for raw in self._raw(latents):
-            frames, self._cache = self._vae._decode(raw, self._cache)
-            self._latents += 1
+        for latent in self._each(latents):
+            frames, self._cache = self._vae.decode_next(latent, self._cache, self._latents)
             if video is None:
                 batch, channels, _, height, width = frames.shape
                 video = torch.empty(batch, channels, total, height, width, device=frames.device)
@@ -250,8 +283,8 @@ class StreamingDecoder:
             end += frames.shape[2]
         return video.clamp_(-1, 1)
 
-    def _raw(self, latents: Tensor) -> Iterator[Tensor]:
-        """What the model takes for each latent frame in turn."""
+    def _each(self, latents: Tensor) -> Iterator[Tensor]:
+        """The latent frames in turn; when the caller asks for the next one, the last one counts."""
         vae = self._vae
         if latents.ndim != 5 or latents.shape[1] != vae.channels or latents.shape[2] < 1:
             raise ValueError(f"latents must be [B, {vae.channels}, f, h, w], not {list(latents.shape)}")
@@ -261,9 +294,10 @@ class StreamingDecoder:
                 f"this stream decodes batch, height, width {list(self._shape)} and cannot go on with "
                 f"{list(shape)}; start another stream"
             )
-        for raw in vae.denormalise(latents.to(vae.device)).to(vae.dtype).split(1, dim=2):
-            yield raw.contiguous()
+        for latent in latents.split(1, dim=2):
+            yield latent
             self._shape = shape
+            self._latents += 1
 
 
 def to_uint8_frames(pixels: Tensor) -> Tensor:

@@ -94,6 +94,14 @@ def test_8_bit_attention_takes_about_half_of_the_caches_memory():
     assert "8-bit attention" in eight.text and "8-bit" not in exact.text
 
 
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_fast_decoder_is_named(choice):
+    with_it, without = (plan(card(80), Wish(choice, fast_decoder=name)) for name in ("taew2_1", ""))
+    assert with_it.performance == replace(without.performance, fast_decoder="taew2_1")
+    assert "fast decoder (taew2_1)" in with_it.text
+    assert "fast decoder" not in without.text
+
+
 @pytest.mark.parametrize("size", [139.8, 16])
 def test_low_memory_takes_the_least(size):
     least = plan(card(size), "low memory")
