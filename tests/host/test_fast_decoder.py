@@ -104,18 +104,3 @@ def test_what_does_not_fit_is_one_clear_sentence(ready: Host, mistake: str):
     with pytest.raises(HostError, match=f"(?s){words}") as failure:
         ready.run(spoil(small()))
     assert len(str(failure.value).splitlines()) == 1
-
-
-def test_compiling_it_is_refused(ready: Host):
-    workflow = ours(small())
-    inputs = {"precision": "auto", "caches": "auto", "caches_in_cpu_memory": -1, "blocks_in_cpu_memory": -1}
-    put(
-        workflow,
-        "LiveAvatarSampler",
-        "options",
-        "LiveAvatarPerformanceOptions",
-        compile_decoder="on",
-        **inputs,
-    )
-    with pytest.raises(HostError, match="Only the VAE's own decoder is compiled"):
-        ready.run(workflow)
