@@ -39,7 +39,7 @@ LORA = ["", " with LoRA"]
 @pytest.mark.parametrize("lora", LORA)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pictures_are_those_of_the_values_in_the_file(pictures, kind, lora):
-    """One of the 80 large matrices a tenth too large makes 0.5 to 0.7, a LoRA of 0.9 instead of 1 makes 0.4."""
+    """One matrix of a block that is a tenth too large makes 0.5 to 0.7, a LoRA at 0.9 instead of 1 makes 0.4."""
     assert pictures[kind + lora].shape == (FRAMES, 64, 64, 3)
     mean, largest = difference(pictures[kind + lora], pictures[f"held by {kind}{lora}"])
     assert mean < 0.05
