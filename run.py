@@ -31,18 +31,19 @@ from tools.comfyui import (
 from tools.environment import ROOT, STATE, Environment, SetupError, read_requirements, say
 
 USER = STATE / "user"
-VHS_REQUIREMENTS = [
-    "opencv-python-headless",
-    "imageio-ffmpeg",
-]  # of VideoHelperSuite, where VHS_PATH names one
+OTHER_PACKS = {
+    "VHS_PATH": ["opencv-python-headless", "imageio-ffmpeg"],  # VideoHelperSuite
+    "GGUF_PATH": ["gguf>=0.13"],  # city96's ComfyUI-GGUF
+}
+"""Requirements of other packs that the tests use where these variables name their folders."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line: ``command`` and its options; ``rest`` is what pytest or the host gets."""
     epilog = (
         "Environment: COMFYUI_PATH = a ComfyUI folder to use instead of a downloaded one (run with "
-        ".run/venv, your own installation stays as it is); VHS_PATH = a VideoHelperSuite folder for the "
-        "tests; CHROME_PATH = the browser to test with."
+        ".run/venv, your own installation stays as it is); VHS_PATH, GGUF_PATH = folders of VideoHelperSuite "
+        "and of city96's ComfyUI-GGUF for the tests; CHROME_PATH = the browser to test with."
     )
     parser = argparse.ArgumentParser(
         prog="run.py",
@@ -85,7 +86,9 @@ def set_up(environment: Environment, *, tests: bool) -> Path:
     environment.ensure("ComfyUI and the pack", pack + host_requirements(listed))
     if tests:
         needed = read_requirements((ROOT / "tests" / "requirements.txt").read_text(encoding="utf-8"))
-        environment.ensure("test tools", needed + (VHS_REQUIREMENTS if os.environ.get("VHS_PATH") else []))
+        for variable, packages in OTHER_PACKS.items():
+            needed += packages if os.environ.get(variable) else []
+        environment.ensure("test tools", needed)
     say(f"ready after {time.monotonic() - start:.1f} s")
     return host
 

@@ -265,4 +265,5 @@ class S2VTransformer(nn.Module):
         return run(self.patch_embedding, latents, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
 
     def _mask_embedding(self, device: torch.device) -> Tensor:
-        return self.trainable_cond_mask.weight.to(device=device, dtype=self.dtype)
+        # Called, not read: the weight of another implementation's layer may be packed or patched.
+        return self.trainable_cond_mask(torch.arange(3, device=device)).to(self.dtype)

@@ -134,6 +134,8 @@ def _take_over(
         for name, _ in list(layer.named_parameters(recurse=False)):
             if isinstance(layer, nn.Linear):
                 value = _linear(theirs, layer.in_features, name, device, computed)
+            elif isinstance(layer, nn.Embedding):
+                value = theirs(torch.arange(layer.num_embeddings, device=device))
             else:
                 value = _parameter(theirs, name, device)
             exact = _layer(theirs) is not theirs or value.dtype == torch.float32 != computed

@@ -178,11 +178,11 @@ def _pair(file: str, module: str, found: dict[str, torch.Tensor]) -> tuple[torch
 
 def _resolve(lora: Lora, model: nn.Module) -> Lora:
     """The LoRA with the model's own module paths; ValueError unless every pair fits a linear layer."""
-    # ``in_features`` and not the weight's shape: quantised weights are packed
+    # By what a layer says of itself: a host's quantised weights are packed, and its layers may be no nn.Linear.
     linears = {
         path: (module.out_features, module.in_features)
         for path, module in model.named_modules()
-        if isinstance(module, nn.Linear)
+        if hasattr(module, "in_features") and hasattr(module, "out_features")
     }
     underscored = {_UNDERSCORED + path.replace(".", "_"): path for path in linears}
     names = {module: underscored.get(module, module) for module in lora.pairs}

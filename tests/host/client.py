@@ -16,13 +16,13 @@ from tools.host import Host as RunningHost
 
 
 class Host(RunningHost):
-    """``tools.host.Host`` with the pack (and the VideoHelperSuite of ``VHS_PATH``) linked into it."""
+    """``tools.host.Host`` with the pack (and those that ``VHS_PATH`` and ``GGUF_PATH`` name) linked into it."""
 
     def __init__(self, base: Path):
         folder = Path(os.environ.get("COMFYUI_PATH") or STATE / "host")
-        vhs = os.environ.get("VHS_PATH")
-        self.has_vhs = vhs is not None
-        prepare_base(base, folder, [ROOT, *([Path(vhs).resolve()] if vhs else [])])
+        others = {name: os.environ.get(name) for name in ("VHS_PATH", "GGUF_PATH")}
+        self.has_vhs, self.has_gguf = (bool(path) for path in others.values())
+        prepare_base(base, folder, [ROOT, *(Path(path).resolve() for path in others.values() if path)])
         super().__init__(Path(sys.executable), folder, base, cpu=not torch.accelerator.is_available())
 
     def memory(self) -> int:

@@ -1,0 +1,52 @@
+"""Writes an S2V transformer in ComfyUI's own two float8 file formats, with a scale for every matrix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+DTYPE = torch.float8_e4m3fn
+
+
+def write_scaled_fp8(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The format of files called ``fp8_scaled``; returns the float32 values that ComfyUI 0.3.75 makes of the file.
+
+    It rounds the biases of these layers to float8 as well when it reads them.
+    """
+    marker = {"scaled_fp8": torch.empty(0, dtype=DTYPE)}
+    held = _write(path, state, "scale_weight", marker, {})
+    biases = [f"{name.removesuffix('weight')}bias" for name in state if _is_linear(name, state)]
+    return held | {name: held[name].to(DTYPE).float() for name in biases}
+
+
+def write_fp8_with_metadata(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The later format, whose metadata name the layers; returns the float32 values that the file stands for."""
+    layers = {
+        name.removesuffix(".weight"): {"format": "float8_e4m3fn"} for name in state if _is_linear(name, state)
+    }
+    metadata = {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}
+    return _write(path, state, "weight_scale", {}, metadata)
+
+
+def _is_linear(name: str, state: dict[str, Tensor]) -> bool:
+    return state[name].ndim == 2 and not name.startswith("trainable_cond_mask.")
+
+
+def _write(
+    path: Path, state: dict[str, Tensor], suffix: str, further: dict[str, Tensor], metadata: dict[str, str]
+) -> dict[str, Tensor]:
+    stored, held = dict(further), {}
+    for name, tensor in state.items():
+        stored[name], held[name] = tensor, tensor.float()
+        if _is_linear(name, state):
+            scale = held[name].abs().max() / torch.finfo(DTYPE).max
+            stored[name] = (held[name] / scale).to(DTYPE)
+            stored[f"{name.removesuffix('weight')}{suffix}"] = scale
+            held[name] = stored[name].float() * scale
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(stored, path, metadata=metadata)
+    return held
