@@ -34,6 +34,8 @@ from .schema import schema
 
 AvatarStreamType = io.Custom("AVATAR_STREAM")
 
+FIRST_BLOCK = "First block: kernels for this GPU are loaded, or made (about 10 s, once; they stay on disk)."
+
 
 class LiveAvatarSampler(io.ComfyNode):
     """Describes the video; frames are made as the stream is consumed."""
@@ -186,6 +188,8 @@ class LiveAvatarSampler(io.ComfyNode):
                     pose=normalised(condition.pose),
                     masks=speech.masks,
                 )
+                if device.type == "cuda":
+                    show_text(f"{loaded.plan.text}\n{FIRST_BLOCK}", node_id)
                 with BlockOffload(loaded.waiting, device):
                     blocks = generate(
                         transformer,
@@ -200,7 +204,9 @@ class LiveAvatarSampler(io.ComfyNode):
                         say=partial(show_text, node_id=node_id),
                     )
                     with closing(blocks):
-                        for block in blocks:
+                        for number, block in enumerate(blocks):
+                            if number == 0 and device.type == "cuda":
+                                show_text(loaded.plan.text, node_id)
                             yield block
                             # Whoever took the block may have needed the memory, as PersonaLive does.
                             if loaded.decoder.device != device:
