@@ -108,10 +108,10 @@ def _load_decoder(vae: Any, decoder: HostDecoder | None, memory: int) -> tuple[W
 def plan_run(model: Any, config: SamplingConfig, height: int, width: int, wish: Wish) -> Plan:
     """The plan for a host's MODEL on its device as it is now, with all other models out of the way."""
     known = Model(host_config(model), model.model_size(), compute_dtype(model))
-    return make_plan(known, height, width, config, machine_of(model), wish)
+    return make_plan(known, height, width, config, machine_of(model, wish), wish)
 
 
-def machine_of(model: Any) -> Machine:
+def machine_of(model: Any, wish: Wish) -> Machine:
     """What there is for a host's MODEL to plan with, all other models out of the way."""
     management, device = comfy.model_management, model.load_device
     total = management.get_total_memory(device)
@@ -126,12 +126,14 @@ def machine_of(model: Any) -> Machine:
         fp8 = True
     except RuntimeError:
         fp8 = False
+    # To find out takes seconds the first time.
+    asked = wish.choice == "fast" or bool(wish.attention8)
     return Machine(
         free=int(free),
         total=total,
         free_cpu=int(CPU_PART * psutil.virtual_memory().available),
         gpu=True,
         fp8=fp8,
-        attention8=eight_kernels.available(device, host_config(model).head_dim),
+        attention8=asked and eight_kernels.available(device, host_config(model).head_dim),
         copied=copied_bytes(model),
     )

@@ -17,4 +17,4 @@ def memory_explained(
 ) -> AbstractContextManager:
     """For the code that makes a ``width`` x ``height`` video with a host's MODEL; make it before anything is loaded."""
     known = Model(host_config(model), model.model_size(), compute_dtype(model))
-    return explained(known, machine_of(model), height, width, config, wish)
+    return explained(known, machine_of(model, wish), height, width, config, wish)
