@@ -13,11 +13,12 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.gpu.triton_support import available
 from avatar.personalive import fused, temporal_attention
 from avatar.personalive.codec import channels_last
 from avatar.personalive.config import LATENT_SCALE
 from avatar.personalive.group_norm import use_channels_last_norms
-from avatar.personalive.modules import BlockContext, MotionModule, SpatialBlock, TemporalModule
+from avatar.personalive.modules import BlockContext, MotionModule, SpatialTransformer, TemporalModule
 from avatar.personalive.pipeline import PersonaLive
 from avatar.personalive.runtime import accelerate, plain
 from diffusers.models.resnet import ResnetBlock2D
@@ -68,7 +69,7 @@ def kernel_table(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
             )
     q, k, v = (torch.randn(16, 4096, 320, device=device, dtype=dtype) for _ in range(3))
     with torch.inference_mode():
-        if temporal_attention.triton is not None:
+        if available(device):
             table["temporal tiled"] = fastest(device, lambda: temporal_attention.tiled(q, k, v, 8))
         table["temporal plain"] = fastest(device, lambda: temporal_attention.plain(q, k, v, 8))
         for name, shape in {"norm UNet": (16, 320, 64, 64), "norm decoder": (4, 128, 512, 512)}.items():
@@ -106,7 +107,10 @@ def fused_blocks(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[nn
             ),
             "upsample UNet": (Upsample2D(640, use_conv=True), (maps(16, 640, 32, 32),)),
             "upsample decoder": (Upsample2D(256, use_conv=True), (maps(4, 256, 256, 256),)),
-            "spatial": (SpatialBlock(320, 8, 768), (random(16, 4096, 320), BlockContext(*reference))),
+            "spatial": (
+                SpatialTransformer(320, 8, 768, 32),
+                (maps(16, 320, 64, 64), BlockContext(*reference)),
+            ),
             "motion": (MotionModule(320, 8, 16), (maps(16, 320, 64, 64), random(16, 32, 16))),
             "temporal": (TemporalModule(320, 8, 32), (maps(16, 320, 64, 64),)),
         }

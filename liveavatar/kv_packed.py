@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..gpu.triton_support import available
 from . import kv_kernels as kernels
 from .attention import attention
 from .kv_cache import CacheShape, StepCache
@@ -64,7 +65,7 @@ class Room:
 
     def __init__(self, shape: CacheShape, device: torch.device, form: Format, staged: bool) -> None:
         self.shape, self.device, self.format = shape, device, form
-        self._kernels = form.int8 and kernels.available(device)
+        self._kernels = form.int8 and available(device)
         size = (2, 1, shape.condition_tokens + shape.ring_tokens, shape.heads, shape.head_dim)
         self.k, self.v = torch.zeros(size, device=device, dtype=form.dtype)
         self.condition = [self._on_device(shape.condition_tokens) for _ in range(shape.layers)]

@@ -8,7 +8,6 @@ or decoder.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,6 +16,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 
+from ..gpu.triton_support import require_compiler
 from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .flat_conv import speed_up_layers
 from .vae_layers import channels_last, simplify_layers
@@ -61,11 +61,7 @@ class WanVAE:
         Raises:
             RuntimeError: what the compiler needs is missing.
         """
-        if self.device.type == "cuda" and importlib.util.find_spec("triton") is None:
-            raise RuntimeError(
-                "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or turn "
-                "compiling off."
-            )
+        require_compiler(self.device, "turn compiling off")
         self._compiled_decode = torch.compile(self._decode)
 
     @property

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import torch
 
+from ..gpu.triton_support import require_compiler
 from ..personalive.pipeline import PersonaLive
-from ..personalive.runtime import accelerate, can_capture, plain, require_compiler
+from ..personalive.runtime import accelerate, can_capture, plain
 from .personalive_host import HostCodec, ManagedPersonaLive
 
 AUTO, PLAIN, GRAPHS, COMPILED = CHOICES = ("auto", "plain", "CUDA graphs", "compiled")
@@ -24,7 +25,7 @@ def check_speed(speed: str, personalive: ManagedPersonaLive) -> None:
     if not _nvidia(device):
         raise ValueError(f"The speed '{speed}' needs an NVIDIA GPU; choose 'auto'.")
     if speed == COMPILED:
-        require_compiler(device)
+        require_compiler(device, "choose another speed")
     if speed == GRAPHS and not can_capture(device):
         raise ValueError(
             "CUDA graphs do not work with CUDA's asynchronous allocator; start ComfyUI with --disable-cuda-malloc, or "

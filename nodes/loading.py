@@ -10,11 +10,11 @@ import comfy.model_management
 import psutil
 import torch
 
+from ..gpu.triton_support import available
 from ..liveavatar.config import SamplingConfig
 from ..liveavatar.fp8 import require_fp8
 from ..liveavatar.offload import WaitingBlock
 from ..liveavatar.plan import Machine, Model, Plan, Wish, make_plan
-from ..liveavatar.row_kernels import available
 from ..liveavatar.transformer import S2VTransformer
 from ..liveavatar.vae import WanVAE
 from ..loaders.fp8 import copied_bytes, fp8_copy
