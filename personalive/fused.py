@@ -17,13 +17,14 @@ from diffusers.models.attention_processor import Attention as PictureAttention
 from diffusers.models.autoencoders.vae import Decoder
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from .denoising_unet import UpStage
 from .fused_kernels import add_norm, geglu, join_reference
 from .layers import TransformerBlock, attend, to_map, to_tokens
-from .map_kernels import Raise, add_maps, norm_maps, spread_pixels
+from .map_kernels import Raise, add_maps, norm_maps, scale_and_rectify, spread_pixels
 from .modules import BlockContext, FrameTransformer, SpatialBlock, SpatialTransformer, TemporalAttention
 from .picture_attention import picture_attention
 from .temporal_attention import temporal_attention
@@ -226,6 +227,22 @@ class FusedPictureAttention(PictureAttention):
         return add_maps(x, to_map(y, x), out.bias)
 
 
+class FusedTinyBlock(AutoencoderTinyBlock):
+    """Three convolutions of the tiny decoder: bias and ReLU in one, and the residual behind the last."""
+
+    def prepare(self) -> None:
+        """Make the biases what :func:`.map_kernels.scale_and_rectify` takes."""
+        biases = [self.conv[i].bias.float() for i in (0, 2, 4)]
+        self.tables = [torch.stack([torch.ones_like(bias), bias]) for bias in biases]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w]``."""
+        h, rest = x, (None, None, self.skip(x))
+        for i, table, residual in zip((0, 2, 4), self.tables, rest, strict=True):
+            h = scale_and_rectify(self.conv[i]._conv_forward(h, self.conv[i].weight, None), table, residual)
+        return h
+
+
 class FusedDecoder(Decoder):
     """Its last norm and the SiLU behind it in one."""
 
@@ -270,7 +287,7 @@ def use_plain(module: nn.Module) -> nn.Module:
     back = {fused: plain for plain, fused in FUSED.items()} | {NormWithSiLU: nn.GroupNorm, NoSiLU: nn.SiLU}
     for child in module.modules():
         child.__class__ = back.get(type(child), type(child))
-        for name in ("fused_weight", "fused_bias", "fused_out"):
+        for name in ("fused_weight", "fused_bias", "fused_out", "tables"):
             child.__dict__.pop(name, None)
     return module
 
@@ -329,6 +346,10 @@ def _one_wide_head(attention: PictureAttention) -> bool:
     )
 
 
+def _rectified(block: AutoencoderTinyBlock) -> bool:
+    return all(isinstance(layer, nn.ReLU) for layer in (block.conv[1], block.conv[3], block.fuse))
+
+
 def _plainly_normed(decoder: Decoder) -> bool:
     return isinstance(decoder.conv_norm_out, nn.GroupNorm) and isinstance(decoder.conv_act, nn.SiLU)
 
@@ -343,6 +364,7 @@ FUSED: dict[type[nn.Module], type[nn.Module]] = {
     SpatialBlock: FusedSpatialBlock,
     SpatialTransformer: FusedSpatialTransformer,
     PictureAttention: FusedPictureAttention,
+    AutoencoderTinyBlock: FusedTinyBlock,
     Decoder: FusedDecoder,
 }
 FITS = {
@@ -351,5 +373,6 @@ FITS = {
     Downsample2D: _convolved,
     UpStage: _of_ordinary,
     PictureAttention: _one_wide_head,
+    AutoencoderTinyBlock: _rectified,
     Decoder: _plainly_normed,
 }

@@ -21,7 +21,7 @@ except ImportError:
     triton = None
 
 TILE = 4096  # elements that a program holds at a time
-PROGRAMS = 1056  # so many at once fill the largest GPUs
+PROGRAMS = 528  # so many at once fill the largest GPUs
 STAGES = 3  # tiles that are on their way while one is added up
 APPLY_ROWS = 32
 PARTS = 64  # partial sums that the finishing kernel reads at a time
@@ -89,8 +89,16 @@ def norm_maps(
     place = 0
     for part in (first, *rest):
         end = place + part.shape[1]
-        _apply(part, tables[..., place:end], out[:, place:end], silu)
+        _apply(part, tables[..., place:end], out[:, place:end], "silu" if silu else "")
         place = end
+    return out
+
+
+def scale_and_rectify(x: Tensor, tables: Tensor, residual: Tensor | None = None) -> Tensor:
+    """``relu(x * scale + shift + residual)`` with float32 tables ``[2, C]``."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(x)
+    _apply(x, tables[:, None].expand(-1, len(x), -1), out, "relu", residual)
     return out
 
 
@@ -157,19 +165,21 @@ def _add_and_sum(x: Tensor, y: Tensor | None, bias: Tensor | None, out: Tensor |
     return partial
 
 
-def _apply(x: Tensor, tables: Tensor, out: Tensor, silu: bool) -> None:
+def _apply(x: Tensor, tables: Tensor, out: Tensor, act: str, residual: Tensor | None = None) -> None:
     batch, channels, height, width = x.shape
     block = _channel_block(channels)
     _apply_kernel[(batch, -(-height * width // APPLY_ROWS), -(-channels // block))](
         x,
         tables[0],
         tables[1],
+        x if residual is None else residual.contiguous(memory_format=torch.channels_last),
         out,
         height * width,
         channels,
         tables.stride(1),
         out.stride(3),
-        SILU=silu,
+        ADD=residual is not None,
+        ACT=act,
         ROWS=APPLY_ROWS,
         CHANNELS=block,
         num_warps=4,
@@ -372,12 +382,14 @@ if triton is not None:
         x,
         scale,
         shift,
+        residual,
         out,
         pixels,
         channels,
         table_stride,
         out_stride,
-        SILU: tl.constexpr,
+        ADD: tl.constexpr,
+        ACT: tl.constexpr,
         ROWS: tl.constexpr,
         CHANNELS: tl.constexpr,
     ):
@@ -391,6 +403,12 @@ if triton is not None:
         a = tl.load(scale + picture * table_stride + channel, mask=inside, other=0.0)
         b = tl.load(shift + picture * table_stride + channel, mask=inside, other=0.0)
         result = value * a[None, :] + b[None, :]
-        if SILU:
+        if ADD:
+            result += tl.load(residual + where * channels + channel[None, :], mask=mask, other=0.0).to(
+                tl.float32
+            )
+        if ACT == "relu":
+            result = tl.maximum(result, 0.0)
+        if ACT == "silu":
             result = result / (1.0 + tl.exp(-result))
         tl.store(out + where * out_stride + channel[None, :], result.to(out.dtype.element_ty), mask=mask)

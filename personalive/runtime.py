@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..gpu.triton_support import available, require_compiler
 from .fused import use_fused, use_plain
+from .fused_reading import use_fused_reading, use_plain_reading
 from .group_norm import use_channels_last_norms, use_plain_norms
 from .pipeline import PersonaLive
 
@@ -104,17 +105,19 @@ def accelerate(
     size); RuntimeError without Triton.
     graphs: capture every repeated call as a CUDA graph (seconds). The networks must then stay where they are: call
     :func:`plain` before moving them. Not where :func:`can_capture` says no.
-    kernels: norms that keep channels-last order and, where nothing is compiled, the blocks of :mod:`.fused`;
-    both need Triton and are left out without it.
+    kernels: norms that keep channels-last order, the blocks of :mod:`.fused_reading` and, where nothing is compiled, of
+    :mod:`.fused`; they need Triton and are left out without it.
     """
     if compile_mode is not None:
         require_compiler(engine.device, "choose another speed")
-    networks = (engine.denoising_unet, engine.codec.network)
-    if kernels:
-        for network in networks:
+    if kernels and available(engine.device):
+        for network in (engine.denoising_unet, engine.codec.network, engine.motion_encoder):
             use_channels_last_norms(network)
-            if compile_mode is None and available(engine.device):
-                use_fused(network)
+        if compile_mode is None:
+            use_fused(engine.denoising_unet)
+            use_fused(engine.codec.network)
+        use_fused_reading(engine.motion_encoder)
+        use_fused_reading(engine.motion_extractor)
     if compile_mode is not None:
         engine.denoise = compiled_denoiser(engine, compile_mode)
         engine.codec.decoder = torch.compile(engine.codec.decoder, mode=compile_mode, dynamic=False)
@@ -137,6 +140,9 @@ def plain(engine: PersonaLive) -> PersonaLive:
     engine.codec.use_network()
     for network in (engine.denoising_unet, engine.codec.network):
         use_plain(network)
+    for network in (engine.motion_encoder, engine.motion_extractor):
+        use_plain_reading(network)
+    for network in (engine.denoising_unet, engine.codec.network, engine.motion_encoder):
         use_plain_norms(network)
     return engine
 

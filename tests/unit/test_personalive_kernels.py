@@ -10,16 +10,20 @@ import torch
 import torch.nn.functional as F
 from avatar.loaders.personalive import find_files, load_personalive
 from avatar.personalive import (
+    exact_linear,
     fused,
     fused_kernels,
+    fused_reading,
     group_norm,
     map_kernels,
     picture_attention,
+    runtime,
     temporal_attention,
     token_attention,
 )
 from avatar.personalive.layers import Attention
-from avatar.personalive.runtime import accelerate, plain
+from avatar.personalive.motion_encoder import ConvBlock
+from avatar.personalive.motion_extractor import ResponseNorm
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
@@ -219,6 +223,52 @@ def test_attention_with_one_wide_head(kernels, monkeypatch):
     assert (picture_attention.picture_attention(q, k, v) - expected).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize(("places", "inner", "outer"), [(9, 96, 40), (70, 40, 96)])
+def test_exact_products(kernels, places, inner, outer):
+    layer = torch.nn.Linear(inner, outer, device=DEVICE).requires_grad_(False)
+    x, residual = torch.randn(2, places, inner, device=DEVICE), torch.randn(2, places, outer, device=DEVICE)
+    factor, offset = torch.randn(2, inner, device=DEVICE), torch.randn(inner, device=DEVICE)
+    ours = exact_linear.exact_linear(x, layer, factor, offset, residual)
+    expected = layer.double()(x.double() * factor[:, None] + offset) + residual
+    assert (ours - expected).norm() / expected.norm() < 1e-6
+    ours = exact_linear.exact_linear(x, layer.float(), gelu=True)
+    expected = F.gelu(layer.double()(x.double()))
+    assert (ours - expected).norm() / expected.norm() < 1e-6
+
+
+def test_frozen_batch_norm_and_relu(kernels):
+    block = ConvBlock(32, 64).to(DEVICE).requires_grad_(False).eval()
+    for norm in (m for m in block.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        (
+            norm.running_mean.normal_(),
+            norm.running_var.uniform_(0.5, 2),
+            norm.weight.normal_(),
+            norm.bias.normal_(),
+        )
+    x = maps(2, 32, 5, 7)
+    expected = block(x)
+    fused_reading.use_fused_reading(block)
+    assert (block(x) - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("name", "size"), [("motion_extractor", 64), ("motion_encoder", 224)])
+def test_networks_that_read_are_the_same_and_come_back(kernels, large_tiles, engine, name, size):
+    network = getattr(engine, name).to(DEVICE)
+    for norm in (m for m in network.modules() if isinstance(m, ResponseNorm)):
+        norm.gamma.data.normal_(), norm.beta.data.normal_()
+    images = torch.rand(2, 3, size, size, device=DEVICE)
+    kinds = [type(module) for module in network.modules()]
+    with torch.inference_mode():
+        expected = network(images)
+        fused_reading.use_fused_reading(network)
+        assert not set(fused_reading.FUSED) & {type(module) for module in network.modules()}
+        ours = network(images)
+        fused_reading.use_plain_reading(network)
+    assert [type(module) for module in network.modules()] == kinds
+    for one, other in zip(ours, expected, strict=True):
+        assert (one - other).norm() / other.norm() < 1e-4
+
+
 def test_upsampling_by_small_convolutions_is_the_same(kernels):
     layer = Upsample2D(8, use_conv=True, out_channels=12).to(DEVICE).requires_grad_(False)
     x = torch.randn(2, 8, 5, 3, device=DEVICE)
@@ -304,8 +354,25 @@ def test_every_block_of_the_decoder_is_fused(engine):
     assert fast.count(fused.FusedUpsample) == kinds.count(Upsample2D) == 3
 
 
-def test_a_fast_engine_becomes_a_plain_one_again(engine):
+def test_a_fast_engine_becomes_a_plain_one_again(engine, monkeypatch):
+    monkeypatch.setattr(runtime, "available", lambda device: True)
+    networks = (
+        engine.denoising_unet,
+        engine.codec.network,
+        engine.motion_encoder,
+        engine.motion_extractor,
+    )
+    kinds = [[type(module) for module in network.modules()] for network in networks]
+    runtime.accelerate(engine, graphs=False)
+    assert all(
+        [type(module) for module in network.modules()] != kind
+        for network, kind in zip(networks, kinds, strict=True)
+    )
+    assert runtime.plain(engine).denoise is engine.denoising_unet
+    assert [[type(module) for module in network.modules()] for network in networks] == kinds
+
+
+def test_without_a_working_triton_nothing_is_changed(engine):
     kinds = [type(module) for module in engine.denoising_unet.modules()]
-    accelerate(engine, graphs=False)
-    assert plain(engine).denoise is engine.denoising_unet
+    runtime.accelerate(engine, graphs=False)  # on a CPU
     assert [type(module) for module in engine.denoising_unet.modules()] == kinds
