@@ -26,7 +26,8 @@ ATTENTION = {
 
 # Which kernel (or, on a CPU, which operator) belongs where: the first pattern that matches counts.
 GROUPS = {
-    "attention": r"flash|fmha|attention|sdpa|softmax",
+    "attention": r"flash|fmha|attention|_attend|sdpa|softmax",
+    "our kernels": r"^_\w+_kernel$",
     "copies and casts": r"memcpy|memset|copy|catarray|nchwtonhwc|nhwctonchw|aten::(cat|fill|_to)",
     "convolution": r"conv|fprop|dgrad|winograd|im2col|vol2col",
     "GEMM": r"gemm|nvjet|cublas|cutlass|matmul|splitk|gemv|xmma|aten::(mm|addmm|bmm|baddbmm)",

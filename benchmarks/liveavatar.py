@@ -2,6 +2,7 @@
 
     python -m benchmarks.liveavatar                                        # 14B, bf16, 704x384, 4 steps
     python -m benchmarks.liveavatar --size 384x256 --profile --json out.json
+    python -m benchmarks.liveavatar --fp8 --decoder fast                      # TAEHV's decoder in place of the VAE's
     python -m benchmarks.liveavatar --config tiny --size 128x64 --device cpu  # a dry run
 
 A block is 3 latent frames, 12 video frames. "Cold" is the first run in the process, with the weights in
@@ -32,6 +33,7 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
 from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
 from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
+from avatar.liveavatar.performance import Performance
 from avatar.liveavatar.pipeline import generate
 from avatar.liveavatar.vae import to_uint8_frames
 from torch import Tensor
@@ -53,6 +55,7 @@ from .liveavatar_models import (
     cache_state,
     check_precision,
     floating_point_operations,
+    random_fast_decoder,
     random_scene,
     random_transformer,
     random_vae,
@@ -74,15 +77,17 @@ class Benchmark:
             kept = tuple(i for i in self.config.audio_inject_layers if i < args.layers)
             self.config = replace(self.config, num_layers=args.layers, audio_inject_layers=kept)
         self.sampling = SamplingConfig(steps=args.steps)
+        self.performance = Performance(args.fp8, args.int8_caches, args.attention8)
         self.full = self.sampling.clip_blocks + 1
         """The first block that sees a full window and prefills nothing."""
+        self.shown = "fast decoder" if args.decoder == "fast" else "VAE"
 
     def run(self) -> dict[str, Any]:
         args, clock = self.args, self.clock
         report: dict[str, Any] = {"flags": vars(args), "environment": environment(self.device)}
         print(json.dumps(report["environment"]))
         build_ms, _ = clock.wall(self._build)
-        modules = [module for module in (self.model, self.vae and self.vae.model) if module]
+        modules = [module for module in (self.model, self.vae and self.vae.model, self.network) if module]
         tensors = [x for module in modules for x in (*module.parameters(), *module.buffers())]
         weights = sum(x.numel() * x.element_size() for x in tensors) / 1e9
         print(f"weights {weights:.1f} GB, drawn in {build_ms / 1e3:.1f} s\n", flush=True)
@@ -90,8 +95,6 @@ class Benchmark:
         with contextlib.ExitStack() as chosen:
             if backends:
                 chosen.enter_context(sdpa_kernel(backends, set_priority=True))
-            if args.compile and self.vae is not None:
-                self.vae.compile_decoder()
             cold = self._first_use()
             if clock.cuda:
                 torch.cuda.reset_peak_memory_stats()
@@ -122,7 +125,11 @@ class Benchmark:
             require_fp8(self.device)
             quantise_transformer(self.model)
         width = 96 if args.config == "14b" else 8
-        self.vae = None if args.no_vae else random_vae(width, self.device, self.dtype)
+        self.vae = self.decoder = None if args.no_vae else random_vae(width, self.device, self.dtype)
+        self.network = None
+        if args.decoder == "fast":
+            self.decoder = random_fast_decoder(self.device, self.dtype)
+            self.network = self.decoder.network
         self.scene = random_scene(self.config, args.size, args.blocks, self.device)
         columns, rows = args.size
         portrait = torch.rand(1, 3, 1, rows, columns, generator=torch.Generator().manual_seed(2))
@@ -132,9 +139,11 @@ class Benchmark:
         """The product's own loop, or, without a VAE, blocks of latents on the host."""
         if self.vae is not None:
             frames = self.args.blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES
-            yield from generate(self.model, self.vae, self.scene, self.sampling, frames)
+            yield from generate(
+                self.model, self.decoder, self.scene, self.sampling, frames, performance=self.performance
+            )
             return
-        sampler = sampler_for(self.model, self.scene, self.sampling)
+        sampler = sampler_for(self.model, self.scene, self.sampling, self.performance)
         for features in itertools.islice(self.scene.speech.blocks(), self.args.blocks):
             yield sampler.next_block(features).cpu()
 
@@ -177,14 +186,14 @@ class Benchmark:
         """Warm runs of the parts, on the device's clock."""
         args, recorder = self.args, Recorder(self.clock)
         gc.collect()
-        sampler = self.sampler = sampler_for(self.model, self.scene, self.sampling)
+        sampler = self.sampler = sampler_for(self.model, self.scene, self.sampling, self.performance)
         for method in ("set_condition", "prepare_block", "predict", "next_block"):
             recorder.watch(sampler, method)
         for _ in range(3):
             sampler.set_condition(self.scene.reference, self.scene.motion)
         decode = self.decode = to_frames = None
         if self.vae is not None:
-            stream = self.vae.stream()
+            stream = self.decoder.stream()
             recorder.timed("prime", stream.prime)(self.scene.motion[:, :, :PRIME_LATENTS])
             self.decode = stream
             decode, to_frames = recorder.timed("decode", stream), recorder.timed("frames", to_uint8_frames)
@@ -207,8 +216,8 @@ class Benchmark:
         found["block, full"] = Figure.of(blocks[self.full :])
         found["block with new reference"] = Figure.of(blocks[self.full - 1 : self.full])
         if self.vae is not None:
-            found["VAE prime"] = Figure.of(recorder.milliseconds("prime"))
-            found["VAE decode per block"] = Figure.of(recorder.milliseconds("decode")[1:])
+            found[f"{self.shown} prime"] = Figure.of(recorder.milliseconds("prime"))
+            found[f"{self.shown} decode per block"] = Figure.of(recorder.milliseconds("decode")[1:])
             found["frames to the host"] = Figure.of(recorder.milliseconds("frames")[1:])
         return found
 
@@ -219,7 +228,7 @@ class Benchmark:
         found = {"transformer, one block": profiled(lambda: self.sampler.next_block(features), self.device)}
         if self.vae is not None:
             decode = lambda: to_uint8_frames(self.decode(self.latents))  # noqa: E731
-            found["VAE, one block"] = profiled(decode, self.device)
+            found[f"{self.shown}, one block"] = profiled(decode, self.device)
         return found
 
     def _operations(self) -> dict[str, float]:
@@ -231,7 +240,7 @@ class Benchmark:
     def _fps(self, times: dict[str, Figure]) -> dict[str, float]:
         parts = {
             "DiT alone": "block, full",
-            "VAE alone": "VAE decode per block",
+            f"{self.shown} alone": f"{self.shown} decode per block",
             "end to end": "end to end per block",
         }
         return {name: BLOCK_FRAMES * 1e3 / times[key].median for name, key in parts.items() if key in times}
@@ -240,8 +249,9 @@ class Benchmark:
 def show(report: dict[str, Any]) -> None:
     """Print a report's figures as tables."""
     flags = report["flags"]
-    title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}".format(**flags)
-    chosen = [name for name in ("fp8", "compile") if flags[name]]
+    title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}, {decoder} decoder"
+    title = title.format(**flags)
+    chosen = [name for name in ("fp8", "int8_caches", "attention8") if flags[name]]
     print(", ".join([title, *chosen]))
     rows = [[f"{name} (cold)", ms, "", "", 1] for name, ms in report["cold_ms"].items()]
     rows += [[name, *asdict(figure).values()] for name, figure in report["times_ms"].items()]
@@ -283,7 +293,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--fp8", action="store_true", help="multiply the transformer's large matrices in float8"
     )
-    parser.add_argument("--compile", action="store_true", help="fuse the VAE's decoder with torch.compile")
+    parser.add_argument("--int8-caches", action="store_true", help="keep keys and values in 8 bits")
+    parser.add_argument("--attention8", action="store_true", help="attend to keys and values in 8 bits")
+    parser.add_argument(
+        "--decoder",
+        choices=["full", "fast"],
+        default="full",
+        help="the VAE's own, or one of TAEHV's size in its place",
+    )
     parser.add_argument("--no-vae", action="store_true", help="leave out portrait, decoder and frames")
     parser.add_argument("--profile", action="store_true", help="where the time of one block goes")
     parser.add_argument(
@@ -299,6 +316,8 @@ def parse() -> argparse.Namespace:
     if width % 64 or height % 64 or min(width, height) < 64:
         parser.error(f"--size is {args.size}; both sides must be multiples of 64.")
     args.size = (width, height)
+    if args.decoder == "fast" and args.no_vae:
+        parser.error("--decoder fast and --no-vae exclude each other.")
     least = SamplingConfig().clip_blocks + 3
     if args.blocks < least:
         parser.error(f"--blocks is {args.blocks}; at least {least} are needed to see a full window.")
@@ -314,7 +333,7 @@ def main() -> None:
     if args.no_check:
         return
     # Last, since it takes as long as the rest.
-    report["precision"] = check_precision(benchmark.device, benchmark.dtype, args.fp8)
+    report["precision"] = check_precision(benchmark.device, benchmark.dtype, benchmark.performance)
     show_precision(report["precision"])
     save(report, args.json)
 

@@ -16,9 +16,11 @@ from avatar.liveavatar.audio_features import TRACK_RATE
 from avatar.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
 from avatar.liveavatar.fp8 import quantise_transformer
 from avatar.liveavatar.framepack import HISTORY_LATENTS
+from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.speech_source import Tracks
+from avatar.liveavatar.tiny_decoder import FastDecoder, TinyDecoder
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE
 from avatar.loaders.s2v import FLOAT32_PARTS
@@ -69,6 +71,14 @@ def random_vae(width: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
     return WanVAE(nn.Module.to(model, dtype).eval().requires_grad_(False))
 
 
+def random_fast_decoder(device: torch.device, dtype: torch.dtype) -> FastDecoder:
+    """A decoder of the published TAEHV's size with random weights."""
+    with torch.device("meta"):
+        network = TinyDecoder()
+    fill(network, device, dtype, torch.Generator(device).manual_seed(3))
+    return FastDecoder(network.eval().requires_grad_(False), "random")
+
+
 def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: torch.device) -> Scene:
     """A prompt of 64 tokens, latents of portrait and history, and speech for ``blocks`` blocks."""
     generator = torch.Generator().manual_seed(1)
@@ -87,8 +97,17 @@ def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: 
     )
 
 
-def sampler_for(model: S2VTransformer, scene: Scene, config: SamplingConfig) -> BlockSampler:
-    return BlockSampler(model, config, context=scene.context, reference=scene.reference, motion=scene.motion)
+def sampler_for(
+    model: S2VTransformer, scene: Scene, config: SamplingConfig, performance: Performance = RESIDENT
+) -> BlockSampler:
+    return BlockSampler(
+        model,
+        config,
+        context=scene.context,
+        reference=scene.reference,
+        motion=scene.motion,
+        performance=performance,
+    )
 
 
 def floating_point_operations(config: S2VConfig, tokens: int, keys: int) -> dict[str, float]:
@@ -100,47 +119,55 @@ def floating_point_operations(config: S2VConfig, tokens: int, keys: int) -> dict
 
 
 def cache_state(sampler: BlockSampler) -> list[dict[str, Any]]:
-    """What each step's cache holds; ``finite`` looks at every key and value in it."""
+    """What each step's cache holds; ``finite`` looks at every key and value of its window."""
     return [
         {
             "step": step,
-            "GB": cache.shape.bytes(cache.k[0].dtype) / 1e9,
+            "GB of its window": sum(part.nbytes for part in cache.window()) / 1e9,
             "visible tokens": cache.visible_tokens,
             "reference position": cache.reference_time,
             "blocks": cache.blocks,
-            "finite": all(bool(t.isfinite().all()) for t in (*cache.k, *cache.v)),
+            "finite": all(bool(part.float().isfinite().all()) for part in cache.window()),
         }
         for step, cache in enumerate(sampler.caches)
     ]
 
 
-def check_precision(device: torch.device, dtype: torch.dtype, fp8: bool = False) -> list[dict[str, Any]]:
+def check_precision(
+    device: torch.device, dtype: torch.dtype, performance: Performance = RESIDENT
+) -> list[dict[str, Any]]:
     """A small model on the device against float32 on the CPU: 5 blocks, over a ring wrap and a new reference.
 
-    Weights are the same and each block follows from the ones before it, so errors may add up. ``fp8``: once more
-    with float8 matrix products.
+    Weights are the same and each block follows from the ones before it, so errors may add up. Runs in ``dtype`` as it
+    is, and once more with ``performance`` where that rounds more.
     """
     cpu, size, blocks = torch.device("cpu"), (128, 128), 5
     sampling = SamplingConfig(frames_per_clip=2 * BLOCK_FRAMES)
     state = random_transformer(SMALL, cpu, torch.float32).state_dict()
 
-    def rollout(device: torch.device, dtype: torch.dtype, fp8: bool = False) -> list[Tensor]:
+    def rollout(
+        device: torch.device, dtype: torch.dtype, performance: Performance = RESIDENT
+    ) -> list[Tensor]:
         model = random_transformer(SMALL, device, dtype)
         model.load_state_dict(state)
-        if fp8:
+        if performance.fp8:
             quantise_transformer(model)
         scene = random_scene(SMALL, size, blocks, device)
-        sampler = sampler_for(model, scene, sampling)
+        sampler = sampler_for(model, scene, sampling, performance)
         latents = [sampler.next_block(features) for features in islice(scene.speech.blocks(), blocks)]
         return [x.cpu().double().flatten() for x in latents]
 
     exact = rollout(cpu, torch.float32)
-    runs = {str(kind).removeprefix("torch."): (kind, False) for kind in (torch.float32, dtype)}
-    if fp8:
-        runs["fp8"] = (dtype, True)
+    runs = {str(kind).removeprefix("torch."): (kind, RESIDENT) for kind in (torch.float32, dtype)}
+    if performance.fp8:
+        runs["fp8"] = (dtype, Performance(fp8=True))
+    if performance.attention8:
+        runs["8-bit attention"] = (dtype, Performance(attention8=True))
+    if performance.fp8 and performance.attention8:
+        runs["fp8, 8-bit attention"] = (dtype, performance)
     found = []
-    for name, (kind, quantised) in runs.items():
-        for block, (ours, truth) in enumerate(zip(rollout(device, kind, quantised), exact, strict=True)):
+    for name, (kind, chosen) in runs.items():
+        for block, (ours, truth) in enumerate(zip(rollout(device, kind, chosen), exact, strict=True)):
             found.append(
                 {
                     "kind": name,

@@ -4,7 +4,8 @@
 
 The checkpoint is what `training.export` writes; the speech is the corpus' held-out voices (`training.corpus` makes
 it), the portraits are drawn with held-out seeds. Every number comes from frames of the streaming pipeline; the mouth
-is read by `training.measure`, which knows nothing of the model. `--minutes` adds the long run for identity.
+is read by `training.measure`, which knows nothing of the model. `--minutes` adds the long run for identity, `--decoder`
+measures a small decoder in place of the VAE's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -25,13 +26,17 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.liveavatar.audio_features import feature_track
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
 from avatar.liveavatar.config import BLOCK_FRAMES, FPS, TEMPORAL_STRIDE, SamplingConfig
+from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
+from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene, block_count, generate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.speech_source import Tracks
+from avatar.liveavatar.tiny_decoder import FastDecoder
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE, to_uint8_frames
 from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder
 from avatar.loaders.audio_windows import hidden_states
+from avatar.loaders.fast_decoder import load_tiny_decoder
 from avatar.loaders.s2v import load_transformer
 from avatar.loaders.text import TextEncoder
 from avatar.loaders.vae import load_vae
@@ -49,24 +54,40 @@ BEFORE = 12  # latents
 
 @dataclass
 class Talker:
-    """The parts of a checkpoint folder, on one device."""
+    """The parts of a checkpoint folder, on one device; ``decoder`` makes the pixels."""
 
     model: S2VTransformer
     vae: WanVAE
+    decoder: WanVAE | FastDecoder
     audio: AudioEncoder
     context: Tensor
     device: torch.device
+    performance: Performance
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Talker:
+    def load(
+        cls, folder: Path, device: torch.device, dtype: torch.dtype, performance: Performance = RESIDENT
+    ) -> Talker:
         base, lora = folder / "base", folder / "lora" / "liveavatar.safetensors"
+        model = load_transformer(base, dtype, device, lora if lora.is_file() else None)
+        if performance.fp8:
+            require_fp8(device)
+            quantise_transformer(model)
+        vae = WanVAE(load_vae(base / "Wan2.1_VAE.pth", dtype, device))
         return cls(
-            load_transformer(base, dtype, device, lora if lora.is_file() else None),
-            WanVAE(load_vae(base / "Wan2.1_VAE.pth", dtype, device)),
+            model,
+            vae,
+            vae,
             AudioEncoder.from_folder(base / "wav2vec2-large-xlsr-53-english", device, torch.float32),
             TextEncoder.from_folder(base).encode(PROMPT).to(device, dtype),
             device,
+            performance,
         )
+
+    def with_fast_decoder(self, file: Path) -> Talker:
+        """The same, with pixels from the small decoder in ``file``."""
+        network = load_tiny_decoder(file).to(self.device, self.vae.dtype)
+        return replace(self, decoder=FastDecoder(network, file.stem))
 
     def scene(self, portrait: Tensor, samples: Tensor) -> Scene:
         """Portrait [1, 3, 1, S, S] and mono samples [S] at 16 kHz, with the pre-roll put in front."""
@@ -77,7 +98,7 @@ class Talker:
 
     def video(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
         """Frames [F, 3, S, S] in [-1, 1]."""
-        blocks = list(generate(self.model, self.vae, scene, config, frames))
+        blocks = list(generate(self.model, self.decoder, scene, config, frames, performance=self.performance))
         return pixels(torch.cat(blocks)[:frames])
 
     def latents(self, scene: Scene, frames: int, config: SamplingConfig) -> Tensor:
@@ -87,7 +108,12 @@ class Talker:
 
     def sampler(self, scene: Scene, config: SamplingConfig) -> BlockSampler:
         return BlockSampler(
-            self.model, config, context=scene.context, reference=scene.reference, motion=scene.motion
+            self.model,
+            config,
+            context=scene.context,
+            reference=scene.reference,
+            motion=scene.motion,
+            performance=self.performance,
         )
 
 
@@ -96,13 +122,15 @@ def pixels(frames: Tensor) -> Tensor:
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def lip_sync(talker: Talker, recordings: list[corpus.Recording], people: list, seconds: float) -> dict:
+def lip_sync(
+    talker: Talker, recordings: list[corpus.Recording], people: list, seconds: float, config: SamplingConfig
+) -> dict:
     """Correlations with the right and with another recording's target, lags, and the mouth in silence."""
     frames, right, lags, wrong, shut, spoken = round(seconds * FPS), [], [], [], [], []
     targets = [frames_of(torch.from_numpy(r.track), 0.0, frames)[:, 0] for r in recordings]
     for i, (made, (identity, portrait)) in enumerate(zip(recordings, people, strict=True)):
         samples = torch.from_numpy(made.samples[: round(seconds * SAMPLE_RATE)])
-        video = talker.video(talker.scene(portrait, samples), frames, SamplingConfig())
+        video = talker.video(talker.scene(portrait, samples), frames, config)
         read = openings(video, identity)
         score, lag = lagged_correlation(read, targets[i])
         right.append(score)
@@ -131,7 +159,9 @@ def face_distance(frame: Tensor, portrait: Tensor, identity: faces.Identity) -> 
     return ((blurred[0] - blurred[1]).abs()[:, keep].mean() * 127.5).item()
 
 
-def identity_over_time(talker: Talker, recordings: list, person: tuple, minutes: float) -> dict:
+def identity_over_time(
+    talker: Talker, recordings: list, person: tuple, minutes: float, config: SamplingConfig
+) -> dict:
     """Distance to the portrait at blocks 1, 100, 600 and others, speech repeated as long as needed.
 
     All blocks are generated; only these are decoded, behind the latents of the four blocks before them, which is all
@@ -145,11 +175,11 @@ def identity_over_time(talker: Talker, recordings: list, person: tuple, minutes:
     ]
     scene, count = talker.scene(portrait, sound), block_count(frames)
     latents, distances = scene.motion[:, :, -BEFORE:], {}
-    sampler = talker.sampler(scene, SamplingConfig())
+    sampler = talker.sampler(scene, config)
     for block, features in enumerate(islice(scene.speech.blocks(), count), 1):
         latents = torch.cat([latents, sampler.next_block(features).to(latents)], 2)[:, :, -BEFORE - 3 :]
         if block in (1, 10, 50, 100, 200, 300, 400, 500, 600, count):
-            shown = pixels(to_uint8_frames(talker.vae.decode(latents)[:, :, -12:]))
+            shown = pixels(to_uint8_frames(talker.decoder.decode(latents)[:, :, -12:]))
             distances[block] = sum(face_distance(f, portrait[0, :, 0], identity) for f in shown) / len(shown)
     return {f"block {block}": round(distance, 2) for block, distance in distances.items()}
 
@@ -177,13 +207,13 @@ def comparisons(talker: Talker, scene: Scene, identity: faces.Identity, target: 
     frames = len(target)
     few, many = (talker.latents(scene, frames, SamplingConfig(steps=steps)) for steps in (4, 32))
     prime = scene.motion[:, :, :PRIME_LATENTS]
-    decoder = talker.vae.stream()
+    decoder = talker.decoder.stream()
     decoder.prime(prime)
     streamed = torch.cat([decoder(block) for block in few.split(3, 2)], 2)
-    full = talker.vae.decode(torch.cat([prime, few.to(prime)], 2))[:, :, -streamed.shape[2] :]
+    full = talker.decoder.decode(torch.cat([prime, few.to(prime)], 2))[:, :, -streamed.shape[2] :]
     read = {}
     for name, latents in (("4", few), ("32", many)):
-        whole = talker.vae.decode(torch.cat([prime, latents.to(prime)], 2))[:, :, -streamed.shape[2] :]
+        whole = talker.decoder.decode(torch.cat([prime, latents.to(prime)], 2))[:, :, -streamed.shape[2] :]
         video = pixels(to_uint8_frames(whole)[PRE_ROLL_FRAMES:])[:frames]
         read[f"lip sync with {name} steps"] = round(
             lagged_correlation(openings(video, identity), target)[0], 3
@@ -198,15 +228,23 @@ def comparisons(talker: Talker, scene: Scene, identity: faces.Identity, target: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--decoder", type=Path, help="a small decoder in place of the VAE's")
     parser.add_argument("--corpus", type=Path, default=Path("training/.state/corpus"))
     parser.add_argument("--clips", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--fp8", action="store_true", help="matrix products in float8 (a GPU is needed)")
+    parser.add_argument("--attention8", action="store_true", help="attention to keys and values in 8 bits")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype))
+    performance = Performance(fp8=args.fp8, attention8=args.attention8)
+    config = SamplingConfig(steps=args.steps)
+    talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype), performance)
+    if args.decoder:
+        talker = talker.with_fast_decoder(args.decoder)
     recordings = corpus.load(args.corpus, held_out=True)[: args.clips]
     everybody = faces.sample(len(recordings), torch.Generator().manual_seed(IDENTITY_SEED))
     drawn = render(everybody, still(len(recordings), 1), SIZE).transpose(1, 2)
@@ -214,18 +252,19 @@ def main() -> None:
         ({k: v[i : i + 1] for k, v in everybody.items()}, drawn[i : i + 1]) for i in range(len(recordings))
     ]
 
-    report: dict = {"lip sync": lip_sync(talker, recordings, people, args.seconds)}
+    name = talker.decoder.name if args.decoder else "full"
+    report: dict = {"decoder": name, "lip sync": lip_sync(talker, recordings, people, args.seconds, config)}
     frames = round(args.seconds * FPS)
     samples = torch.from_numpy(recordings[0].samples[: round(args.seconds * SAMPLE_RATE)])
     scene = talker.scene(people[0][1], samples)
     begin = time.perf_counter()
-    video = talker.video(scene, frames, SamplingConfig())
+    video = talker.video(scene, frames, config)
     report["seconds per second of video"] = round((time.perf_counter() - begin) / args.seconds, 2)
     report["seams"] = seams(video)
     target = frames_of(torch.from_numpy(recordings[0].track), 0.0, frames)[:, 0]
     report["comparisons"] = comparisons(talker, scene, people[0][0], target)
     if args.minutes:
-        report["identity"] = identity_over_time(talker, recordings, people[0], args.minutes)
+        report["identity"] = identity_over_time(talker, recordings, people[0], args.minutes, config)
     text = json.dumps(report, indent=2)
     print(text)
     if args.out:

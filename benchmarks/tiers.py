@@ -31,6 +31,7 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 from avatar.gpu.triton_support import available
+from avatar.liveavatar import eight_kernels
 from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
 from avatar.liveavatar.fp8 import Fp8Attention, Fp8Block
 from avatar.liveavatar.memory import PinnedMemory
@@ -94,7 +95,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         free_cpu=args.ram * GIB if args.ram else int(0.8 * psutil.virtual_memory().available),
         gpu=cuda,
         fp8=available(device) and torch.cuda.get_device_capability() >= (8, 9),
-        compiler=cuda and args.compile,
+        attention8=eight_kernels.available(device, config.head_dim),
         copied=fp8_bytes(config, dtype)[0],  # made on the device here
     )
     with torch.device("meta"):
@@ -109,8 +110,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     with torch.inference_mode(False), torch.no_grad():
         transformer, waiting = build(config, device, dtype, performance)
     vae = random_vae(96 if args.config == "14b" else 8, device, dtype)
-    if performance.compiled_decoder:
-        vae.compile_decoder()
     scene = random_scene(config, args.size, args.blocks, device)
     built = time.perf_counter() - started
 
@@ -208,7 +207,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--config", choices=["14b", "tiny"], default="14b")
-    parser.add_argument("--compile", action="store_true", help="allow the plan to compile the VAE's decoder")
     parser.add_argument(
         "--squeeze", action="store_true", help="let something else take all free memory after the fifth block"
     )
@@ -235,7 +233,7 @@ def run_all(args: argparse.Namespace) -> None:
             command += ["--size", "x".join(map(str, args.size)), "--steps", str(args.steps)]
             command += ["--blocks", str(args.blocks), "--config", args.config, "--device", args.device]
             command += ["--json", str(figures), "--latents", str(folder / name)]
-            command += ["--compile"] * args.compile + ["--squeeze"] * args.squeeze
+            command += ["--squeeze"] * args.squeeze
             command += ["--ram", str(args.ram)] if args.ram else []
             print(f"\n{card} GiB, {choice}", flush=True)
             done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)

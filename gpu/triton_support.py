@@ -32,12 +32,12 @@ def available(device: torch.device) -> bool:
     return _tried[device]
 
 
-def require_compiler(device: torch.device, otherwise: str) -> None:
-    """RuntimeError when torch.compile cannot make kernels for ``device`` here; ``otherwise`` completes "or ..."."""
+def require_compiler(device: torch.device) -> None:
+    """RuntimeError when torch.compile cannot make kernels for ``device`` here."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise RuntimeError(
-            "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or "
-            f"{otherwise}."
+            "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or choose "
+            "another speed."
         )
 
 

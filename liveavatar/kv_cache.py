@@ -41,16 +41,24 @@ class CacheShape:
         """Tokens that the ``block``-th block (from 1) sees, itself included."""
         return self.condition_tokens + min(block * self.block_tokens, self.ring_tokens)
 
+    @property
+    def reference_tokens(self) -> int:
+        """Tokens of the reference, the first of the condition."""
+        return self.condition_tokens * 2 // 5
+
+    @property
+    def slots(self) -> int:
+        """Blocks in the rolling window."""
+        return self.ring_tokens // self.block_tokens
+
     def slot(self, block: int) -> int:
-        """Where in the ring the ``block``-th block begins."""
-        return (block - 1) % (self.ring_tokens // self.block_tokens) * self.block_tokens
+        """Which slot of the ring the ``block``-th block takes."""
+        return (block - 1) % self.slots
 
     def kept(self, block: int) -> list[tuple[int, int]]:
-        """Ranges of ring tokens, first and end, that the ``block``-th block sees of the blocks before it."""
-        start = self.slot(block)
-        end = start + self.block_tokens
-        filled = self.visible(block) - self.condition_tokens
-        return [(first, last) for first, last in ((0, start), (end, filled)) if first < last]
+        """Ranges of slots, first and end, that the ``block``-th block sees of the blocks before it."""
+        slot, filled = self.slot(block), min(block, self.slots)
+        return [(first, last) for first, last in ((0, slot), (slot + 1, filled)) if first < last]
 
 
 class StepCache:
@@ -94,13 +102,14 @@ class StepCache:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store a block's rotated keys and values in the open slot and attend to everything visible."""
-        start = self.shape.condition_tokens + self.shape.slot(self.blocks)
+        start = self.shape.condition_tokens + self.shape.slot(self.blocks) * self.shape.block_tokens
         self.k[layer][:, start : start + k.shape[1]] = k
         self.v[layer][:, start : start + v.shape[1]] = v
         visible = self.visible_tokens
         return attention(q, self.k[layer][:, :visible], self.v[layer][:, :visible])
 
     def window(self) -> list[Tensor]:
-        """Where the rolling window is stored: views [1, ring tokens, ...] of each layer's keys and values."""
+        """Where the rolling window is stored: views [slots, ...] of each layer's keys and values."""
+        before, slots = self.shape.condition_tokens, (self.shape.slots, self.shape.block_tokens)
         layers = zip(self.k, self.v, strict=True)
-        return [part[:, self.shape.condition_tokens :] for layer in layers for part in layer]
+        return [part[0, before:].unflatten(0, slots) for layer in layers for part in layer]

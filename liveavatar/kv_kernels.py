@@ -1,8 +1,7 @@
-"""What `kv_packed` does with 8-bit keys and values, as two Triton kernels: each value is read and written once."""
+"""What `kv_storage` does with 8-bit keys and values, as two Triton kernels: each value is read and written once."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from .row_kernels import triton
@@ -14,19 +13,13 @@ ROWS = 32
 """Heads of tokens per program."""
 
 
-def encode(k: Tensor, v: Tensor) -> list[Tensor]:
-    """`kv_packed.Format.encode` of keys, then of values, each [1, tokens, heads, head_dim]."""
+def encode(k: Tensor, v: Tensor, out: list[Tensor]) -> None:
+    """`kv_storage.Decoded.encode` in 8 bits: ``out`` is keys, their scales, values, their scales."""
     _, tokens, heads, width = k.shape
-    out = [
-        torch.empty(1, tokens, heads, size, device=k.device, dtype=dtype)
-        for _ in range(2)
-        for size, dtype in ((width, torch.int8), (1, k.dtype))
-    ]
     rows = tokens * heads
     _encode_kernel[(triton.cdiv(rows, ROWS), 2)](
         *_plain(k), *_plain(v), *out, rows, heads, WIDTH=width, ROWS=ROWS, num_warps=4
     )
-    return out
 
 
 def put_together(
@@ -38,10 +31,9 @@ def put_together(
     room_k: Tensor,
     room_v: Tensor,
 ) -> None:
-    """Fill the rooms [1, visible tokens, heads, head_dim] with the condition, the ring, and in place of the ring's
-    tokens from ``start`` on with ``k`` and ``v``."""
+    """`kv_storage.Decoded.put_together`: ``k`` and ``v`` take the place of the ring's tokens from ``start`` on."""
     _, visible, heads, width = room_k.shape
-    first = condition[0].shape[1]
+    first = condition[0].shape[0]
     rows = visible * heads
     _put_together_kernel[(triton.cdiv(rows, ROWS), 2)](
         *condition,

@@ -11,17 +11,19 @@ class Performance:
 
     Attributes:
         fp8: multiply the transformer's large matrices in float8 (`fp8.quantise_transformer`).
-        int8_caches: keep keys and values in 8 bits (`kv_packed.Format`).
+        int8_caches: keep keys and values in 8 bits (`kv_storage.Decoded`).
+        attention8: keep keys and values in 8 bits and attend to them as they are (`kv_eight.EightBit`).
         caches_on_cpu: of how many denoising steps the window of keys and values waits in CPU memory.
         blocks_on_cpu: the weights of how many transformer blocks wait in CPU memory (`offload.BlockOffload`).
-        compiled_decoder: fuse the VAE's decoder with torch.compile; the first use then takes half a minute longer.
+        fast_decoder: name of a small decoder that stands in for the VAE's (`tiny_decoder.FastDecoder`); empty: none.
     """
 
     fp8: bool = False
     int8_caches: bool = False
+    attention8: bool = False
     caches_on_cpu: int = 0
     blocks_on_cpu: int = 0
-    compiled_decoder: bool = False
+    fast_decoder: str = ""
 
 
 RESIDENT = Performance()

@@ -21,7 +21,7 @@ from .speakers import routing_masks
 from .speech_source import SpeechSource, nothing
 from .state import GenerationState
 from .transformer import S2VTransformer
-from .vae import WanVAE, to_uint8_frames
+from .vae import LatentDecoder, to_uint8_frames
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def block_count(frames: int) -> int:
 
 def generate(
     model: S2VTransformer,
-    vae: WanVAE,
+    vae: LatentDecoder,
     scene: Scene,
     config: SamplingConfig,
     frames: int | None,
@@ -67,8 +67,9 @@ def generate(
 
     The last block may reach beyond ``frames``; the consumer trims it. None goes on until the speech ends, which
     only live speech does. Memory does not grow with the length. ``after_encoding``: see `SpeechSource.blocks`.
-    ``state`` lets the pass be saved, and go on from where another one was saved. ``performance`` says how the caches
-    are kept; when the device runs out of memory they go to CPU memory once, and ``say`` is told.
+    ``vae`` only decodes here, so a `FastDecoder` may stand in for it. ``state`` lets the pass be saved, and go on from
+    where another one was saved. ``performance`` says how the caches are kept; when the device runs out of memory they
+    go to CPU memory once, and ``say`` is told.
     """
     sampler = BlockSampler(
         model,

@@ -33,7 +33,7 @@ class Machine:
         copied: CPU memory in which a float8 copy of the model lies already.
         gpu: whether the device is a GPU that CPU memory can be locked for.
         fp8: whether it multiplies float8 matrices.
-        compiler: whether torch.compile can make kernels for it.
+        attention8: whether it attends to keys and values in 8 bits (`eight_kernels.available`).
     """
 
     free: int
@@ -41,7 +41,7 @@ class Machine:
     free_cpu: int
     gpu: bool
     fp8: bool
-    compiler: bool = False
+    attention8: bool = False
     copied: int = 0
 
 
@@ -51,15 +51,17 @@ class Wish:
 
     Attributes:
         choice: one of `CHOICES`.
-        fp8, int8_caches, caches_on_cpu, blocks_on_cpu, compiled_decoder: see `Performance`.
+        fp8, int8_caches, attention8, caches_on_cpu, blocks_on_cpu: see `Performance`.
+        fast_decoder: see `Performance`; always as wished.
     """
 
     choice: str = "auto"
     fp8: bool | None = None
     int8_caches: bool | None = None
+    attention8: bool | None = None
     caches_on_cpu: int | None = None
     blocks_on_cpu: int | None = None
-    compiled_decoder: bool | None = None
+    fast_decoder: str = ""
 
 
 NO_WISH = Wish()
@@ -107,13 +109,14 @@ class Plan:
         """One line for people."""
         chosen = self.performance
         parts = ["fp8" if chosen.fp8 else "the model's own precision"]
-        parts.append(f"{'8-bit ' if chosen.int8_caches else ''}caches")
+        kind = "8-bit attention and " if chosen.attention8 else "8-bit " if chosen.int8_caches else ""
+        parts.append(f"{kind}caches")
         if chosen.caches_on_cpu:
             parts[-1] += f" ({chosen.caches_on_cpu} in CPU memory)"
         if chosen.blocks_on_cpu:
             parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
-        if chosen.compiled_decoder:
-            parts.append("compiled decoder")
+        if chosen.fast_decoder:
+            parts.append(f"fast decoder ({chosen.fast_decoder})")
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
         unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
@@ -182,10 +185,13 @@ def _check(wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine)
             "Blocks wait in CPU memory in fp8 only (in the model's own precision ComfyUI off-loads by itself); choose "
             "precision fp8, or no blocks."
         )
-    if wish.compiled_decoder and not machine.compiler:
+    if wish.attention8 and not machine.attention8:
         raise ValueError(
-            "Compiling the decoder needs a GPU and Triton (on Windows: triton-windows); turn it off or install it."
+            "Attention in 8 bits needs an NVIDIA GPU of the Ada generation or newer with Triton; choose attention "
+            "'auto'."
         )
+    if wish.attention8 and wish.int8_caches is False:
+        raise ValueError("Attention in 8 bits needs caches in 8 bits; set caches to auto.")
 
 
 def _candidates(
@@ -203,7 +209,9 @@ def _candidates(
     everything = {
         "quality": [own, *own_waiting],
         "balanced": [own, small, small_fp8, *waiting, *small_waiting],
-        "fast": [fp8, small_fp8, *waiting],
+        "fast": [replace(p, int8_caches=False, attention8=True) for p in (fp8, *waiting)]
+        if machine.attention8 and wish.attention8 is not False and not wish.int8_caches
+        else [fp8, small_fp8, *waiting],
         "auto": [fp8, small_fp8, *waiting, own, small, *small_waiting],
         "low memory": [waiting[-1], small_waiting[-1]] if steps else [small],
     }[wish.choice]
@@ -212,11 +220,13 @@ def _candidates(
     for performance in everything:
         if wish.choice not in ("low memory", "quality") and wish.fp8 and not performance.fp8:
             continue
-        chosen = replace(performance, compiled_decoder=wish.choice == "fast" and machine.compiler)
-        for name in ("fp8", "int8_caches", "caches_on_cpu", "blocks_on_cpu", "compiled_decoder"):
+        chosen = replace(performance, fast_decoder=wish.fast_decoder)
+        for name in ("fp8", "int8_caches", "attention8", "caches_on_cpu", "blocks_on_cpu"):
             value = getattr(wish, name)
             if value is not None:
                 chosen = replace(chosen, **{name: value})
+        if chosen.attention8:
+            chosen = replace(chosen, int8_caches=False)
         if chosen.blocks_on_cpu and not chosen.fp8:
             chosen = replace(chosen, blocks_on_cpu=0)
         yield chosen
@@ -232,7 +242,12 @@ def _measure(
 ) -> Plan:
     shape = cache_shape(model.architecture, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE, sampling)
     caches, waiting = caches_bytes(
-        shape, sampling.steps, model.dtype, performance.int8_caches, performance.caches_on_cpu
+        shape,
+        sampling.steps,
+        model.dtype,
+        performance.int8_caches,
+        performance.caches_on_cpu,
+        performance.attention8,
     )
     weights, cpu = model.bytes, 0
     if performance.fp8:

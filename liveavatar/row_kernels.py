@@ -149,7 +149,6 @@ def _norm(
     shape = x.shape if rows == tokens and dtype is not None else (rows, width)
     out = torch.empty(shape, device=x.device, dtype=dtype or FLOAT8)
     out_scale = torch.empty((rows, 1), device=x.device, dtype=torch.float32) if dtype is None else out
-    block = triton.next_power_of_2(width)
     # A group of rows has vectors of its own, so that no program may reach into the next one.
     together = math.gcd(group or rows, TOGETHER)
     _norm_kernel[(rows // together,)](
@@ -170,15 +169,13 @@ def _norm(
         AFFINE=affine,
         QUANTISE=dtype is None,
         ROWS=together,
-        WIDTH=block,
-        num_warps=_warps(block),
+        **_in_two(width),
     )
     return total, out if dtype is not None else Rows(out, out_scale)
 
 
 def _add_gated(x: Tensor, y: Tensor, gate: Tensor, total: Tensor, cast: Tensor) -> None:
     width = x.shape[-1]
-    block = triton.next_power_of_2(width)
     rows = x.numel() // width
     together = math.gcd(rows, TOGETHER)
     _add_gated_kernel[(rows // together,)](
@@ -190,9 +187,16 @@ def _add_gated(x: Tensor, y: Tensor, gate: Tensor, total: Tensor, cast: Tensor) 
         width,
         BOTH=total is not cast,
         ROWS=together,
-        WIDTH=block,
-        num_warps=_warps(block),
+        **_in_two(width),
     )
+
+
+def _in_two(width: int) -> dict[str, int]:
+    """A row as two blocks, since Triton's are powers of two: 5120 is 4096 and 1024, and not 8192 of which a third would
+    be idle."""
+    first = 1 << (width.bit_length() - 1)
+    second = max(triton.next_power_of_2(width - first), 16) if width > first else 16
+    return {"FIRST": first, "SECOND": second, "num_warps": _warps(first + second)}
 
 
 def _warps(block: int) -> int:
@@ -202,12 +206,15 @@ def _warps(block: int) -> int:
 if triton is not None:
 
     @triton.jit
-    def _store_quantised(value, inside, column, row, out, out_scale, width):
-        largest = tl.max(tl.abs(value), 0)
-        scale = tl.maximum(largest, 1e-12) / 448.0
-        value = tl.minimum(tl.maximum(value / scale, -448.0), 448.0)
-        tl.store(out + row * width + column, value.to(tl.float8e4nv), mask=inside)
-        tl.store(out_scale + row, scale)
+    def _read(source, column, rest, inside):
+        """The two blocks of a row."""
+        first = tl.load(source + column).to(tl.float32)
+        return first, tl.load(source + rest, mask=inside, other=0.0).to(tl.float32)
+
+    @triton.jit
+    def _write(target, first, second, column, rest, inside):
+        tl.store(target + column, first.to(target.dtype.element_ty))
+        tl.store(target + rest, second.to(target.dtype.element_ty), mask=inside)
 
     @triton.jit
     def _norm_kernel(
@@ -228,53 +235,74 @@ if triton is not None:
         AFFINE: tl.constexpr,
         QUANTISE: tl.constexpr,
         ROWS: tl.constexpr,
-        WIDTH: tl.constexpr,
+        FIRST: tl.constexpr,
+        SECOND: tl.constexpr,
     ):
-        first = tl.program_id(0).to(tl.int64) * ROWS
-        column = tl.arange(0, WIDTH)
-        inside = column < width
+        start = tl.program_id(0).to(tl.int64) * ROWS
+        column, rest = tl.arange(0, FIRST), FIRST + tl.arange(0, SECOND)
+        inside = rest < width
         # Rows of a program share these vectors, which are as large as a row.
-        vector = (first // group) * width + column
-        factor = tl.load(scale + vector, mask=inside, other=0.0).to(tl.float32)
+        vector = (start // group) * width
+        factor, factor2 = _read(scale + vector, column, rest, inside)
         if not AFFINE:
             factor += 1.0
-        offset = tl.load(shift + vector, mask=inside, other=0.0).to(tl.float32)
+            factor2 += 1.0
+        offset, offset2 = _read(shift + vector, column, rest, inside)
         if GATED:
-            strength = tl.load(gate + column, mask=inside, other=0.0).to(tl.float32)
+            strength, strength2 = _read(gate, column, rest, inside)
         for i in range(ROWS):
-            row = first + i
-            place = (row % tokens) * width + column
-            value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+            row = start + i
+            place = (row % tokens) * width
+            value, value2 = _read(x + place, column, rest, inside)
             if ADD:
-                more = tl.load(y + place, mask=inside, other=0.0).to(tl.float32)
+                more, more2 = _read(y + place, column, rest, inside)
                 if GATED:
                     more *= strength
+                    more2 *= strength2
                 value += more
-                tl.store(total + place, value, mask=inside)
-            mean = tl.sum(value, 0) / width
-            centred = tl.where(inside, value - mean, 0.0)
-            normed = centred * tl.rsqrt(tl.sum(centred * centred, 0) / width + eps)
-            normed = normed * factor + offset
+                value2 += more2
+                _write(total + place, value, value2, column, rest, inside)
+            mean = (tl.sum(value, 0) + tl.sum(value2, 0)) / width
+            value -= mean
+            value2 = tl.where(inside, value2 - mean, 0.0)
+            square = tl.sum(value * value, 0) + tl.sum(value2 * value2, 0)
+            size = tl.rsqrt(square / width + eps)
+            value = value * size * factor + offset
+            value2 = tl.where(inside, value2 * size * factor2 + offset2, 0.0)
             if QUANTISE:
-                _store_quantised(normed, inside, column, row, out, out_scale, width)
-            else:
-                tl.store(out + row * width + column, normed.to(out.dtype.element_ty), mask=inside)
+                largest = tl.maximum(tl.max(tl.abs(value), 0), tl.max(tl.abs(value2), 0))
+                step = tl.maximum(largest, 1e-12) / 448.0
+                value = tl.minimum(tl.maximum(value / step, -448.0), 448.0)
+                value2 = tl.minimum(tl.maximum(value2 / step, -448.0), 448.0)
+                tl.store(out_scale + row, step)
+            _write(out + row * width, value, value2, column, rest, inside)
 
     @triton.jit
     def _add_gated_kernel(
-        x, y, gate, total, cast, width, BOTH: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr
+        x,
+        y,
+        gate,
+        total,
+        cast,
+        width,
+        BOTH: tl.constexpr,
+        ROWS: tl.constexpr,
+        FIRST: tl.constexpr,
+        SECOND: tl.constexpr,
     ):
-        first = tl.program_id(0).to(tl.int64) * ROWS
-        column = tl.arange(0, WIDTH)
-        inside = column < width
-        strength = tl.load(gate + column, mask=inside)
+        start = tl.program_id(0).to(tl.int64) * ROWS
+        column, rest = tl.arange(0, FIRST), FIRST + tl.arange(0, SECOND)
+        inside = rest < width
+        strength, strength2 = _read(gate, column, rest, inside)
         for i in range(ROWS):
-            place = (first + i) * width + column
-            value = tl.load(x + place, mask=inside).to(tl.float32)
-            value += tl.load(y + place, mask=inside).to(tl.float32) * strength
-            tl.store(total + place, value.to(total.dtype.element_ty), mask=inside)
+            place = (start + i) * width
+            value, value2 = _read(x + place, column, rest, inside)
+            more, more2 = _read(y + place, column, rest, inside)
+            value += more * strength
+            value2 += more2 * strength2
+            _write(total + place, value, value2, column, rest, inside)
             if BOTH:
-                tl.store(cast + place, value.to(cast.dtype.element_ty), mask=inside)
+                _write(cast + place, value, value2, column, rest, inside)
 
     @triton.jit
     def _quantise_kernel(x, out, out_scale, stride, width, GELU: tl.constexpr, WIDTH: tl.constexpr):
@@ -285,7 +313,10 @@ if triton is not None:
         if GELU:
             # x * sigmoid(2 u) is 0.5 x (1 + tanh(u))
             value *= tl.sigmoid(1.5957691216057308 * (value + 0.044715 * value * value * value))
-        _store_quantised(value, inside, column, row, out, out_scale, width)
+        scale = tl.maximum(tl.max(tl.abs(value), 0), 1e-12) / 448.0
+        value = tl.minimum(tl.maximum(value / scale, -448.0), 448.0)
+        tl.store(out + row * width + column, value.to(tl.float8e4nv), mask=inside)
+        tl.store(out_scale + row, scale)
 
     @triton.jit
     def _rms_rotate_kernel(

@@ -101,6 +101,7 @@ class BlockSampler:
                 model.dtype,
                 performance.int8_caches,
                 performance.caches_on_cpu,
+                performance.attention8,
             )
         self.set_condition(reference, motion)
 
@@ -250,7 +251,7 @@ class BlockSampler:
         for step, cache in enumerate(self.caches):
             for index, part in enumerate(cache.window()):
                 for first, last in cache.shape.kept(self.block_index + 1):
-                    yield f"window.{step}.{index}.{first}", part[:, first:last]
+                    yield f"window.{step}.{index}.{first}", part[first:last]
 
     def _noise(self, clip: int, position: int) -> Tensor:
         # Drawn per clip, so that a block's noise does not depend on what was generated before it.

@@ -8,18 +8,45 @@ or decoder.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import torch
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 
-from ..gpu.triton_support import require_compiler
 from .config import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .flat_conv import speed_up_layers
-from .vae_layers import channels_last, simplify_layers
+from .vae_layers import lay_out_for_gpu, simplify_layers
+from .vae_steps import Cache, Step, decoder_steps, encoder_steps, needs, prime, run, slots
+
+
+class LatentDecoder(Protocol):
+    """What turns normalised latents into pixels, one latent frame after the other: `WanVAE`, or a `FastDecoder`.
+
+    Attributes:
+        channels: of the latents.
+        slots: entries of the ``past`` that `decode_next` hands on, all None at first.
+    """
+
+    channels: int
+    slots: int
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def stream(self) -> StreamingDecoder:
+        """A decoder at the beginning of a video."""
+
+    def decode_next(self, latent: Tensor, past: list, done: int) -> tuple[Tensor, list]:
+        """Unclamped pixels of one latent frame [B,16,1,h,w], and the past after it; ``done`` latents came before.
+
+        The first latent of a video gives 1 frame, all others 4. Entries of the past are replaced, never changed.
+        """
+
+    def prime_next(self, latent: Tensor, past: list, done: int, left: int) -> list:
+        """The past after one latent frame whose pixels nobody wants; ``left`` such frames are still to come, this one
+        included."""
 
 
 class WanVAE:
@@ -48,21 +75,11 @@ class WanVAE:
         speed_up_layers(model)
         self.model = model
         self.channels: int = config.z_dim
-        self._mean = torch.tensor(config.latents_mean, dtype=torch.float32).view(1, -1, 1, 1, 1)
-        self._std = torch.tensor(config.latents_std, dtype=torch.float32).view(1, -1, 1, 1, 1)
-        self._encoder_slots = _cache_slots(model.encoder)
-        self._decoder_slots = _cache_slots(model.decoder)
-        self._tells_first = "first_chunk" in inspect.signature(model.decoder.forward).parameters
-        self._compiled_decode: Callable[..., tuple[Tensor, list]] | None = None
-
-    def compile_decoder(self) -> None:
-        """Fuse the decoder's layers by torch.compile from a stream's third latent on; the first use then takes longer.
-
-        Raises:
-            RuntimeError: what the compiler needs is missing.
-        """
-        require_compiler(self.device, "turn compiling off")
-        self._compiled_decode = torch.compile(self._decode)
+        self._spread = torch.tensor([config.latents_mean, config.latents_std], dtype=torch.float32)
+        self._spread = self._spread.view(2, 1, -1, 1, 1, 1)
+        self._encoder, self._decoder = encoder_steps(model.encoder), decoder_steps(model.decoder)
+        self._needs = needs(self._decoder)
+        self.slots: int = slots(self._decoder)
 
     @property
     def device(self) -> torch.device:
@@ -82,11 +99,13 @@ class WanVAE:
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw latents as in a ComfyUI LATENT [B,16,f,h,w] -> normalised (z - mean) / std, float32."""
-        return (raw.float() - self._mean.to(raw.device)) / self._std.to(raw.device)
+        mean, std = self._mean_and_std(raw.device)
+        return (raw.float() - mean) / std
 
     def denormalise(self, latents: Tensor) -> Tensor:
         """Normalised latents [B,16,f,h,w] -> raw latents as in a ComfyUI LATENT, float32."""
-        return latents.float() * self._std.to(latents.device) + self._mean.to(latents.device)
+        mean, std = self._mean_and_std(latents.device)
+        return latents.float() * std + mean
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -98,7 +117,7 @@ class WanVAE:
         _check_pixels(pixels)
         self._lay_out()
         frames = pixels.shape[2]
-        cache: list = [None] * self._encoder_slots
+        cache: Cache = [None] * slots(self._encoder)
         starts = [0, *range(1, frames, TEMPORAL_STRIDE)]
         ends = [*range(1, frames, TEMPORAL_STRIDE), frames]
         chunks = [self._encode_chunk(pixels[:, :, a:b], cache) for a, b in zip(starts, ends, strict=True)]
@@ -108,9 +127,9 @@ class WanVAE:
     def encode_still(self, image: Tensor, frames: int) -> Tensor:
         """Encode one image [B,3,1,H,W] shown for ``frames`` = 1 + 4k frames -> [B,16,1+k,H/8,W/8].
 
-        Equal to ``encode`` of the repeated image, without building that video. The encoder sees a finite
-        past: once a chunk leaves every feature cache as it found it, the next chunk has the same input and
-        the same state, so its latent is the same and is repeated instead of computed.
+        Equal to ``encode`` of the repeated image bit for bit, without building that video and with less work: a step
+        of the encoder that gets the same input in the same state as for the chunk before is not run again. The first
+        ones settle after three chunks, the last one after 29.
         """
         if image.ndim != 5 or image.shape[2] != 1:
             raise ValueError(f"a still image must be [B, 3, 1, H, W], not {list(image.shape)}")
@@ -119,14 +138,15 @@ class WanVAE:
         self._lay_out()
         image = image.to(self.device, self.dtype)
         count = 1 + (frames - 1) // TEMPORAL_STRIDE
-        cache: list = [None] * self._encoder_slots
-        latents = [self._encode_chunk(image, cache)]
-        chunk = image.expand(-1, -1, TEMPORAL_STRIDE, -1, -1)
+        cache: Cache = [None] * slots(self._encoder)
+        latents, chunk = [self._encode_chunk(image, cache)], image.expand(-1, -1, TEMPORAL_STRIDE, -1, -1)
+        settling, hidden = _Settling(), None
         while len(latents) < count:
-            before = list(cache)
-            latents.append(self._encode_chunk(chunk, cache))
-            if _same(before, cache):
+            before, hidden = hidden, settling.run(self._encoder, chunk, cache)
+            if hidden is before:
                 latents += [latents[-1]] * (count - len(latents))
+            else:
+                latents.append(self._to_latents(hidden))
         return torch.cat(latents, dim=2)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -139,37 +159,70 @@ class WanVAE:
         self._lay_out()
         return StreamingDecoder(self)
 
+    def decode_next(self, latent: Tensor, past: Cache, done: int) -> tuple[Tensor, Cache]:
+        """See `LatentDecoder`; the pixels are in the model's dtype."""
+        past = list(past)
+        return run(self._decoder, self._to_model(latent), past), past
+
+    def prime_next(self, latent: Tensor, past: Cache, done: int, left: int) -> Cache:
+        """See `LatentDecoder`; what only pixels depend on is not computed."""
+        past = list(past)
+        prime(self._decoder, self._needs, self._to_model(latent), past, left)
+        return past
+
+    def _to_model(self, latent: Tensor) -> Tensor:
+        raw = self.denormalise(latent.to(self.device)).to(self.dtype).contiguous()
+        return self.model.post_quant_conv(raw)
+
+    def _mean_and_std(self, device: torch.device) -> Tensor:
+        # Kept where they were used last: to bring them to a GPU waits for all that it has to do.
+        if self._spread.device != device:
+            self._spread = self._spread.to(device)
+        return self._spread
+
     def _lay_out(self) -> None:
         # cuDNN's convolutions want it so and would otherwise convert each input.
         if self.device.type == "cuda":
-            channels_last(self.model)
+            lay_out_for_gpu(self.model)
 
-    def _decode(self, raw: Tensor, cache: list, first: bool) -> tuple[Tensor, list]:
-        """Pixels of one latent frame, and the cache after it.
+    def _encode_chunk(self, pixels: Tensor, cache: Cache) -> Tensor:
+        return self._to_latents(run(self._encoder, pixels.to(self.device, self.dtype), cache))
 
-        The layers replace the cache's entries, never their tensors.
-        """
-        cache = list(cache)
-        told = {"first_chunk": first} if self._tells_first else {}
-        latent = self.model.post_quant_conv(raw)
-        return self.model.decoder(latent, feat_cache=cache, feat_idx=[0], **told), cache
-
-    def _encode_chunk(self, pixels: Tensor, cache: list) -> Tensor:
-        hidden = self.model.encoder(pixels.to(self.device, self.dtype), feat_cache=cache, feat_idx=[0])
+    def _to_latents(self, hidden: Tensor) -> Tensor:
         return self.normalise(self.model.quant_conv(hidden)[:, : self.channels])
+
+
+class _Settling:
+    """Runs chunks that are all the same through steps, and leaves out those that have nothing new to see."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[Tensor, Cache, Tensor]] = {}
+
+    def run(self, steps: list[Step], x: Tensor, cache: Cache) -> Tensor:
+        """`vae_steps.run`; gives the very tensor of the chunk before where it would be equal."""
+        for number, step in enumerate(steps):
+            before = cache[step.slots]
+            seen, state, result = self._last.get(number, (None, None, None))
+            if seen is not x or not _same(state, before):
+                part = list(before)
+                result = step.run(x, part)
+                cache[step.slots] = part
+                self._last[number] = x, before, result
+            x = result
+        return x
 
 
 class StreamingDecoder:
     """Decodes one video piece by piece; the pieces joined equal a full decode bit for bit.
 
-    Holds the last two frames of each causal convolution's input: its memory depends on the frame size, not on
-    the length of the video. Get one from :meth:`WanVAE.stream`. When a call fails (out of memory, say) the
-    state is the one after the last latent frame decoded completely.
+    Holds what the decoder hands on (of Wan's VAE the last two frames of each causal convolution's input): its memory
+    depends on the frame size, not on the length of the video. Get one from :meth:`LatentDecoder.stream`. When a call
+    fails (out of memory, say) the state is the one after the last latent frame decoded completely.
     """
 
-    def __init__(self, vae: WanVAE) -> None:
+    def __init__(self, vae: LatentDecoder) -> None:
         self._vae = vae
-        self._cache: list = [None] * vae._decoder_slots
+        self._cache: Cache = [None] * vae.slots
         self._shape: tuple[int, ...] | None = None
         self._latents = 0
 
@@ -204,11 +257,15 @@ class StreamingDecoder:
                 self._cache[int(index)] = entry.permute(0, 4, 1, 2, 3) if last else entry
         self._latents = latents
 
+    @torch.no_grad()
     def prime(self, latents: Tensor) -> None:
-        """Decode normalised latents [B,16,f,h,w] that precede the video, and throw the pixels away."""
-        for _ in self._frames(latents):
-            pass
+        """See normalised latents [B,16,f,h,w] that precede the video: afterwards the state is as if they had been
+        decoded. What only pixels of theirs depend on is not computed."""
+        for index, latent in enumerate(self._each(latents)):
+            left = latents.shape[2] - index
+            self._cache = self._vae.prime_next(latent, self._cache, self._latents, left)
 
+    @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
         """Decode the next normalised latents [B,16,f,h,w] -> [B,3,4f,8h,8w], clamped to [-1,1], float32.
 
@@ -217,7 +274,8 @@ class StreamingDecoder:
         """
         total = TEMPORAL_STRIDE * latents.shape[2] - (0 if self.started else TEMPORAL_STRIDE - 1)
         video, end = None, 0
-        for frames in self._frames(latents):
+        for latent in self._each(latents):
+            frames, self._cache = self._vae.decode_next(latent, self._cache, self._latents)
             if video is None:
                 batch, channels, _, height, width = frames.shape
                 video = torch.empty(batch, channels, total, height, width, device=frames.device)
@@ -225,9 +283,8 @@ class StreamingDecoder:
             end += frames.shape[2]
         return video.clamp_(-1, 1)
 
-    @torch.no_grad()
-    def _frames(self, latents: Tensor) -> Iterator[Tensor]:
-        """The unclamped pixels of each latent frame in turn, in the model's dtype."""
+    def _each(self, latents: Tensor) -> Iterator[Tensor]:
+        """The latent frames in turn; when the caller asks for the next one, the last one counts."""
         vae = self._vae
         if latents.ndim != 5 or latents.shape[1] != vae.channels or latents.shape[2] < 1:
             raise ValueError(f"latents must be [B, {vae.channels}, f, h, w], not {list(latents.shape)}")
@@ -237,15 +294,10 @@ class StreamingDecoder:
                 f"this stream decodes batch, height, width {list(self._shape)} and cannot go on with "
                 f"{list(shape)}; start another stream"
             )
-        device, dtype = vae.device, vae.dtype
-        for index in range(latents.shape[2]):
-            raw = vae.denormalise(latents[:, :, index : index + 1].to(device)).to(dtype).contiguous()
-            # After two latents the cache has its final shapes.
-            decode = vae._compiled_decode if vae._compiled_decode and self._latents >= 2 else vae._decode
-            frames, self._cache = decode(raw, self._cache, not self.started)
+        for latent in latents.split(1, dim=2):
+            yield latent
             self._shape = shape
             self._latents += 1
-            yield frames
 
 
 def to_uint8_frames(pixels: Tensor) -> Tensor:
@@ -259,11 +311,6 @@ def to_uint8_frames(pixels: Tensor) -> Tensor:
         return levels.cpu()
     # Into pinned memory, which a GPU writes ten times as fast.
     return torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True).copy_(levels)
-
-
-def _cache_slots(module: torch.nn.Module) -> int:
-    # One slot per causal convolution is an upper bound: 1x1x1 ones use none.
-    return sum(isinstance(layer, WanCausalConv3d) for layer in module.modules())
 
 
 def _check_pixels(pixels: Tensor) -> None:
@@ -281,8 +328,7 @@ def _check_frames(frames: int) -> None:
 
 
 def _same(before: list, after: list) -> bool:
-    # From the last layer backwards: it is the last to settle, so a difference is found at once.
     return all(
         a is b or (a is not None and b is not None and torch.equal(a, b))
-        for a, b in zip(reversed(before), reversed(after), strict=True)
+        for a, b in zip(before, after, strict=True)
     )

@@ -11,7 +11,7 @@ FOLDER = "liveavatar"
 NO_LORA = "none"
 SHIPPED = "tiny talker (shipped)"
 """Name of the small checkpoint that comes with the pack, and of its LoRA."""
-_TALKER = Path(__file__).parents[1] / "talker"
+TALKER = Path(__file__).parents[1] / "talker"
 
 
 def register() -> None:
@@ -48,7 +48,7 @@ def find_checkpoint(name: str, download: bool, progress: Callable[[int, int], No
     if name == WAN_S2V:
         return resolve_snapshot(WAN_S2V, known_files(WAN_S2V), _root(), download, progress)
     if name in _shipped():
-        return _TALKER / "base"
+        return TALKER / "base"
     for folder in _subfolders():
         if folder.name == name:
             return folder
@@ -62,7 +62,7 @@ def find_lora(name: str, download: bool, progress: Callable[[int, int], None]) -
     if name == NO_LORA:
         return None
     if name in _shipped():
-        return _TALKER / "lora" / "liveavatar.safetensors"
+        return TALKER / "lora" / "liveavatar.safetensors"
     if name == LIVE_AVATAR:
         files = known_files(LIVE_AVATAR)
         return resolve_snapshot(LIVE_AVATAR, files, _root(), download, progress) / files[0]
@@ -74,7 +74,7 @@ def find_lora(name: str, download: bool, progress: Callable[[int, int], None]) -
 
 def _shipped() -> list[str]:
     """The name of the shipped checkpoint and LoRA, where the pack was installed with its folder ``talker``."""
-    return [SHIPPED] if (_TALKER / "base" / "config.json").is_file() else []
+    return [SHIPPED] if (TALKER / "base" / "config.json").is_file() else []
 
 
 def _roots() -> list[Path]:

@@ -25,7 +25,7 @@ def check_speed(speed: str, personalive: ManagedPersonaLive) -> None:
     if not _nvidia(device):
         raise ValueError(f"The speed '{speed}' needs an NVIDIA GPU; choose 'auto'.")
     if speed == COMPILED:
-        require_compiler(device, "choose another speed")
+        require_compiler(device)
     if speed == GRAPHS and not can_capture(device):
         raise ValueError(
             "CUDA graphs do not work with CUDA's asynchronous allocator; start ComfyUI with --disable-cuda-malloc, or "

@@ -39,10 +39,11 @@ def run_fingerprint(
     config: SamplingConfig,
     frames: int,
     rounding: list[bool],
+    decoder: Any = None,
 ) -> str:
     """Of everything that decides a LiveAvatar video: every value of prompt, portrait, pose, masks, sound and settings;
-    of model, LoRA, VAE and audio encoder (by what it hears in the first block) a sample; the kind of device, and how
-    it computes (``rounding``)."""
+    of model, LoRA, VAE, fast decoder and audio encoder (by what it hears in the first block) a sample; the kind of
+    device, and how it computes (``rounding``)."""
     return fingerprint(
         FORMAT,
         condition,
@@ -55,6 +56,7 @@ def run_fingerprint(
         weights_identity(vae.first_stage_model.named_parameters()),
         device_identity(model.load_device, compute_dtype(model)),
         rounding,
+        *([] if decoder is None else [decoder.identity()]),
     )
 
 

@@ -118,7 +118,9 @@ def _refuse_other_kinds(state: Mapping[str, Tensor]) -> None:
     ):
         raise ValueError(f"This is the VAE of an image model such as Stable Diffusion or Flux; {WANTED}")
     if any(key.startswith(("taesd_decoder.", "decoder.22.")) for key in state):
-        raise ValueError(f"This is a tiny preview VAE; {WANTED}")
+        raise ValueError(
+            f"This is a tiny preview VAE, which only decodes (LiveAvatar Sampler's 'decoder'); {WANTED}"
+        )
     raise ValueError(f"This is no Wan VAE; {WANTED}")
 
 

@@ -12,6 +12,7 @@ from .condition import (
     LiveAvatarReferenceImage,
     LiveAvatarSpeakerMasks,
 )
+from .fast_decoder import LiveAvatarLoadFastDecoder
 from .live_speech import LiveAvatarLiveSpeech
 from .load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
 from .performance import LiveAvatarPerformanceOptions
@@ -39,6 +40,7 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarPoseVideo,
             LiveAvatarSpeakerMasks,
             LiveAvatarPerformanceOptions,
+            LiveAvatarLoadFastDecoder,
             LiveAvatarSampler,
             LiveAvatarStreamToVideo,
             LiveAvatarStreamToFrames,

@@ -10,16 +10,18 @@ import comfy.model_management
 import psutil
 import torch
 
-from ..gpu.triton_support import available
+from ..liveavatar import eight_kernels
 from ..liveavatar.config import SamplingConfig
 from ..liveavatar.fp8 import require_fp8
 from ..liveavatar.offload import WaitingBlock
 from ..liveavatar.plan import Machine, Model, Plan, Wish, make_plan
 from ..liveavatar.transformer import S2VTransformer
-from ..liveavatar.vae import WanVAE
+from ..liveavatar.vae import LatentDecoder, WanVAE
+from ..loaders.fast_decoder import HostDecoder
 from ..loaders.fp8 import copied_bytes, fp8_copy
 from ..loaders.managed import when_displaced
 from ..loaders.s2v import compute_dtype, host_config, transformer_from_host
+from ..loaders.vae import vae_from_host
 from .host import check_interrupt, load_vae, show_text
 
 CPU_PART = 0.8
@@ -28,9 +30,11 @@ CPU_PART = 0.8
 
 @dataclass(frozen=True)
 class Loaded:
-    """A transformer and a VAE on ``device``, as planned.
+    """A transformer and a decoder on ``device``, as planned.
 
     Attributes:
+        vae: the full VAE; on the device only where it is the decoder.
+        decoder: it, or the fast decoder in its place.
         waiting: the transformer's blocks that wait in CPU memory, for `BlockOffload`.
         bring_back: has both on the device again after another model (the audio encoder) was there.
     """
@@ -38,6 +42,7 @@ class Loaded:
     plan: Plan
     transformer: S2VTransformer
     vae: WanVAE
+    decoder: LatentDecoder
     device: torch.device
     waiting: list[WaitingBlock]
     bring_back: Callable[[], None]
@@ -51,6 +56,7 @@ def load_for_sampling(
     width: int,
     wish: Wish,
     node_id: str | None = None,
+    decoder: HostDecoder | None = None,
 ) -> Loaded:
     """Plan a ``width`` x ``height`` video, and bring the models to the GPU beside the room that it needs.
 
@@ -61,6 +67,7 @@ def load_for_sampling(
     plan = plan_run(model, config, height, width, wish)
     performance = plan.performance
     needed = plan.caches + plan.workspace
+    shows = vae.patcher if decoder is None else decoder.patcher
     waiting: list[WaitingBlock] = []
     if performance.fp8:
 
@@ -71,24 +78,31 @@ def load_for_sampling(
         copy = fp8_copy(model, performance.blocks_on_cpu, report)
 
         def bring_back(memory: int = 0) -> None:
-            copy.load(device, [vae.patcher], memory)
+            copy.load(device, [shows], memory)
 
-        wan_vae = load_vae(vae, needed)
+        wan_vae, pixels = _load_decoder(vae, decoder, needed)
         bring_back(needed)
         transformer, waiting, patcher = copy.transformer, copy.waiting, copy.patcher
     else:
 
         def bring_back(memory: int = 0) -> None:
-            comfy.model_management.load_models_gpu([model, vae.patcher], memory_required=memory)
+            comfy.model_management.load_models_gpu([model, shows], memory_required=memory)
 
-        wan_vae = load_vae(vae, needed)
+        wan_vae, pixels = _load_decoder(vae, decoder, needed)
         bring_back(needed)
         transformer, patcher = transformer_from_host(model), model
-    if performance.compiled_decoder:
-        wan_vae.compile_decoder()
     show_text(plan.text, node_id)
-    come_back = when_displaced([patcher, vae.patcher], bring_back)
-    return Loaded(plan, transformer, wan_vae, device, waiting, come_back)
+    come_back = when_displaced([patcher, shows], bring_back)
+    return Loaded(plan, transformer, wan_vae, pixels, device, waiting, come_back)
+
+
+def _load_decoder(vae: Any, decoder: HostDecoder | None, memory: int) -> tuple[WanVAE, LatentDecoder]:
+    """The VAE, and what makes the pixels; only that is brought to the device."""
+    if decoder is None:
+        wan_vae = load_vae(vae, memory)
+        return wan_vae, wan_vae
+    wan_vae = WanVAE(vae_from_host(vae))
+    return wan_vae, decoder.load(wan_vae, memory)
 
 
 def plan_run(model: Any, config: SamplingConfig, height: int, width: int, wish: Wish) -> Plan:
@@ -118,6 +132,6 @@ def machine_of(model: Any) -> Machine:
         free_cpu=int(CPU_PART * psutil.virtual_memory().available),
         gpu=True,
         fp8=fp8,
-        compiler=available(device),
+        attention8=eight_kernels.available(device, host_config(model).head_dim),
         copied=copied_bytes(model),
     )

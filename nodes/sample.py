@@ -15,7 +15,9 @@ from ..liveavatar.offload import BlockOffload
 from ..liveavatar.pipeline import Scene, generate
 from ..liveavatar.plan import CHOICES, NO_WISH, Wish
 from ..liveavatar.state import GenerationState
+from ..liveavatar.vae import WanVAE
 from ..loaders.conditioning import Condition, read
+from ..loaders.fast_decoder import HostDecoder, check_fits, decoder_from_host
 from ..loaders.resume import run_fingerprint
 from ..loaders.s2v import host_config
 from ..loaders.speech import Speech
@@ -23,6 +25,7 @@ from ..loaders.vae import vae_from_host
 from ..media.audio import trim
 from ..media.frames import AvatarStream, Resumable
 from .condition import AvatarSpeech
+from .fast_decoder import AvatarDecoder
 from .host import check_interrupt, show_text
 from .loading import load_for_sampling, plan_run
 from .out_of_memory import memory_explained
@@ -108,13 +111,21 @@ class LiveAvatarSampler(io.ComfyNode):
                     tooltip=(
                         "auto: the fastest that fits, with fp8 where the GPU has it. quality: nothing is rounded more "
                         "than in the model. balanced: fp8 only where the model does not fit otherwise. fast: auto "
-                        "with a compiled decoder, which takes half a minute once. low memory: the smallest."
+                        "with attention in 8 bits. low memory: the smallest."
                     ),
                 ),
                 AvatarPerformance.Input(
                     "options",
                     optional=True,
                     tooltip="From LiveAvatar Performance Options, for people who measure.",
+                ),
+                io.MultiType.Input(
+                    "decoder",
+                    types=[AvatarDecoder, io.Vae],
+                    optional=True,
+                    tooltip=(
+                        "From LiveAvatar Load Fast Decoder: makes the pictures in place of the VAE, faster and softer."
+                    ),
                 ),
             ],
             outputs=[AvatarStreamType.Output(display_name="stream")],
@@ -136,6 +147,7 @@ class LiveAvatarSampler(io.ComfyNode):
         sink_distance: int = 30,
         performance: str = "auto",
         options: Wish | None = None,
+        decoder=None,
     ) -> io.NodeOutput:
         config = SamplingConfig(
             steps=steps,
@@ -145,17 +157,18 @@ class LiveAvatarSampler(io.ComfyNode):
             sink_distance=sink_distance or None,
         )
         condition = read(positive)
-        _check(model, vae, condition, speech)
+        fast = _fast_decoder(decoder)
+        _check(model, vae, condition, speech, fast)
         frames = _frames(speech, max_seconds)
         live = frames is None
         height, width = condition.size
-        wish = replace(options or NO_WISH, choice=performance)
+        wish = replace(options or NO_WISH, choice=performance, fast_decoder=fast.name if fast else "")
         plan_run(model, config, height, width, wish)  # what cannot be is said before anything is loaded
         node_id = cls.hidden.unique_id
 
         def start(state: GenerationState | None = None) -> Iterator[Tensor]:
             with memory_explained(model, config, height, width, wish):
-                loaded = load_for_sampling(model, vae, config, height, width, wish, node_id)
+                loaded = load_for_sampling(model, vae, config, height, width, wish, node_id, fast)
                 transformer, wan_vae, device = loaded.transformer, loaded.vae, loaded.device
 
                 def normalised(latents: Tensor | None) -> Tensor | None:
@@ -176,7 +189,7 @@ class LiveAvatarSampler(io.ComfyNode):
                 with BlockOffload(loaded.waiting, device):
                     blocks = generate(
                         transformer,
-                        wan_vae,
+                        loaded.decoder,
                         scene,
                         config,
                         frames,
@@ -190,13 +203,13 @@ class LiveAvatarSampler(io.ComfyNode):
                         for block in blocks:
                             yield block
                             # Whoever took the block may have needed the memory, as PersonaLive does.
-                            if wan_vae.device != device:
+                            if loaded.decoder.device != device:
                                 loaded.bring_back()
 
         def identity() -> str:
             chosen = plan_run(model, config, height, width, wish).performance
-            rounding = [chosen.fp8, chosen.int8_caches, chosen.compiled_decoder]
-            return run_fingerprint(model, vae, condition, speech, config, frames, rounding)
+            rounding = [chosen.fp8, chosen.int8_caches, chosen.attention8]
+            return run_fingerprint(model, vae, condition, speech, config, frames, rounding, fast)
 
         resumable = Resumable(
             fingerprint=identity,
@@ -225,10 +238,17 @@ def _frames(speech: Speech, max_seconds: float) -> int | None:
     return max(1, min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames)
 
 
-def _check(model, vae, condition: Condition, speech: Speech) -> None:
+def _fast_decoder(decoder) -> HostDecoder | None:
+    """What is connected to the input ``decoder``: our loader's object, or a VAE of the host."""
+    return decoder if decoder is None or isinstance(decoder, HostDecoder) else decoder_from_host(decoder)
+
+
+def _check(model, vae, condition: Condition, speech: Speech, fast: HostDecoder | None) -> None:
     """Everything that would otherwise fail after the models have been loaded."""
     expected = host_config(model)
-    vae_from_host(vae)
+    wan_vae = WanVAE(vae_from_host(vae))
+    if fast is not None:
+        check_fits(fast, wan_vae)
     width = condition.context.shape[-1]
     if width != expected.text_dim:
         raise ValueError(

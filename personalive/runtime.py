@@ -109,7 +109,7 @@ def accelerate(
     :mod:`.fused`; they need Triton and are left out without it.
     """
     if compile_mode is not None:
-        require_compiler(engine.device, "choose another speed")
+        require_compiler(engine.device)
     if kernels and available(engine.device):
         for network in (engine.denoising_unet, engine.codec.network, engine.motion_encoder):
             use_channels_last_norms(network)

@@ -2,8 +2,9 @@
 
     python -m training.export --parts training/.state --out talker
 
-`OUT/base` is laid out like Wan-AI/Wan2.2-S2V-14B and `OUT/lora` like Quark-Vision/Live-Avatar, in float16. The text
-encoder is small and random: the transformer was trained with noise in place of text and does not listen to it.
+`OUT/base` is laid out like Wan-AI/Wan2.2-S2V-14B and `OUT/lora` like Quark-Vision/Live-Avatar, in float16;
+`OUT/fast_decoder` has a decoder in the layout of madebyollin's taew2_1. The text encoder is small and random: the
+transformer was trained with noise in place of text and does not listen to it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def write_audio_encoder(folder: Path, state: dict[str, Tensor]) -> None:
 
 
 def export(parts: Path, out: Path) -> None:
-    """Write the base model, and the LoRA when one was distilled, below `out`."""
+    """Write the base model, and LoRA and small decoder where they were distilled, below `out`."""
     base = out / "base"
     base.mkdir(parents=True, exist_ok=True)
     tiny_checkpoint.write_transformer(base, read(parts / "talker.safetensors"), transformer_config())
@@ -79,9 +80,11 @@ def export(parts: Path, out: Path) -> None:
     write_text_encoder(base)
     audio = base / "wav2vec2-large-xlsr-53-english"
     write_audio_encoder(audio, read(parts / "wav2vec.safetensors"))
-    if (parts / "lora.safetensors").is_file():
-        (out / "lora").mkdir(exist_ok=True)
-        shutil.copyfile(parts / "lora.safetensors", out / "lora" / "liveavatar.safetensors")
+    for part, target in (("lora", "lora/liveavatar"), ("fast_decoder", "fast_decoder/taew2_1")):
+        if (parts / f"{part}.safetensors").is_file():
+            path = out / f"{target}.safetensors"
+            path.parent.mkdir(exist_ok=True)
+            shutil.copyfile(parts / f"{part}.safetensors", path)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs stages of the training in a row, each resuming from and writing into one folder:
-#   training/stages.sh FOLDER STAGE SECONDS [STAGE SECONDS ...]      stages: speech vae talker distill
+#   training/stages.sh FOLDER STAGE SECONDS [STAGE SECONDS ...]      stages: speech vae talker distill decoder
 set -eo pipefail
 folder=$1
 shift
@@ -10,6 +10,7 @@ while [ $# -ge 2 ]; do
         vae) python3 -m training.train_vae --resume "$folder/vae.safetensors" --out "$folder" --seconds "$2" ;;
         talker) python3 -m training.train_talker --resume "$folder/talker.safetensors" --parts "$folder" --out "$folder" --seconds "$2" ;;
         distill) python3 -m training.distill --resume "$folder/talker.safetensors" --parts "$folder" --out "$folder" --seconds "$2" ;;
+        decoder) python3 -m training.train_fast_decoder --resume "$folder/fast_decoder.safetensors" --vae "$folder/vae.safetensors" --out "$folder" --seconds "$2" ;;
         *) echo "unknown stage $1" >&2; exit 2 ;;
     esac
     shift 2

@@ -14,9 +14,9 @@ def options(workflow: Api, **chosen: object) -> Api:
     inputs = {
         "precision": "auto",
         "caches": "auto",
+        "attention": "auto",
         "caches_in_cpu_memory": -1,
         "blocks_in_cpu_memory": -1,
-        "compile_decoder": "auto",
     }
     node = add(workflow, "LiveAvatarPerformanceOptions", **{**inputs, **chosen})
     change(workflow, "LiveAvatarSampler", options=[node, 0])
@@ -42,7 +42,7 @@ def test_options_make_a_video(ready: Host):
         ({"precision": "fp8"}, "fp8 need an NVIDIA GPU of the Ada generation or newer"),
         ({"caches_in_cpu_memory": 2}, "help a GPU only"),
         ({"blocks_in_cpu_memory": 2}, "help a GPU only"),
-        ({"compile_decoder": "on"}, "needs a GPU and Triton"),
+        ({"attention": "8 bit"}, "8 bits needs an NVIDIA GPU"),
         (None, "choose 'auto' or 'balanced'"),
     ],
     ids=str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
 import torch
 
 from tools.demo_media import EXAMPLE
@@ -15,14 +16,18 @@ from training.measure import lagged_correlation, openings
 from .browser import drop_workflow, queue_and_wait, screenshot
 from .media import check_talks, read_video
 from .test_page import OVERLAPS, PLAYED, SET_WIDGETS
-from .workflows import every, shipped, ui_file
+from .workflows import every, put, shipped, ui_file
 
 SECONDS = 3.0
 FILES = ("LoadImage", "image", "portrait.png"), ("LoadAudio", "audio", "speech.ogg")
 
 
-def test_lips_follow_the_speech_in_the_demo(host):
+@pytest.mark.parametrize("fast", [False, True], ids=["full decoder", "fast decoder"])
+def test_lips_follow_the_speech_in_the_demo(host, fast):
     workflow = shipped("demo")
+    if fast:
+        node = {"decoder": "tiny talker (shipped)"}
+        put(workflow, "LiveAvatarSampler", "decoder", "LiveAvatarLoadFastDecoder", **node)
     for kind, field, name in FILES:
         (node,) = every(workflow, kind)
         assert workflow[node]["inputs"][field] == name

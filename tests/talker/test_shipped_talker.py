@@ -22,6 +22,7 @@ from tools.environment import ROOT
 FOLDER = ROOT / "talker"
 SECONDS = 3
 FRAMES = 25 * SECONDS
+MATCH_DB = 28  # of the fast decoder with the full one
 SAYS = json.loads((Path(__file__).parent / "openings.json").read_text(encoding="utf-8"))
 
 
@@ -76,6 +77,30 @@ def test_blocks_join_without_a_jump_and_the_first_frames_are_sharp(video):
     found = seams(video)
     assert found["change between blocks"] < 1.6 * found["change between latents of a block"]
     assert found["sharpness of frames 0-8"] > 0.8 * found["sharpness of later frames"]
+
+
+@pytest.fixture(scope="module")
+def fast_video(talker: Talker, drawn: torch.Tensor) -> torch.Tensor:
+    """The same video from the small decoder."""
+    samples, rate = soundfile.read(EXAMPLE / "speech.ogg", dtype="float32")
+    fast = talker.with_fast_decoder(FOLDER / "fast_decoder" / "taew2_1.safetensors")
+    scene = fast.scene(drawn, torch.from_numpy(samples[: SECONDS * rate]))
+    return fast.video(scene, FRAMES, SamplingConfig())
+
+
+def test_the_fast_decoder_shows_the_same_talker(fast_video, video, drawn):
+    who = portrait(SEEDS["portrait"])[0]
+    score, lag = lagged_correlation(openings(fast_video, who), torch.tensor(SAYS[:FRAMES]))
+    assert score > 0.7
+    assert abs(lag) <= 1
+    assert face_distance(fast_video[-1], drawn[0, :, 0], who) < 8
+    assert ((fast_video - video) / 2).square().mean() < 10 ** -(MATCH_DB / 10)
+
+
+def test_the_fast_decoder_joins_blocks_without_a_jump(fast_video, video):
+    found, full = seams(fast_video), seams(video)
+    assert found["change between blocks"] < 1.6 * found["change between latents of a block"]
+    assert found["sharpness of later frames"] > 0.8 * full["sharpness of later frames"]
 
 
 def test_it_is_small():

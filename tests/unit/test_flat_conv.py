@@ -7,7 +7,8 @@ import weakref
 
 import pytest
 import torch
-from avatar.liveavatar.flat_conv import speed_up_layers
+from avatar.liveavatar.flat_conv import flat_weight, runs_flat, speed_up_layers
+from avatar.liveavatar.vae_layers import lay_out_for_gpu
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 from torch import nn
 
@@ -54,3 +55,18 @@ def test_norms_are_those_of_diffusers(images, shape, dtype):
     expected = layer(x)
     speed_up_layers(layer)
     torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("channels", [96, 192, 384])
+def test_weights_are_laid_out_once_in_the_order_that_they_are_read_in(channels):
+    layer = nn.Conv3d(8, channels, 3)
+    before = layer.weight.detach().clone()
+    lay_out_for_gpu(layer)
+    address = layer.weight.data_ptr()
+    lay_out_for_gpu(layer)
+    assert layer.weight.data_ptr() == address and torch.equal(layer.weight, before)
+    flat = flat_weight(layer.weight)
+    assert torch.equal(flat, before.transpose(1, 2).flatten(1, 2))
+    assert flat.is_contiguous(memory_format=torch.channels_last)
+    assert (flat.data_ptr() == address) == runs_flat(before)
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last_3d) != runs_flat(before)

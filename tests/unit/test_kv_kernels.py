@@ -8,7 +8,7 @@ import pytest
 import torch
 from avatar.liveavatar import kv_kernels
 from avatar.liveavatar.kv_cache import CacheShape
-from avatar.liveavatar.kv_packed import Format, Room
+from avatar.liveavatar.kv_storage import Decoded
 from avatar.liveavatar.row_kernels import triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -31,33 +31,43 @@ def draw(tokens: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     return k.unflatten(-1, (HEADS, -1)).contiguous(), v.unflatten(-1, (HEADS, -1))
 
 
+def kept(store: Decoded, tokens: int) -> list[torch.Tensor]:
+    """Room for ``tokens`` as they are kept."""
+    return [torch.zeros(shape, device=DEVICE, dtype=dtype) for shape, dtype in store._layout(tokens)]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_values_are_stored_as_by_the_plain_functions(dtype):
     k, v = draw(11, dtype)
-    form = Format(dtype, int8=True)
-    stored = kv_kernels.encode(k, v)
-    for ours, plain in zip(stored, form.encode(k) + form.encode(v), strict=True):
-        assert ours.dtype == plain.dtype and ours.shape == plain.shape
+    store = Decoded(SHAPE, DEVICE, dtype, int8=True)
+    stored, plain = kept(store, 11), kept(store, 11)
+    kv_kernels.encode(k, v, stored)
+    store._kernels = False
+    store.encode(0, k, v, plain)
+    for ours, theirs in zip(stored, plain, strict=True):
         if ours.dtype == torch.int8:  # a scale may be rounded the other way
-            assert (ours.int() - plain.int()).abs().max() <= 1
+            assert (ours.int() - theirs.int()).abs().max() <= 1
         else:
-            torch.testing.assert_close(ours, plain, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=0)
+            torch.testing.assert_close(ours, theirs, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=0)
     for x, parts in ((k, stored[:2]), (v, stored[2:])):
-        form.decode(parts, out := torch.empty_like(x))
-        assert (out.float() - x.float()).norm() / x.float().norm() < 0.01
+        store._decode(parts, out := torch.empty_like(x[0]))
+        assert (out.float() - x[0].float()).norm() / x.float().norm() < 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("block", range(1, 6))
 def test_what_a_block_sees_is_put_together_as_by_the_plain_functions(block, dtype):
     torch.manual_seed(block)
-    room = Room(SHAPE, DEVICE, Format(dtype, int8=True), staged=False)
-    room.set_condition(0, *draw(SHAPE.condition_tokens, dtype))
-    ring, new = room.encode(*draw(SHAPE.ring_tokens, dtype)), draw(SHAPE.block_tokens, dtype)
+    store = Decoded(SHAPE, DEVICE, dtype, int8=True)
+    condition, new = kept(store, SHAPE.condition_tokens), draw(SHAPE.block_tokens, dtype)
+    store.set_condition(0, condition, *draw(SHAPE.condition_tokens, dtype))
+    ring = [torch.zeros(shape, device=DEVICE, dtype=kind) for shape, kind in store.ring_layout]
+    for slot in range(SHAPE.slots):
+        store.encode(0, *draw(SHAPE.block_tokens, dtype), [part[slot] for part in ring])
     found = []
     for kernels in (True, False):
-        room._kernels = kernels
+        store._kernels = kernels
         seen = torch.full((2, 1, SHAPE.visible(block), HEADS, WIDTH), 7.0, device=DEVICE, dtype=dtype)
-        room.put_together(0, ring, *new, block, *seen)
+        store.put_together(condition, ring, *new, block, *seen)
         found.append(seen)
     torch.testing.assert_close(*found, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)

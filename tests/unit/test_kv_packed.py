@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from avatar.liveavatar.kv_cache import CacheShape
-from avatar.liveavatar.kv_packed import Format, caches_bytes, make_caches, move_to_cpu
+from avatar.liveavatar.kv_packed import caches_bytes, make_caches, move_to_cpu
+from avatar.liveavatar.kv_storage import Decoded
 
 LAYERS, HEADS, WIDTH = 3, 2, 16
 CONDITION, BLOCK, SLOTS, STEPS = 5, 6, 3, 3
@@ -89,9 +93,9 @@ def test_what_comes_in_another_order_than_expected_is_fetched_anew(int8):
 def test_a_stored_value_keeps_its_size(dtype):
     x = torch.randn(1, 50, HEADS, 128) * torch.logspace(-3, 3, 50)[None, :, None, None]
     x = torch.cat((x, torch.zeros(1, 1, HEADS, 128)), 1).to(dtype)
-    form = Format(dtype, int8=True)
+    store = Decoded(SHAPE, torch.device("cpu"), dtype, int8=True)
     out = torch.empty_like(x)
-    form.decode(form.encode(x), out)
+    store._decode(store._encode(x), out)
     error = (out.double() - x.double()).norm(dim=-1) / x.double().norm(dim=-1).clamp(min=1e-9)
     assert error.max() < 0.02
     assert torch.equal(out[:, -1], x[:, -1])
@@ -112,7 +116,7 @@ def test_the_announced_memory_is_what_is_used(int8, on_cpu):
             count(found, cache.k + cache.v)
             continue
         room = cache.room
-        count(found, [room.k, room.v])
+        count(found, room.storage.shared)
         for layer in (*room.condition, *(room.staging if on_cpu else [])):
             count(found, layer)
         for layer in cache.ring:
@@ -145,4 +149,22 @@ def test_saved_windows_fit_wherever_they_wait(int8):
     run(fresh, cpu, 4)
     for old, new in zip(saved, fresh, strict=True):
         pairs = list(zip(old.window(), new.window(), strict=True))
-        assert all(torch.equal(a, b) and a.shape[:2] == (1, SHAPE.ring_tokens) for a, b in pairs)
+        assert all(torch.equal(a, b) and a.shape[:2] == (SLOTS, BLOCK) for a, b in pairs)
+
+
+@pytest.mark.parametrize("on_cpu", [0, STEPS])
+@pytest.mark.parametrize("attention8", [False, True])
+def test_their_memory_is_free_as_soon_as_nobody_has_them(on_cpu, attention8):
+    """Without waiting for the garbage collector, which knows nothing of a GPU's memory."""
+    cpu = torch.device("cpu")
+    caches = make_caches(SHAPE, STEPS, cpu, torch.float32, True, on_cpu, attention8)
+    run(caches, cpu, 2)
+    tensors = [part for cache in caches for part in (*cache.ring[0], *cache.room.condition[0])]
+    tensors += caches[0].room.storage.shared + [part for buffer in caches[0].room.staging for part in buffer]
+    left = [weakref.ref(tensor) for tensor in tensors]
+    gc.disable()
+    try:
+        del caches, tensors
+        assert not any(tensor() is not None for tensor in left)
+    finally:
+        gc.enable()

@@ -153,6 +153,8 @@ def test_every_input_of_a_run_counts():
         {"config": SamplingConfig(steps=3)},
         {"frames": 49},
         {"rounding": [True, False, False]},
+        {"decoder": SimpleNamespace(identity=lambda: ["one"])},
+        {"decoder": SimpleNamespace(identity=lambda: ["other"])},
     ]
     assert len({run(**change) for change in changed}) == len(changed)
     assert run() == run()

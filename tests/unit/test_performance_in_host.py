@@ -164,7 +164,7 @@ def video(wish):
 
 wishes = [Wish("balanced"), Wish("auto"), Wish("low memory"), Wish(int8_caches=True)]
 if {cuda}:
-    wishes += [Wish("fast", compiled_decoder=False), Wish("quality", caches_on_cpu=2)]
+    wishes += [Wish("fast"), Wish("quality", caches_on_cpu=2)]
     wishes += [Wish(fp8=True, blocks_on_cpu=n, int8_caches=True, caches_on_cpu=1) for n in (1, 3)]
 plain, _ = video(Wish("quality"))
 assert plain.shape == (33, 128, 64, 3) and plain.std() > 5

@@ -27,7 +27,7 @@ def card(size: float, *, fp8: bool = True, ram: int = 100, used: float = 0.6) ->
         free_cpu=ram * GIB,
         gpu=True,
         fp8=fp8,
-        compiler=True,
+        attention8=fp8,
     )
 
 
@@ -75,9 +75,31 @@ def test_quality_rounds_nothing(size):
     assert not (found.performance.fp8 or found.performance.int8_caches)
 
 
-def test_fast_is_auto_with_a_compiled_decoder():
-    auto, fast = (plan(card(80), choice).performance for choice in ("auto", "fast"))
-    assert fast == replace(auto, compiled_decoder=True)
+@pytest.mark.parametrize("size", [80, 32])
+def test_fast_is_auto_with_8_bit_attention(size):
+    auto, fast = (plan(card(size), choice).performance for choice in ("auto", "fast"))
+    assert fast == replace(auto, int8_caches=False, attention8=True)
+
+
+def test_fast_without_8_bit_attention_is_as_fast_as_it_can_be():
+    expected = {"fp8": True}
+    assert chosen(replace(card(80), attention8=False), "fast") == expected
+    assert chosen(card(80), Wish("fast", attention8=False)) == expected
+    assert chosen(card(80), Wish("fast", int8_caches=True)) == expected | {"int8_caches": True}
+
+
+def test_8_bit_attention_takes_about_half_of_the_caches_memory():
+    exact, eight = (plan(card(139.8), Wish(attention8=wish)) for wish in (False, True))
+    assert 0.4 < eight.caches / exact.caches < 0.5
+    assert "8-bit attention" in eight.text and "8-bit" not in exact.text
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_fast_decoder_is_named(choice):
+    with_it, without = (plan(card(80), Wish(choice, fast_decoder=name)) for name in ("taew2_1", ""))
+    assert with_it.performance == replace(without.performance, fast_decoder="taew2_1")
+    assert "fast decoder (taew2_1)" in with_it.text
+    assert "fast decoder" not in without.text
 
 
 @pytest.mark.parametrize("size", [139.8, 16])
@@ -145,8 +167,8 @@ def test_a_cpu_runs_the_plain_way():
     for wish in (Wish(caches_on_cpu=1), Wish(blocks_on_cpu=1)):
         with pytest.raises(ValueError, match="help a GPU only"):
             plan(machine, wish)
-    with pytest.raises(ValueError, match="needs a GPU and Triton"):
-        plan(machine, Wish(compiled_decoder=True))
+    with pytest.raises(ValueError, match="8 bits needs an NVIDIA GPU"):
+        plan(machine, Wish(attention8=True))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +179,7 @@ def test_a_cpu_runs_the_plain_way():
         (Wish("quality", fp8=True), {"fp8": True}),
         (Wish(caches_on_cpu=2), {"fp8": True, "caches_on_cpu": 2}),
         (Wish(blocks_on_cpu=7), {"fp8": True, "blocks_on_cpu": 7}),
-        (Wish("fast", compiled_decoder=False), {"fp8": True}),
+        (Wish(attention8=True), {"fp8": True, "attention8": True}),
         (Wish("balanced", fp8=True), {"fp8": True, "int8_caches": True}),
         (Wish("low memory", blocks_on_cpu=0), {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}),
     ],
@@ -175,6 +197,7 @@ def test_a_wish_is_kept(wish, expected):
         (Wish(blocks_on_cpu=41), "more than the model's 40"),
         (Wish(blocks_on_cpu=3, fp8=False), "in fp8 only"),
         (Wish("quality", blocks_on_cpu=3), "in fp8 only"),
+        (Wish("fast", int8_caches=False, attention8=True), "needs caches in 8 bits"),
     ],
     ids=str,
 )

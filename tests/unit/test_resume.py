@@ -166,6 +166,8 @@ def performed(performance: Performance, state: GenerationState, count: int) -> t
     ("before", "after"),
     [
         (Performance(int8_caches=True), Performance(int8_caches=True)),
+        (Performance(attention8=True), Performance(attention8=True)),
+        (Performance(attention8=True, caches_on_cpu=1), Performance(attention8=True)),
         (Performance(caches_on_cpu=1), Performance(caches_on_cpu=1)),
         (Performance(caches_on_cpu=2), Performance()),
         (Performance(), Performance(caches_on_cpu=2)),

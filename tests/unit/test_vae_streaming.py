@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import types
-
 import pytest
 import torch
 from avatar.liveavatar.vae import WanVAE, to_uint8_frames
@@ -25,6 +21,12 @@ def vae(model) -> WanVAE:
 
 def noise(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def count_calls(monkeypatch, layer: torch.nn.Module) -> list:
+    calls, forward = [], layer.forward
+    monkeypatch.setattr(layer, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    return calls
 
 
 def pixels(frames: int, size: int = 16, batch: int = 1) -> torch.Tensor:
@@ -55,13 +57,30 @@ def test_any_split_gives_the_same_video(vae, split):
     assert torch.equal(torch.cat(pieces, dim=2), vae.decode(latents))
 
 
-def test_primed_stream_continues_the_video(vae):
-    latents = noise(1, 16, 6, 2, 2)
+@pytest.mark.parametrize("parts", [[1], [2], [4], [7], [12], [3, 1], [1, 6], [7, 2]])
+def test_primed_stream_continues_the_video(vae, parts):
+    before = sum(parts)
+    latents = noise(1, 16, before + 3, 2, 2)
     stream = vae.stream()
     assert not stream.started
-    stream.prime(latents[:, :, :2])
-    assert stream.started
-    assert torch.equal(stream(latents[:, :, 2:]), vae.decode(latents)[:, :, 5:])
+    for part in latents[:, :, :before].split(parts, dim=2):
+        stream.prime(part)
+    assert stream.started and stream.latents == before
+    decoded = vae.stream()
+    decoded(latents[:, :, :before])
+    state, expected = stream.state(), decoded.state()
+    assert list(state) == list(expected)
+    assert all(torch.equal(state[name], expected[name]) for name in state)
+    assert torch.equal(stream(latents[:, :, before:]), vae.decode(latents)[:, :, 4 * before - 3 :])
+
+
+def test_priming_leaves_out_what_only_its_pixels_need(vae, model, monkeypatch):
+    up = model.decoder.up_blocks
+    layers = [*up[1].resnets, *up[1].upsamplers, *up[2].resnets, *up[2].upsamplers, *up[3].resnets]
+    layers.append(model.decoder.conv_out)
+    runs = [count_calls(monkeypatch, layer) for layer in layers]
+    vae.stream().prime(noise(1, 16, 9, 2, 2))
+    assert [len(seen) for seen in runs] == [9, 9, 9, 9, 6, 5, 4, 4, 3, 2, 1, 0]
 
 
 def test_streams_and_encodes_of_one_model_do_not_disturb_each_other(vae, model):
@@ -119,14 +138,17 @@ def test_still_image_equals_the_repeated_frame(vae, frames):
     assert torch.equal(vae.encode_still(image, frames), vae.encode(image.expand(-1, -1, frames, -1, -1)))
 
 
-def test_long_still_image_stops_encoding_when_nothing_changes_any_more(vae, model, monkeypatch):
-    runs, forward = [], model.encoder.forward
-    monkeypatch.setattr(model.encoder, "forward", lambda *a, **k: runs.append(1) or forward(*a, **k))
+def test_a_still_image_is_encoded_only_where_something_changes(vae, model, monkeypatch):
+    encoder = model.encoder
+    runs = [
+        count_calls(monkeypatch, layer) for layer in (encoder.conv_in, *encoder.down_blocks, encoder.conv_out)
+    ]
     assert vae.encode_still(pixels(1, size=8), 365).shape[2] == 92
-    few = len(runs)
-    runs.clear()
+    counts = [len(seen) for seen in runs]
+    assert counts[:7] == [3, 4, 5, 5, 6, 7, 7]
+    assert sorted(counts) == counts and counts[-1] < 40
     vae.encode_still(pixels(1, size=8), 4001)
-    assert len(runs) == few < 92
+    assert [len(seen) for seen in runs] == [2 * count for count in counts]
 
 
 @pytest.mark.parametrize("frames", [0, 2, 4, 7])
@@ -177,17 +199,6 @@ def test_weights_on_two_devices_are_refused():
         WanVAE(model).decode(torch.zeros(1, 16, 1, 1, 1))
 
 
-def test_decoder_of_versions_without_first_chunk_works(model, monkeypatch):
-    forward = model.decoder.forward
-    monkeypatch.setattr(
-        model.decoder, "forward", lambda x, feat_cache, feat_idx: forward(x, feat_cache, feat_idx)
-    )
-    latents = noise(1, 16, 3, 2, 2)
-    old = WanVAE(model).decode(latents)
-    monkeypatch.undo()
-    assert torch.equal(old, WanVAE(model).decode(latents))
-
-
 def test_frames_are_rounded_to_bytes_in_image_order():
     values = torch.tensor([-1.5, -1.0, 0.0, 0.9999, 1.0, 127.4 / 127.5 - 1])
     video = values.view(1, 1, 2, 1, 3).expand(1, 3, 2, 1, 3)
@@ -199,18 +210,3 @@ def test_frames_are_rounded_to_bytes_in_image_order():
 def test_frames_of_a_batch_are_refused():
     with pytest.raises(ValueError, match=r"\[1, 3, F, H, W\]"):
         to_uint8_frames(torch.zeros(2, 3, 1, 8, 8))
-
-
-def test_the_decoder_is_one_graph_and_changes_nothing(monkeypatch, model):
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager", fullgraph=True))
-    vae, latents = WanVAE(model), noise(1, 16, 5, 4, 4)
-    plain = vae.decode(latents)
-    vae.compile_decoder()
-    torch.testing.assert_close(vae.decode(latents), plain)
-
-
-def test_without_triton_a_gpu_refuses_to_compile(monkeypatch, model):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(WanVAE, "device", types.SimpleNamespace(type="cuda"))
-    with pytest.raises(RuntimeError, match="install triton"):
-        WanVAE(model).compile_decoder()

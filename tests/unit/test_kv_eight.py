@@ -1,0 +1,136 @@
+"""Attention over keys and values in 8 bits: against exact attention, and its kernels against the plain functions."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from avatar.liveavatar import eight_hopper, eight_kernels
+from avatar.liveavatar.attention import attention
+from avatar.liveavatar.kv_cache import CacheShape
+from avatar.liveavatar.kv_eight import ORDER, TILE, EightBit
+from avatar.liveavatar.row_kernels import triton
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+GPU = torch.cuda.is_available()
+CPU = torch.device("cpu")
+HEADS, WIDTH = 2, 128
+CONDITION, BLOCK, SLOTS = 350, 150, 3
+SHAPE = CacheShape(1, HEADS, WIDTH, CONDITION, SLOTS * BLOCK, BLOCK)
+
+kernels = pytest.mark.skipif(
+    triton is None or not (GPU or INTERPRETED), reason="needs Triton and a GPU, or TRITON_INTERPRET=1"
+)
+
+
+class Store:
+    """One layer's condition and ring."""
+
+    def __init__(self, device: torch.device, kernels: bool, dtype=torch.float32, shape=SHAPE) -> None:
+        self.store = EightBit(shape, device, dtype)
+        self.store._kernels = kernels
+        self.condition, self.ring = (
+            [torch.zeros(size, device=device).to(kind) for size, kind in layout]
+            for layout in (self.store.condition_layout, self.store.ring_layout)
+        )
+
+    def block(self, number: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        self.store.encode(0, k, v, [part[self.store.shape.slot(number)] for part in self.ring])
+        return self.store.attend(0, q, k, v, self.condition, self.ring, number)
+
+
+def tokens(count: int, device: torch.device = CPU, dtype=torch.float32, common: float = 0.0) -> torch.Tensor:
+    """Random vectors, with what all of them have in common."""
+    shared = torch.linspace(-1, 1, HEADS * WIDTH).view(HEADS, WIDTH) * common
+    return (torch.randn(1, count, HEADS, WIDTH) + shared).to(device, dtype)
+
+
+def video(stores: list[Store], device: torch.device, dtype: torch.dtype, common: float = 0.0, blocks=5):
+    """What each store makes of the same blocks, and what exact attention does, less the values' common part."""
+    torch.manual_seed(0)
+    make = lambda count: tokens(count, device, dtype, common)  # noqa: E731
+    k, v = make(CONDITION), make(CONDITION)
+    reference = SHAPE.reference_tokens
+    mean = v.float().mean(1, keepdim=True)
+    for store in stores:
+        store.store.set_condition(0, store.condition, k, v)
+    past, found = [], []
+    for number in range(1, blocks + 1):
+        if number == 4:
+            k = torch.cat((make(reference), k[:, reference:]), 1)
+            for store in stores:
+                store.store.place_reference(0, store.condition, k[0, :reference])
+        q, *new = make(BLOCK), make(BLOCK), make(BLOCK)
+        past = [*past, new][-SLOTS:]
+        keys, values = (torch.cat(parts, 1) for parts in zip((k, v), *past, strict=True))
+        exact = attention(q.float(), keys.float(), values.float())
+        seen = [store.block(number, q, *new).float() for store in stores]
+        found.append([x - mean for x in (exact, *seen)])
+    return [torch.stack(parts) for parts in zip(*found, strict=True)]
+
+
+def error(x: torch.Tensor, truth: torch.Tensor) -> float:
+    return float((x - truth).norm() / truth.norm())
+
+
+@pytest.mark.parametrize("common", [0.0, 5.0])
+def test_what_is_kept_is_near_what_was_given(common):
+    """Also where keys and values share a large part: it is taken away before they are rounded."""
+    exact, plain = video([Store(CPU, False)], CPU, torch.float32, common)
+    assert 1e-3 < error(plain, exact) < 0.04
+
+
+def test_the_order_of_values_is_a_permutation_within_32_tokens():
+    assert sorted(ORDER.tolist()) == list(range(32))
+    assert ORDER.tolist() != list(range(32))
+
+
+def test_every_piece_is_padded_with_zeros_to_whole_tiles():
+    store = Store(CPU, False)
+    video([store], CPU, torch.float32, common=5.0)
+    pieces = [SHAPE.reference_tokens, CONDITION - SHAPE.reference_tokens]
+    begins = [0, -(-pieces[0] // TILE) * TILE]
+    keys = store.condition[0]
+    for begin, count in zip(begins, pieces, strict=True):
+        end = begin - (-count // TILE) * TILE
+        assert (
+            keys[:, begin + count : end].abs().sum() == 0 and keys[:, begin : begin + count].abs().sum() > 0
+        )
+    assert store.ring[0][:, :, BLOCK:].abs().sum() == 0
+    # A token's place among the values is another one within its 32.
+    assert store.ring[2][..., -(-BLOCK // 32) * 32 :].float().abs().sum() == 0
+
+
+@kernels
+@pytest.mark.parametrize("values", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_keeps_what_the_plain_function_keeps(values, dtype):
+    device = torch.device("cuda" if GPU else "cpu")
+    plain, fast = (Store(device, kernels, dtype) for kernels in (False, True))
+    for store in (plain, fast):
+        torch.manual_seed(0)
+        k, v = (tokens(CONDITION, device, dtype, 2.0) for _ in range(2))
+        store.store.set_condition(0, store.condition, k, v)
+    first = 2 if values else 0
+    levels, scales = ([store.condition[i].float() for store in (fast, plain)] for i in (first, first + 1))
+    torch.testing.assert_close(*scales, rtol=1e-5, atol=0)
+    # Halves may be rounded the other way.
+    step = (levels[1].abs() / 8).clamp(min=2**-9) if values else 1
+    far = (levels[0] - levels[1]).abs() > step
+    assert far.float().mean() <= (0.05 if values and INTERPRETED else 0)  # its float8 loses a carry
+
+
+@pytest.mark.skipif(not GPU, reason="needs a GPU")
+@pytest.mark.parametrize("hopper", [False, True])
+@pytest.mark.parametrize("common", [0.0, 5.0])
+def test_the_kernel_attends_to_what_is_kept(monkeypatch, hopper, common):
+    device = torch.device("cuda")
+    if hopper and not eight_hopper.available(device):
+        pytest.skip("needs a GPU of the Hopper generation and Triton's Gluon")
+    monkeypatch.setattr(eight_kernels, "_on_hopper", lambda *_: hopper)
+    stores = [Store(device, True, torch.bfloat16), Store(device, False, torch.bfloat16)]
+    exact, fast, plain = video(stores, device, torch.bfloat16, common)
+    # Rounding queries and weights comes on top.
+    assert error(fast, plain) < 0.04
+    assert error(fast, exact) < 0.05
