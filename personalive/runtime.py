@@ -128,6 +128,7 @@ def accelerate(
             setattr(engine, name, CapturedCall(getattr(engine, name), lane))
         engine.codec.decoder = CapturedCall(engine.codec.decoder, drawing)
         engine.reading = torch.cuda.Stream(engine.device)
+        engine.reading.wait_stream(torch.cuda.current_stream(engine.device))  # for weights that were just prepared
     return engine
 
 
