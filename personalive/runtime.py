@@ -128,7 +128,8 @@ def accelerate(
             setattr(engine, name, CapturedCall(getattr(engine, name), lane))
         engine.codec.decoder = CapturedCall(engine.codec.decoder, drawing)
         engine.reading = torch.cuda.Stream(engine.device)
-        engine.reading.wait_stream(torch.cuda.current_stream(engine.device))  # for weights that were just prepared
+        # weights may still be on their way, or being laid side by side
+        engine.reading.wait_stream(torch.cuda.current_stream(engine.device))
     return engine
 
 
