@@ -13,11 +13,12 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.gpu.triton_support import available
 from avatar.personalive import fused, temporal_attention
 from avatar.personalive.codec import channels_last
 from avatar.personalive.config import LATENT_SCALE
 from avatar.personalive.group_norm import use_channels_last_norms
-from avatar.personalive.modules import BlockContext, MotionModule, SpatialBlock, TemporalModule
+from avatar.personalive.modules import BlockContext, MotionModule, SpatialTransformer, TemporalModule
 from avatar.personalive.pipeline import PersonaLive
 from avatar.personalive.runtime import accelerate, plain
 from diffusers.models.resnet import ResnetBlock2D
@@ -68,7 +69,7 @@ def kernel_table(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
             )
     q, k, v = (torch.randn(16, 4096, 320, device=device, dtype=dtype) for _ in range(3))
     with torch.inference_mode():
-        if temporal_attention.triton is not None:
+        if available(device):
             table["temporal tiled"] = fastest(device, lambda: temporal_attention.tiled(q, k, v, 8))
         table["temporal plain"] = fastest(device, lambda: temporal_attention.plain(q, k, v, 8))
         for name, shape in {"norm UNet": (16, 320, 64, 64), "norm decoder": (4, 128, 512, 512)}.items():
@@ -106,7 +107,10 @@ def fused_blocks(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[nn
             ),
             "upsample UNet": (Upsample2D(640, use_conv=True), (maps(16, 640, 32, 32),)),
             "upsample decoder": (Upsample2D(256, use_conv=True), (maps(4, 256, 256, 256),)),
-            "spatial": (SpatialBlock(320, 8, 768), (random(16, 4096, 320), BlockContext(*reference))),
+            "spatial": (
+                SpatialTransformer(320, 8, 768, 32),
+                (maps(16, 320, 64, 64), BlockContext(*reference)),
+            ),
             "motion": (MotionModule(320, 8, 16), (maps(16, 320, 64, 64), random(16, 32, 16))),
             "temporal": (TemporalModule(320, 8, 32), (maps(16, 320, 64, 64),)),
         }
@@ -142,32 +146,55 @@ def print_profile(session: Session, mode: str, chunks: int = 4) -> None:
 
 @torch.inference_mode()
 def check(engine: PersonaLive, session: Session) -> None:
-    """Print the relative errors of the UNet and of the decoder against themselves in float32: as PyTorch runs
-    them, and with our kernels."""
+    """Print the relative errors of the networks against themselves in float32 (those that read: on the CPU, since a
+    GPU convolves in TF32): as PyTorch runs them, and with our kernels."""
     plain(engine)
     seen: list[tuple] = []
     engine.denoise = lambda *inputs: seen.append(inputs) or engine.denoising_unet(*inputs)
+    read: dict[str, tuple] = {}
+    for name in ("encode_motion", "extract_pose"):
+        setattr(engine, name, _keeper(getattr(engine, name), read, name))
     stream = session.stream(session.portrait())
     for _ in range(4):
         latents = stream.push_latents(engine.observe(session.frames, session.box.expand(4, -1)))
     dtype = engine.denoising_unet.conv_in.weight.dtype
     networks = {
+        "keypoints": (engine.motion_extractor, read["extract_pose"]),
+        "motion encoder": (engine.motion_encoder, read["encode_motion"]),
         "UNet": (engine.denoising_unet, seen[-1]),
         "decoder": (engine.codec.network, ((latents / LATENT_SCALE).to(dtype).contiguous(),)),
     }
     for name, (network, inputs) in networks.items():
-        outputs = {"plain": network(*inputs)}
+        outputs = {"plain": _joined(network(*inputs))}
         accelerate(engine, graphs=False)
-        outputs["our kernels"] = network(*inputs)
+        outputs["our kernels"] = _joined(network(*inputs))
         plain(engine)
-        exact = copy.deepcopy(network).float()(*_float(inputs))
+        where = "cpu" if name in ("keypoints", "motion encoder") else engine.device
+        exact = _joined(copy.deepcopy(network).float().to(where)(*_float(inputs, where)))
         for way, output in outputs.items():
-            apart = ((output.float() - exact).norm() / exact.norm()).item()
+            apart = ((output.to(where) - exact).norm() / exact.norm()).item()
             print(f"{name}, {way}: relative error against float32 {apart:.2e}")
 
 
-def _float(value: Any) -> Any:
+def _keeper(function: Callable, kept: dict[str, tuple], name: str) -> Callable:
+    """The function, whose last arguments are kept under a name."""
+
+    def call(*inputs: Tensor) -> Any:
+        kept[name] = inputs
+        return function(*inputs)
+
+    return call
+
+
+def _joined(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """One float32 tensor of whatever a network puts out."""
+    if isinstance(output, Tensor):
+        return output.float()
+    return torch.cat([part.float().flatten(1) for part in output], 1)
+
+
+def _float(value: Any, where: torch.device | str) -> Any:
     if isinstance(value, Tensor):
-        return value.float()
-    items = [_float(item) for item in value]
+        return value.float().to(where)
+    items = [_float(item, where) for item in value]
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -30,6 +30,7 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.gpu.triton_support import available
 from avatar.liveavatar import eight_kernels
 from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
 from avatar.liveavatar.fp8 import Fp8Attention, Fp8Block
@@ -38,7 +39,6 @@ from avatar.liveavatar.offload import BlockOffload, WaitingBlock, spread
 from avatar.liveavatar.performance import Performance
 from avatar.liveavatar.pipeline import generate
 from avatar.liveavatar.plan import Machine, Model, Wish, fp8_bytes, make_plan
-from avatar.liveavatar.row_kernels import available
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.transformer import S2VTransformer
 from torch import Tensor

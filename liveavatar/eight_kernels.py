@@ -9,7 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from . import eight_hopper, row_kernels
+from ..gpu import triton_support
+from . import eight_hopper
 from .flash import plain
 from .row_kernels import FLOAT8, triton
 
@@ -32,7 +33,7 @@ def tiles(tokens: int) -> int:
 @functools.cache
 def available(device: torch.device, head_dim: int) -> bool:
     """Whether `attend` runs on ``device``: an NVIDIA GPU that multiplies float8, with a Triton that works."""
-    if device.type != "cuda" or torch.version.hip or not row_kernels.available(device):
+    if device.type != "cuda" or torch.version.hip or not triton_support.available(device):
         return False
     if torch.cuda.get_device_capability(device) < CAPABILITY or head_dim not in (32, 64, 128, 256):
         return False

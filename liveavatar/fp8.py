@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..gpu.triton_support import available
 from . import row_kernels as kernels
 from .attention import Attention, attention
 from .regions import PLAIN, Regions
@@ -32,7 +33,7 @@ def require_fp8(device: torch.device) -> None:
         raise RuntimeError(
             f"fp8 needs an NVIDIA GPU of the Ada generation or newer, and this runs on {device}; choose bf16."
         )
-    if not kernels.available(device):
+    if not available(device):
         raise RuntimeError(
             "fp8 needs a working Triton; install triton (on Windows: triton-windows) and a C compiler, or choose bf16."
         )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .row_kernels import available, triton
+from .row_kernels import triton
 
 if triton is not None:
     import triton.language as tl
 
 ROWS = 32
 """Heads of tokens per program."""
-
-__all__ = ["available", "encode", "put_together"]
 
 
 def encode(k: Tensor, v: Tensor, out: list[Tensor]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..gpu.triton_support import available
 from . import kv_kernels as kernels
 from .attention import attention
 from .kv_cache import CacheShape
@@ -23,7 +24,7 @@ class Decoded:
 
     def __init__(self, shape: CacheShape, device: torch.device, dtype: torch.dtype, int8: bool) -> None:
         self.shape, self.dtype, self.int8 = shape, dtype, int8
-        self._kernels = int8 and kernels.available(device)
+        self._kernels = int8 and available(device)
         size = (2, 1, shape.condition_tokens + shape.ring_tokens, shape.heads, shape.head_dim)
         self.rooms = torch.zeros(size, device=device, dtype=dtype)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..gpu.triton_support import available
 from . import row_kernels
 from .precision import layer_norm
 from .rope import rotate
@@ -86,4 +87,4 @@ KERNELS = Regions(
 
 def regions_for(device: torch.device) -> Regions:
     """The fastest of them on ``device``."""
-    return KERNELS if row_kernels.available(device) else PLAIN
+    return KERNELS if available(device) else PLAIN

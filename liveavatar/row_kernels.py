@@ -6,8 +6,6 @@ leave as float8 rows with a scale each, ready for `fp8.Fp8Linear`, so that quant
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
 from typing import NamedTuple
 
@@ -31,23 +29,6 @@ class Rows(NamedTuple):
 
     values: Tensor
     scale: Tensor
-
-
-@functools.cache
-def available(device: torch.device) -> bool:
-    """Whether the kernels run on ``device``: Triton is installed and has what it needs, such as a C compiler."""
-    if device.type != "cuda" or triton is None:
-        return False
-    x, angle = torch.randn(1, 2, 1, 32, device=device), torch.zeros(2, 16, device=device)
-    try:
-        if not torch.equal(rotate(x, (angle.cos(), angle.sin())), x):
-            raise RuntimeError("its kernels compute something else")
-    except Exception as problem:  # Triton passes on whatever its compilers say
-        logging.warning(
-            "LiveAvatar: Triton is installed but cannot be used, so sampling is slower: %s", problem
-        )
-        return False
-    return True
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype | None) -> Tensor | Rows:

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, WanResidualBlock
 from torch import Tensor, nn
 
+from ..gpu.triton_support import available
 from .flat_conv import flat_weight, runs_flat
-from .row_kernels import available
 from .vae_kernels import PAST, add_maps, interleave, norm_silu
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import torch
 
+from ..gpu.triton_support import require_compiler
 from ..personalive.pipeline import PersonaLive
-from ..personalive.runtime import accelerate, can_capture, plain, require_compiler
+from ..personalive.runtime import accelerate, can_capture, plain
 from .personalive_host import HostCodec, ManagedPersonaLive
 
 AUTO, PLAIN, GRAPHS, COMPILED = CHOICES = ("auto", "plain", "CUDA graphs", "compiled")

@@ -96,11 +96,15 @@ class UpStage(Stage):
         if not last:
             self.upsamplers = nn.ModuleList([Upsample2D(dim, use_conv=True)])
 
+    def merged(self, resnet: ResnetBlock2D, x: Tensor, skip: Tensor, temb: Tensor) -> Tensor:
+        """A resnet over a map and its skip connection."""
+        return resnet(torch.cat([x, skip], 1), temb)
+
     def forward(
         self, x: Tensor, skips: list[Tensor], temb: Tensor, motion: Tensor, contexts: list[BlockContext]
     ) -> Tensor:
         for j, resnet in enumerate(self.resnets):
-            x = self.layer(j, resnet(torch.cat([x, skips[-1 - j]], 1), temb), motion, contexts)
+            x = self.layer(j, self.merged(resnet, x, skips[-1 - j], temb), motion, contexts)
         if hasattr(self, "upsamplers"):
             x = self.upsamplers[0](x)
         return x

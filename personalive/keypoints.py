@@ -5,6 +5,7 @@ Keypoints are in units where [-1, 1] spans the picture.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -96,9 +97,16 @@ def ramp_poses(start: Pose, end: Pose, count: int) -> Pose:
     )
 
 
+@functools.cache
+def _constant(values: tuple, device: torch.device) -> Tensor:
+    """Copied to a device once: a copy waits for all that the device has to do."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
+
+
 def _pixels(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Integer x and y ``[n, 7]`` (as floats) of the drawn points, truncated towards zero."""
-    chosen = points[:, DRAWN_POINTS, :2].float() * 0.5 + 0.5
+    chosen = points.index_select(1, _constant(DRAWN_POINTS, points.device))[..., :2].float() * 0.5 + 0.5
     return (chosen[..., 0] * width).trunc(), (chosen[..., 1] * height).trunc()
 
 
@@ -109,7 +117,7 @@ def draw(points: Tensor, height: int, width: int) -> Tensor:
     columns = torch.arange(width, device=points.device, dtype=torch.float32)
     down = (rows - y[..., None]) ** 2
     across = (columns - x[..., None]) ** 2
-    colours = torch.tensor(COLOURS, device=points.device, dtype=torch.float32) / 255
+    colours = _constant(COLOURS, points.device) / 255
     canvas = points.new_zeros((len(points), 3, height, width), dtype=torch.float32)
     for i, colour in enumerate(colours):
         disc = (down[:, i, :, None] + across[:, i, None, :]) <= DISC_RADIUS**2
@@ -122,7 +130,7 @@ def face_boxes(points: Tensor, height: int, width: int) -> Tensor:
     x, y = _pixels(points, height, width)
     cx, cy = x.mean(-1), y.mean(-1)
     side = (cy - y.amin(-1)) * 2 * 1.7
-    limits = torch.tensor([width - 1, height - 1] * 2, device=points.device)
     near, far = side / 2 * 0.95, side / 2 * 1.05
-    boxes = torch.stack([cx - near, cy - near, cx + far, cy + far], -1)
-    return boxes.clamp(min=0).minimum(limits).long()
+    right, bottom = width - 1, height - 1
+    corners = ((cx - near, right), (cy - near, bottom), (cx + far, right), (cy + far, bottom))
+    return torch.stack([value.clamp(0, most) for value, most in corners], -1).long()

@@ -24,6 +24,7 @@ from .preprocess import crop_resize, lanczos, resize, to_pil, to_uint8
 from .reference_bank import ReferenceBank
 from .reference_unet import ReferenceUNet
 from .scheduler import Scheduler
+from .transfer import beside, fetch, hand_over, send
 from .window import Window
 
 Noise = Callable[[tuple[int, ...]], Tensor]
@@ -58,7 +59,8 @@ class PersonaLive:
     The calls ``denoise``, ``encode_motion``, ``extract_pose`` and ``guide_pose`` start as the networks
     themselves and may be replaced by compiled or captured versions of them. ``feature_rounding`` is the type
     that reference features are rounded to (the original rounds to float16 whatever the model's type); None
-    leaves them as they are.
+    leaves them as they are. ``reading`` is a CUDA stream on which portraits and driving frames are read while others
+    are drawn; what is captured for either must then not share memory (:class:`.runtime.Lane`).
     """
 
     denoising_unet: DenoisingUNet
@@ -70,6 +72,7 @@ class PersonaLive:
     codec: Codec
     scheduler: Scheduler = field(default_factory=Scheduler)
     feature_rounding: torch.dtype | None = None
+    reading: torch.cuda.Stream | None = None
 
     def __post_init__(self) -> None:
         self.use_networks()
@@ -97,10 +100,12 @@ class PersonaLive:
         check_size(height, width)
         image = to_pil(image)
         pixels = lanczos(image, height, width).to(self.device) * 2 - 1
-        pose = Pose(*self.extract_pose(lanczos(image, IMAGE_SIZE, IMAGE_SIZE).to(self.device)))
-        boxes = face_boxes(pose.project(), height, width) if box is None else box[None].to(self.device)
-        check_boxes(boxes, ["the portrait"])
-        tokens = self.encode_motion(crop_resize(pixels, boxes, FACE_SIZE))
+        with beside(self.reading, pixels):
+            pose = Pose(*self.extract_pose(lanczos(image, IMAGE_SIZE, IMAGE_SIZE).to(self.device)))
+            boxes = face_boxes(pose.project(), height, width) if box is None else box[None].to(self.device)
+            check_boxes(boxes, ["the portrait"])
+            tokens = self.encode_motion(crop_resize(pixels, boxes, FACE_SIZE))
+        hand_over(Motion(pose, tokens).tensors())
         token = self.image_encoder.token(image).to(self.device)
         width = self.denoising_unet.config.cross_attention_dim
         if token.shape[-1] != width:
@@ -118,12 +123,15 @@ class PersonaLive:
         first: number of the first frame, for error messages. FaceNotFoundError names a frame without a usable
         box.
         """
-        pixels = frames.to(self.device).permute(0, 3, 1, 2).float() / 255 * 2 - 1
-        pose = Pose(*self.extract_pose(resize(pixels, IMAGE_SIZE) / 2 + 0.5))
-        if boxes is None:
-            boxes = face_boxes(pose.project(), *pixels.shape[-2:])
-        check_boxes(boxes, [f"frame {first + i}" for i in range(len(frames))])
-        return Motion(pose, self.encode_motion(crop_resize(pixels, boxes, FACE_SIZE)))
+        with beside(self.reading, frames, boxes):
+            pixels = send(frames, self.device).permute(0, 3, 1, 2).float() / 255 * 2 - 1
+            pose = Pose(*self.extract_pose(resize(pixels, IMAGE_SIZE) / 2 + 0.5))
+            if boxes is None:
+                boxes = face_boxes(pose.project(), *pixels.shape[-2:])
+            check_boxes(boxes, [f"frame {first + i}" for i in range(len(frames))])
+            motion = Motion(pose, self.encode_motion(crop_resize(pixels, boxes, FACE_SIZE)))
+        hand_over(motion.tensors())
+        return motion
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -170,21 +178,6 @@ class PersonaLive:
             yield made()
 
 
-def fetch(frames: Tensor) -> Callable[[], Tensor]:
-    """Start copying to the CPU; the answer waits for the end of it and gives the copy."""
-    if not frames.is_cuda:
-        return frames.cpu
-    copy = frames.to("cpu", non_blocking=True)  # into pinned memory
-    done = torch.cuda.Event()
-    done.record()
-
-    def wait() -> Tensor:
-        done.synchronize()
-        return copy
-
-    return wait
-
-
 class Stream:
     """One portrait being driven. Frames come out three chunks after the driving frames they follow."""
 
@@ -214,7 +207,7 @@ class Stream:
         """Standard normal ``[frames, 4, h, w]``, drawn in the reference's layout."""
         latent = self.portrait.latent
         noise = self._draw_noise((1, latent.shape[1], frames, *latent.shape[-2:]))
-        return noise[0].transpose(0, 1).to(latent.device, latent.dtype)
+        return send(noise[0].transpose(0, 1), latent.device).to(latent.dtype)
 
     @torch.inference_mode()
     def push(self, motion: Motion, check_interrupt: Callable[[], None] = lambda: None) -> Tensor:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from .transfer import send
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -57,7 +59,7 @@ def crop_resize(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
     Equals cropping and :func:`resize` picture by picture, without moving the boxes to the CPU.
     """
-    boxes = boxes.to(images.device)
+    boxes = send(boxes, images.device)
     images = images.float()
 
     def taps(start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor, Tensor]:

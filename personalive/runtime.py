@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import fused_kernels
+from ..gpu.triton_support import available, require_compiler
 from .fused import use_fused, use_plain
+from .fused_reading import use_fused_reading, use_plain_reading
 from .group_norm import use_channels_last_norms, use_plain_norms
 from .pipeline import PersonaLive
 
 WARM_UP_RUNS = 3
 
 
+class Lane:
+    """What captured graphs that run one after another share: memory, and the stream that they are captured on.
+
+    The stream decides about the workspace that cuBLAS' products use. Graphs that are to run side by side need lanes of
+    their own: a shared workspace hangs the GPU.
+    """
+
+    def __init__(self) -> None:
+        self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+
 class CapturedCall:
     """A function of tensors that is replayed as a CUDA graph, one graph per combination of input shapes.
 
     Arguments are tensors or (nested) tuples and lists of them; the result is a tensor or a tuple of tensors
-    and always a copy. All captures given the same ``pool`` share their scratch memory, so they must run one
-    at a time.
+    and always a copy. All captures in the same :class:`Lane` share scratch memory, so they must run one at a time.
     """
 
-    def __init__(self, function: Callable[..., Any], pool: Any = None):
+    def __init__(self, function: Callable[..., Any], lane: Lane | None = None):
         self.function = function
-        self.pool = pool or torch.cuda.graph_pool_handle()
+        self.lane = lane or Lane()
         self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, tuple, Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
@@ -42,7 +52,7 @@ class CapturedCall:
 
     def _capture(self, args: tuple) -> tuple[torch.cuda.CUDAGraph, tuple, Any]:
         static = _copy(args)
-        side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        side, graph = self.lane.stream, torch.cuda.CUDAGraph()
         cudnn = torch.backends.cudnn
         before, cudnn.benchmark = cudnn.benchmark, True  # shapes are fixed: the fastest convolutions are kept
         try:
@@ -51,7 +61,7 @@ class CapturedCall:
                 for _ in range(WARM_UP_RUNS):
                     self.function(*static)
             torch.cuda.current_stream().wait_stream(side)
-            with torch.cuda.graph(graph, pool=self.pool):
+            with torch.cuda.graph(graph, self.lane.pool, side):
                 output = self.function(*static)
         finally:
             cudnn.benchmark = before
@@ -95,25 +105,31 @@ def accelerate(
     size); RuntimeError without Triton.
     graphs: capture every repeated call as a CUDA graph (seconds). The networks must then stay where they are: call
     :func:`plain` before moving them. Not where :func:`can_capture` says no.
-    kernels: norms that keep channels-last order and, where nothing is compiled, the blocks of :mod:`.fused`;
-    both need Triton and are left out without it.
+    kernels: norms that keep channels-last order, the blocks of :mod:`.fused_reading` and, where nothing is compiled, of
+    :mod:`.fused`; they need Triton and are left out without it.
     """
     if compile_mode is not None:
         require_compiler(engine.device)
-    networks = (engine.denoising_unet, engine.codec.network)
-    if kernels:
-        for network in networks:
+    if kernels and available(engine.device):
+        for network in (engine.denoising_unet, engine.codec.network, engine.motion_encoder):
             use_channels_last_norms(network)
-            if compile_mode is None and fused_kernels.available(engine.device):
-                use_fused(network)
+        if compile_mode is None:
+            use_fused(engine.denoising_unet)
+            use_fused(engine.codec.network)
+        use_fused_reading(engine.motion_encoder)
+        use_fused_reading(engine.motion_extractor)
     if compile_mode is not None:
         engine.denoise = compiled_denoiser(engine, compile_mode)
         engine.codec.decoder = torch.compile(engine.codec.decoder, mode=compile_mode, dynamic=False)
     if graphs:
-        pool = torch.cuda.graph_pool_handle()
-        for name in ("denoise", "encode_motion", "extract_pose", "guide_pose"):
-            setattr(engine, name, CapturedCall(getattr(engine, name), pool))
-        engine.codec.decoder = CapturedCall(engine.codec.decoder, pool)
+        drawing, reading = Lane(), Lane()
+        lanes = {"denoise": drawing, "guide_pose": drawing, "encode_motion": reading, "extract_pose": reading}
+        for name, lane in lanes.items():
+            setattr(engine, name, CapturedCall(getattr(engine, name), lane))
+        engine.codec.decoder = CapturedCall(engine.codec.decoder, drawing)
+        engine.reading = torch.cuda.Stream(engine.device)
+        # weights may still be on their way, or being laid side by side
+        engine.reading.wait_stream(torch.cuda.current_stream(engine.device))
     return engine
 
 
@@ -122,9 +138,13 @@ def plain(engine: PersonaLive) -> PersonaLive:
     if engine.device.type == "cuda":
         torch.cuda.synchronize(engine.device)  # nothing may still be running in their memory
     engine.use_networks()
+    engine.reading = None
     engine.codec.use_network()
     for network in (engine.denoising_unet, engine.codec.network):
         use_plain(network)
+    for network in (engine.motion_encoder, engine.motion_extractor):
+        use_plain_reading(network)
+    for network in (engine.denoising_unet, engine.codec.network, engine.motion_encoder):
         use_plain_norms(network)
     return engine
 
@@ -137,12 +157,3 @@ def can_capture(device: torch.device) -> bool:
         and torch.version.cuda is not None
         and torch.cuda.get_allocator_backend() == "native"
     )
-
-
-def require_compiler(device: torch.device) -> None:
-    """RuntimeError when torch.compile cannot make kernels for ``device`` here."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        raise RuntimeError(
-            "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or choose "
-            "another speed."
-        )

@@ -1,6 +1,6 @@
 """Attention over the frames of the window: many tiny problems, one for every place and head.
 
-Ordinary attention kernels are slow at this; on CUDA a Triton kernel, where Triton is installed, puts several
+Ordinary attention kernels are slow at this; on CUDA a Triton kernel, where Triton works, puts several
 places into one tile and masks what does not belong together.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..gpu.triton_support import available
 
 try:
     import triton
@@ -23,7 +25,7 @@ FEWEST_ROWS = 16  # what a tensor core takes
 
 def temporal_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """``[F, N, C]`` each; every one of the N places attends over its F frames. Returns ``[F, N, C]``."""
-    if triton is not None and q.is_cuda and not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() and available(q.device):
         return tiled(q, k, v, heads)
     return plain(q, k, v, heads)
 

@@ -15,27 +15,6 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 EPS = 1e-6
 
 
-def no_compiler(x: torch.Tensor, rotation: tuple) -> torch.Tensor:
-    raise RuntimeError("Failed to find C compiler")
-
-
-@pytest.mark.parametrize(
-    ("rotate", "problem"),
-    [
-        (no_compiler, "Failed to find C compiler"),
-        (lambda x, rotation: x + 1, "its kernels compute something else"),
-    ],
-)
-def test_a_triton_that_does_not_work_is_named_and_left_alone(monkeypatch, caplog, rotate, problem):
-    for name in ("randn", "zeros"):
-        make = getattr(torch, name)
-        monkeypatch.setattr(torch, name, lambda *shape, device, make=make: make(*shape))
-    monkeypatch.setattr(row_kernels, "triton", object())
-    monkeypatch.setattr(row_kernels, "rotate", rotate)
-    assert not row_kernels.available.__wrapped__(torch.device("cuda"))
-    assert f"cannot be used, so sampling is slower: {problem}" in caplog.text
-
-
 def test_a_cpu_takes_the_plain_functions():
     assert regions.regions_for(torch.device("cpu")) is PLAIN
 

@@ -1,0 +1,1 @@
+"""What both engines need to know about a GPU."""

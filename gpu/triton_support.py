@@ -1,0 +1,71 @@
+"""Whether Triton is installed and works on a device.
+
+Triton is optional, and an installed one may still be useless: without a C compiler, or for a GPU that it does not know.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+
+import torch
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:
+    triton = None
+
+SIDE = 16  # of the matrices that are tried
+_tried: dict[torch.device, bool] = {}
+
+
+@torch.compiler.assume_constant_result
+def available(device: torch.device) -> bool:
+    """Whether our kernels run on ``device``.
+
+    The first question about a device runs a small kernel; it must not come from within a CUDA graph's capture or from
+    code that is being compiled. A Triton that fails is named in the log.
+    """
+    if device not in _tried:
+        _tried[device] = device.type == "cuda" and triton is not None and _works(device)
+    return _tried[device]
+
+
+def require_compiler(device: torch.device) -> None:
+    """RuntimeError when torch.compile cannot make kernels for ``device`` here."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise RuntimeError(
+            "Compiling needs Triton, which is not installed; install triton (on Windows: triton-windows) or choose "
+            "another speed."
+        )
+
+
+def _works(device: torch.device) -> bool:
+    x = (torch.arange(SIDE**2) % 5).view(SIDE, SIDE)
+    y = (torch.arange(SIDE**2) % 7).view(SIDE, SIDE)
+    try:
+        if not torch.equal(_trial(x.to(device), y.to(device)).cpu(), (x @ y).float()):
+            raise RuntimeError("its kernels compute something else")
+    except Exception as problem:  # Triton passes on whatever its compilers say
+        logging.warning(
+            "LiveAvatar: Triton is installed but cannot be used, so sampling is slower: %s", problem
+        )
+        return False
+    return True
+
+
+def _trial(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The product of two small matrices, which half precision holds exactly."""
+    out = torch.zeros(x.shape, device=x.device)
+    _product_kernel[(1,)](x.half(), y.half(), out, SIDE=SIDE)
+    return out
+
+
+if triton is not None:
+
+    @triton.jit
+    def _product_kernel(x, y, out, SIDE: tl.constexpr):
+        place = tl.arange(0, SIDE)
+        where = place[:, None] * SIDE + place[None, :]
+        tl.store(out + where, tl.dot(tl.load(x + where), tl.load(y + where)))

@@ -1,0 +1,413 @@
+"""What happens to feature maps between convolutions, as Triton kernels that know what a group norm needs next.
+
+Maps are channels-last ``[B, C, h, w]``. Whatever kernel writes a map adds up its channels on the way, so that the
+group norm behind it need not read the map for that. The sums travel with the map as its attribute
+``channel_sums``: ``[B, parts, 2, C]``, float32, sums and sums of squares over parts of the pixels. A map that has
+them is never changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:
+    triton = None
+
+TILE = 4096  # elements that a program holds at a time
+PROGRAMS = 528  # so many at once fill the largest GPUs
+STAGES = 3  # tiles that are on their way while one is added up
+APPLY_ROWS = 32
+GROUPS = 4  # that a program of the finishing kernel handles, a power of two
+SUMS = 2048  # partial ones that it reads at a time
+
+
+class Raise(NamedTuple):
+    """What a norm's input is raised by: ``each`` ``[B, C]`` and ``all`` ``[C]``, either may be missing."""
+
+    each: Tensor | None = None
+    all: Tensor | None = None
+
+
+def add_maps(x: Tensor, y: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """``x + y + bias`` of maps and ``[C]``, with its sums."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(x)
+    y = None if y is None else y.contiguous(memory_format=torch.channels_last)
+    out.channel_sums = _add_and_sum(x, y, bias, out)
+    return out
+
+
+def spread_pixels(pixels: Tensor, bias: Tensor) -> Tensor:
+    """Four pixels ``[B, 4 C, h + 1, w + 1]`` for every corner of the small map's pixels become the large map ``[B, C,
+    2 h, 2 w]``, with its sums.
+
+    Pixel (2 y + i, 2 x + j) is the part ``2 i + j`` of (y + i, x + j); ``bias`` ``[C]`` is added.
+    """
+    batch, channels, height, width = pixels.shape
+    channels, height, width = channels // 4, 2 * (height - 1), 2 * (width - 1)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    out = pixels.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2)
+    grid, block, rows = _grid(batch, height * width, channels)
+    partial = torch.empty((batch, grid[1], 2, channels), device=out.device, dtype=torch.float32)
+    _spread_kernel[grid](
+        pixels,
+        bias,
+        out,
+        partial,
+        height * width,
+        width,
+        channels,
+        grid[1],
+        ROWS=rows,
+        CHANNELS=block,
+        STAGES=STAGES,
+        num_warps=4,
+    )
+    out.channel_sums = partial
+    return out
+
+
+def norm_maps(
+    parts: Sequence[Tensor], norm: nn.GroupNorm, add: Raise | None = None, silu: bool = False
+) -> Tensor:
+    """Group norm of one or two maps that lie side by side in channels, as one map; statistics in float32.
+
+    add: what is added to the input before, free of charge. silu: whether SiLU follows.
+    """
+    first, *rest = [part.contiguous(memory_format=torch.channels_last) for part in parts]
+    batch, _, height, width = first.shape
+    channels = sum(part.shape[1] for part in parts)
+    tables = _scales_and_shifts(first, rest[0] if rest else None, norm, add or Raise())
+    out = first.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2)
+    place = 0
+    for part in (first, *rest):
+        end = place + part.shape[1]
+        _apply(part, tables[..., place:end], out[:, place:end], "silu" if silu else "")
+        place = end
+    return out
+
+
+def scale_and_rectify(x: Tensor, tables: Tensor, residual: Tensor | None = None) -> Tensor:
+    """``relu(x * scale + shift + residual)`` with float32 tables ``[2, C]``."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(x)
+    _apply(x, tables[:, None].expand(-1, len(x), -1), out, "relu", residual)
+    return out
+
+
+def _scales_and_shifts(first: Tensor, second: Tensor | None, norm: nn.GroupNorm, add: Raise) -> Tensor:
+    """``[2, B, C]``: what normed maps are multiplied by, and what is added then."""
+    sums = [_sums(part) for part in (first, second) if part is not None]
+    batch, _, height, width = first.shape
+    channels = sum(part.shape[-1] for part in sums)
+    width_pad = _power_of_two(channels // norm.num_groups)
+    tables = torch.empty((2, batch, channels), device=first.device, dtype=torch.float32)
+    _finish_kernel[(batch, -(-norm.num_groups // GROUPS))](
+        sums[0],
+        sums[-1],
+        sums[0].shape[1],
+        0 if second is None else sums[-1].shape[1],
+        sums[0].shape[-1],
+        sums[-1].shape[-1],
+        norm.weight if add.each is None else add.each,
+        norm.weight if add.all is None else add.all,
+        norm.weight,
+        norm.bias,
+        tables,
+        channels,
+        height * width,
+        norm.eps,
+        norm.num_groups,
+        int(add.each is not None),
+        int(add.all is not None),
+        channels // norm.num_groups,
+        WIDTH_PAD=width_pad,
+        GROUPS=GROUPS,
+        PARTS=max(4, SUMS // (GROUPS * width_pad)),
+        num_warps=4,
+    )
+    return tables
+
+
+def _sums(x: Tensor) -> Tensor:
+    known = getattr(x, "channel_sums", None)
+    return _add_and_sum(x, None, None, None) if known is None else known
+
+
+def _add_and_sum(x: Tensor, y: Tensor | None, bias: Tensor | None, out: Tensor | None) -> Tensor:
+    batch, channels, height, width = x.shape
+    grid, block, rows = _grid(batch, height * width, channels)
+    partial = torch.empty((batch, grid[1], 2, channels), device=x.device, dtype=torch.float32)
+    _sum_kernel[grid](
+        x,
+        x if y is None else y,
+        x if bias is None else bias,
+        x if out is None else out,
+        partial,
+        height * width,
+        channels,
+        grid[1],
+        ADD=y is not None,
+        BIAS=bias is not None,
+        WRITE=out is not None,
+        ROWS=rows,
+        CHANNELS=block,
+        STAGES=STAGES,
+        num_warps=4,
+    )
+    return partial
+
+
+def _apply(x: Tensor, tables: Tensor, out: Tensor, act: str, residual: Tensor | None = None) -> None:
+    batch, channels, height, width = x.shape
+    block = _channel_block(channels)
+    _apply_kernel[(batch, -(-height * width // APPLY_ROWS), -(-channels // block))](
+        x,
+        tables[0],
+        tables[1],
+        x if residual is None else residual.contiguous(memory_format=torch.channels_last),
+        out,
+        height * width,
+        channels,
+        tables.stride(1),
+        out.stride(3),
+        ADD=residual is not None,
+        ACT=act,
+        ROWS=APPLY_ROWS,
+        CHANNELS=block,
+        num_warps=4,
+    )
+
+
+def _grid(batch: int, pixels: int, channels: int) -> tuple[tuple[int, int, int], int, int]:
+    """Pictures, parts and blocks of channels; the size of a block, and rows of a tile. Every part has as many tiles as
+    the next, the last one at most as many."""
+    block = _channel_block(channels)
+    rows = TILE // block
+    blocks, tiles = -(-channels // block), -(-pixels // rows)
+    each = -(-tiles // max(1, PROGRAMS // (batch * blocks)))
+    return (batch, -(-tiles // each), blocks), block, rows
+
+
+def _channel_block(channels: int) -> int:
+    for block in (128, 64):
+        if channels % block == 0:
+            return block
+    return min(128, _power_of_two(channels))
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+if triton is not None:
+
+    @triton.jit
+    def _keep_sums(total, squares, partial, part, parts, channel, inside, channels):
+        place = partial + ((tl.program_id(0) * parts + part) * 2).to(tl.int64) * channels + channel
+        tl.store(place, tl.sum(total, 0), mask=inside)
+        tl.store(place + channels, tl.sum(squares, 0), mask=inside)
+
+    @triton.jit(do_not_specialize=["parts"])
+    def _sum_kernel(
+        x,
+        y,
+        bias,
+        out,
+        partial,
+        pixels,
+        channels,
+        parts,
+        ADD: tl.constexpr,
+        BIAS: tl.constexpr,
+        WRITE: tl.constexpr,
+        ROWS: tl.constexpr,
+        CHANNELS: tl.constexpr,
+        STAGES: tl.constexpr,
+    ):
+        part = tl.program_id(1)
+        channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
+        inside = channel < channels
+        start = tl.program_id(0).to(tl.int64) * pixels * channels
+        total = tl.zeros((ROWS, CHANNELS), tl.float32)
+        squares = tl.zeros((ROWS, CHANNELS), tl.float32)
+        if BIAS:
+            more = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+        for block in tl.range(part * ROWS, pixels, parts * ROWS, num_stages=STAGES):
+            pixel = block + tl.arange(0, ROWS)
+            mask = (pixel < pixels)[:, None] & inside[None, :]
+            where = start + pixel[:, None] * channels + channel[None, :]
+            value = tl.load(x + where, mask=mask, other=0.0).to(tl.float32)
+            if ADD:
+                value += tl.load(y + where, mask=mask, other=0.0).to(tl.float32)
+            if BIAS:
+                value += more
+            if WRITE:
+                rounded = value.to(out.dtype.element_ty)
+                tl.store(out + where, rounded, mask=mask)
+                value = tl.where(mask, rounded.to(tl.float32), 0.0)
+            total += value
+            squares += value * value
+        _keep_sums(total, squares, partial, part, parts, channel, inside, channels)
+
+    @triton.jit(do_not_specialize=["parts"])
+    def _spread_kernel(
+        x,
+        bias,
+        out,
+        partial,
+        pixels,
+        width,
+        channels,
+        parts,
+        ROWS: tl.constexpr,
+        CHANNELS: tl.constexpr,
+        STAGES: tl.constexpr,
+    ):
+        picture = tl.program_id(0).to(tl.int64)
+        part = tl.program_id(1)
+        channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
+        inside = channel < channels
+        wide = width // 2 + 1
+        small = pixels // width // 2 + 1
+        more = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+        total = tl.zeros((ROWS, CHANNELS), tl.float32)
+        squares = tl.zeros((ROWS, CHANNELS), tl.float32)
+        for block in tl.range(part * ROWS, pixels, parts * ROWS, num_stages=STAGES):
+            pixel = block + tl.arange(0, ROWS)
+            mask = (pixel < pixels)[:, None] & inside[None, :]
+            row, column = pixel // width, pixel % width
+            source = (picture * small + row // 2 + row % 2) * wide + column // 2 + column % 2
+            corner = row % 2 * 2 + column % 2
+            where = (source * 4 + corner)[:, None] * channels + channel[None, :]
+            value = tl.load(x + where, mask=mask, other=0.0).to(tl.float32) + more
+            rounded = value.to(out.dtype.element_ty)
+            where = picture * pixels * channels + pixel[:, None] * channels + channel[None, :]
+            tl.store(out + where, rounded, mask=mask)
+            value = tl.where(mask, rounded.to(tl.float32), 0.0)
+            total += value
+            squares += value * value
+        _keep_sums(total, squares, partial, part, parts, channel, inside, channels)
+
+    @triton.jit
+    def _add_parts(total, squares, partial, parts, channel, inside, channels, PARTS: tl.constexpr):
+        start = partial + tl.program_id(0).to(tl.int64) * parts * 2 * channels
+        for block in range(0, parts, PARTS):
+            part = block + tl.arange(0, PARTS)
+            mask = (part < parts)[:, None] & inside[None, :]
+            where = part[:, None] * 2 * channels + channel[None, :]
+            total += tl.sum(tl.load(start + where, mask=mask, other=0.0), 0)
+            squares += tl.sum(tl.load(start + channels + where, mask=mask, other=0.0), 0)
+        return total, squares
+
+    @triton.jit
+    def _of_its_group(value, GROUPS: tl.constexpr, WIDTH_PAD: tl.constexpr):
+        grouped = tl.sum(tl.reshape(value, (GROUPS, WIDTH_PAD)), 1)
+        spread = tl.broadcast_to(grouped[:, None], (GROUPS, WIDTH_PAD))
+        return tl.reshape(spread, (GROUPS * WIDTH_PAD,))
+
+    # One compilation serves whatever is added and however many parts there are: compiling is most of a first start.
+    @triton.jit(
+        do_not_specialize=["first_parts", "second_parts", "pixels", "groups", "has_each", "has_all", "width"]
+    )
+    def _finish_kernel(
+        first,
+        second,
+        first_parts,
+        second_parts,
+        first_channels,
+        second_channels,
+        each,
+        all_,
+        weight,
+        bias,
+        tables,
+        channels,
+        pixels,
+        eps,
+        groups,
+        has_each,
+        has_all,
+        width,
+        WIDTH_PAD: tl.constexpr,
+        GROUPS: tl.constexpr,
+        PARTS: tl.constexpr,
+    ):
+        picture = tl.program_id(0)
+        offset = tl.arange(0, GROUPS * WIDTH_PAD)
+        group = tl.program_id(1) * GROUPS + offset // WIDTH_PAD
+        channel = group * width + offset % WIDTH_PAD
+        inside = (offset % WIDTH_PAD < width) & (group < groups)
+        total = tl.zeros((GROUPS * WIDTH_PAD,), tl.float32)
+        squares = tl.zeros((GROUPS * WIDTH_PAD,), tl.float32)
+        total, squares = _add_parts(
+            total,
+            squares,
+            first,
+            first_parts,
+            channel,
+            inside & (channel < first_channels),
+            first_channels,
+            PARTS,
+        )
+        other = channel - first_channels
+        total, squares = _add_parts(
+            total, squares, second, second_parts, other, inside & (other >= 0), second_channels, PARTS
+        )
+        place = each + picture * channels + channel
+        raised = tl.load(place, mask=inside & (has_each != 0), other=0.0).to(tl.float32)
+        raised += tl.load(all_ + channel, mask=inside & (has_all != 0), other=0.0).to(tl.float32)
+        # what the sums become when every pixel of a channel is raised by the same
+        squares += raised * (2.0 * total + pixels * raised)
+        total += pixels * raised
+        count = (pixels * width).to(tl.float32)
+        mean = _of_its_group(total, GROUPS, WIDTH_PAD) / count
+        variance = tl.maximum(_of_its_group(squares, GROUPS, WIDTH_PAD) / count - mean * mean, 0.0)
+        scale = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32) / tl.sqrt(variance + eps)
+        shift = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32) + (raised - mean) * scale
+        place = tables + picture * channels + channel
+        tl.store(place, scale, mask=inside)
+        tl.store(place + tl.num_programs(0) * channels, shift, mask=inside)
+
+    @triton.jit
+    def _apply_kernel(
+        x,
+        scale,
+        shift,
+        residual,
+        out,
+        pixels,
+        channels,
+        table_stride,
+        out_stride,
+        ADD: tl.constexpr,
+        ACT: tl.constexpr,
+        ROWS: tl.constexpr,
+        CHANNELS: tl.constexpr,
+    ):
+        picture = tl.program_id(0).to(tl.int64)
+        pixel = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+        channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
+        inside = channel < channels
+        mask = (pixel < pixels)[:, None] & inside[None, :]
+        where = (picture * pixels + pixel)[:, None]
+        value = tl.load(x + where * channels + channel[None, :], mask=mask, other=0.0).to(tl.float32)
+        a = tl.load(scale + picture * table_stride + channel, mask=inside, other=0.0)
+        b = tl.load(shift + picture * table_stride + channel, mask=inside, other=0.0)
+        result = value * a[None, :] + b[None, :]
+        if ADD:
+            result += tl.load(residual + where * channels + channel[None, :], mask=mask, other=0.0).to(
+                tl.float32
+            )
+        if ACT == "relu":
+            result = tl.maximum(result, 0.0)
+        if ACT == "silu":
+            result = result / (1.0 + tl.exp(-result))
+        tl.store(out + where * out_stride + channel[None, :], result.to(out.dtype.element_ty), mask=mask)
