@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..gpu.transfer import send
 from .audio import SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig, SamplingConfig
 from .framepack import motion_rotation
@@ -18,7 +19,6 @@ from .performance import RESIDENT, Performance
 from .regions import regions_for
 from .rope import RotaryEmbedding, Rotation, concatenate
 from .schedule import Schedule, clip_noise
-from .transfer import send
 from .transformer import S2VTransformer
 
 PREFILL_TIME = 30

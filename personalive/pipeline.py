@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..gpu.transfer import beside, fetch, hand_over, send
 from .codec import Codec
 from .config import VAE_STRIDE, StreamConfig
 from .denoising_unet import DenoisingUNet
@@ -24,7 +25,6 @@ from .preprocess import crop_resize, lanczos, resize, to_pil, to_uint8
 from .reference_bank import ReferenceBank
 from .reference_unet import ReferenceUNet
 from .scheduler import Scheduler
-from .transfer import beside, fetch, hand_over, send
 from .window import Window
 
 Noise = Callable[[tuple[int, ...]], Tensor]
