@@ -24,8 +24,8 @@ TILE = 4096  # elements that a program holds at a time
 PROGRAMS = 528  # so many at once fill the largest GPUs
 STAGES = 3  # tiles that are on their way while one is added up
 APPLY_ROWS = 32
-GROUPS = 4  # that a program of the finishing kernel handles, a power of two
-SUMS = 2048  # partial ones that it reads at a time
+PARTS = 64  # partial sums that the finishing kernel reads at a time
+GROUPS = 4  # and the groups that a program of it handles, a power of two
 
 
 class Raise(NamedTuple):
@@ -107,17 +107,16 @@ def _scales_and_shifts(first: Tensor, second: Tensor | None, norm: nn.GroupNorm,
     sums = [_sums(part) for part in (first, second) if part is not None]
     batch, _, height, width = first.shape
     channels = sum(part.shape[-1] for part in sums)
-    width_pad = _power_of_two(channels // norm.num_groups)
     tables = torch.empty((2, batch, channels), device=first.device, dtype=torch.float32)
     _finish_kernel[(batch, -(-norm.num_groups // GROUPS))](
         sums[0],
         sums[-1],
         sums[0].shape[1],
-        0 if second is None else sums[-1].shape[1],
+        sums[-1].shape[1],
         sums[0].shape[-1],
         sums[-1].shape[-1],
-        norm.weight if add.each is None else add.each,
-        norm.weight if add.all is None else add.all,
+        sums[0] if add.each is None else add.each,
+        sums[0] if add.all is None else add.all,
         norm.weight,
         norm.bias,
         tables,
@@ -125,12 +124,13 @@ def _scales_and_shifts(first: Tensor, second: Tensor | None, norm: nn.GroupNorm,
         height * width,
         norm.eps,
         norm.num_groups,
-        int(add.each is not None),
-        int(add.all is not None),
-        channels // norm.num_groups,
-        WIDTH_PAD=width_pad,
+        TWO=second is not None,
+        EACH=add.each is not None,
+        ALL=add.all is not None,
+        WIDTH=channels // norm.num_groups,
+        WIDTH_PAD=_power_of_two(channels // norm.num_groups),
         GROUPS=GROUPS,
-        PARTS=max(4, SUMS // (GROUPS * width_pad)),
+        PARTS=PARTS,
         num_warps=4,
     )
     return tables
@@ -215,7 +215,7 @@ if triton is not None:
         tl.store(place, tl.sum(total, 0), mask=inside)
         tl.store(place + channels, tl.sum(squares, 0), mask=inside)
 
-    @triton.jit(do_not_specialize=["parts"])
+    @triton.jit
     def _sum_kernel(
         x,
         y,
@@ -257,7 +257,7 @@ if triton is not None:
             squares += value * value
         _keep_sums(total, squares, partial, part, parts, channel, inside, channels)
 
-    @triton.jit(do_not_specialize=["parts"])
+    @triton.jit
     def _spread_kernel(
         x,
         bias,
@@ -313,10 +313,7 @@ if triton is not None:
         spread = tl.broadcast_to(grouped[:, None], (GROUPS, WIDTH_PAD))
         return tl.reshape(spread, (GROUPS * WIDTH_PAD,))
 
-    # One compilation serves whatever is added and however many parts there are: compiling is most of a first start.
-    @triton.jit(
-        do_not_specialize=["first_parts", "second_parts", "pixels", "groups", "has_each", "has_all", "width"]
-    )
+    @triton.jit
     def _finish_kernel(
         first,
         second,
@@ -333,9 +330,10 @@ if triton is not None:
         pixels,
         eps,
         groups,
-        has_each,
-        has_all,
-        width,
+        TWO: tl.constexpr,
+        EACH: tl.constexpr,
+        ALL: tl.constexpr,
+        WIDTH: tl.constexpr,
         WIDTH_PAD: tl.constexpr,
         GROUPS: tl.constexpr,
         PARTS: tl.constexpr,
@@ -343,8 +341,8 @@ if triton is not None:
         picture = tl.program_id(0)
         offset = tl.arange(0, GROUPS * WIDTH_PAD)
         group = tl.program_id(1) * GROUPS + offset // WIDTH_PAD
-        channel = group * width + offset % WIDTH_PAD
-        inside = (offset % WIDTH_PAD < width) & (group < groups)
+        channel = group * WIDTH + offset % WIDTH_PAD
+        inside = (offset % WIDTH_PAD < WIDTH) & (group < groups)
         total = tl.zeros((GROUPS * WIDTH_PAD,), tl.float32)
         squares = tl.zeros((GROUPS * WIDTH_PAD,), tl.float32)
         total, squares = _add_parts(
@@ -357,17 +355,20 @@ if triton is not None:
             first_channels,
             PARTS,
         )
-        other = channel - first_channels
-        total, squares = _add_parts(
-            total, squares, second, second_parts, other, inside & (other >= 0), second_channels, PARTS
-        )
-        place = each + picture * channels + channel
-        raised = tl.load(place, mask=inside & (has_each != 0), other=0.0).to(tl.float32)
-        raised += tl.load(all_ + channel, mask=inside & (has_all != 0), other=0.0).to(tl.float32)
-        # what the sums become when every pixel of a channel is raised by the same
-        squares += raised * (2.0 * total + pixels * raised)
-        total += pixels * raised
-        count = (pixels * width).to(tl.float32)
+        if TWO:
+            other = channel - first_channels
+            total, squares = _add_parts(
+                total, squares, second, second_parts, other, inside & (other >= 0), second_channels, PARTS
+            )
+        raised = tl.zeros((GROUPS * WIDTH_PAD,), tl.float32)
+        if EACH:
+            raised += tl.load(each + picture * channels + channel, mask=inside, other=0.0).to(tl.float32)
+        if ALL:
+            raised += tl.load(all_ + channel, mask=inside, other=0.0).to(tl.float32)
+        if EACH or ALL:  # what the sums become when every pixel of a channel is raised by the same
+            squares += raised * (2.0 * total + pixels * raised)
+            total += pixels * raised
+        count = (pixels * WIDTH).to(tl.float32)
         mean = _of_its_group(total, GROUPS, WIDTH_PAD) / count
         variance = tl.maximum(_of_its_group(squares, GROUPS, WIDTH_PAD) / count - mean * mean, 0.0)
         scale = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32) / tl.sqrt(variance + eps)

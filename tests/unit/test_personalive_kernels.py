@@ -114,7 +114,7 @@ def test_group_norm_of_two_maps_side_by_side(kernels, summed):
 
 def test_many_parts_are_added_up(kernels, monkeypatch):
     monkeypatch.setattr(map_kernels, "TILE", 256)
-    monkeypatch.setattr(map_kernels, "SUMS", 32)
+    monkeypatch.setattr(map_kernels, "PARTS", 4)
     x, norm = maps(1, 64, 13, 7), random_norm(64)
     assert map_kernels.add_maps(x).channel_sums.shape[1] == 23
     assert (map_kernels.norm_maps((x,), norm) - norm(x)).abs().max() < 1e-4
