@@ -259,6 +259,14 @@ def live_speech() -> dict[str, Node]:
     return graph
 
 
+def real_time() -> dict[str, Node]:
+    """What a large GPU makes as fast as it is spoken."""
+    graph = from_checkpoint() | video_file()
+    graph["decoder"] = Node("LiveAvatarLoadFastDecoder", 2, {"decoder": "taew2_1.safetensors"})
+    graph["sample"].inputs |= {"decoder": Link("decoder"), "steps": 3, "performance": "fast"}
+    return graph
+
+
 def personalive_nodes(driving: Link, image: str = "portrait.png", column: int = 0) -> dict[str, Node]:
     """Portrait and motion to a stream; its last node stands three columns further right."""
     return {
@@ -366,6 +374,7 @@ WORKFLOWS = {
     "demo": (demo, "The shipped tiny talker: runs at once, anywhere"),
     "liveavatar": (basic, "Speech to talking portrait, with VideoHelperSuite"),
     "liveavatar_core": (core, "Speech to talking portrait, core nodes only"),
+    "liveavatar_real_time": (real_time, "As fast as it is spoken, on a large GPU"),
     "liveavatar_host_loaders": (with_host_loaders, "With ComfyUI's own model loaders"),
     "liveavatar_two_speakers": (two_speakers, "Two people in one picture"),
     "liveavatar_pose_video": (pose_video, "Body movement from a pose video"),

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.tiny_decoder import TinyDecoder
 from safetensors.torch import save_file
 
 from tools.host import Host, HostError
 from tools.host_events import HostEvents
 
 from .media import check_talks, read_video
+from .models import random_decoder
 from .workflows import Api, put, small
 
 FILE = "lighttaew2_1.safetensors"
@@ -23,16 +23,15 @@ SEED = 11
 @pytest.fixture(scope="module", autouse=True)
 def files(ready: Host) -> Iterator[None]:
     """Random decoders of the published size in the host's folders, one of them without a weight."""
-    torch.manual_seed(0)
-    state = {name: 1.5 * value for name, value in TinyDecoder().state_dict().items()}
-    state["decoder.22.bias"] += 0.5
+    state = random_decoder()
     folder = ready.models_dir / "vae_approx"
     folder.mkdir(exist_ok=True)
+    before = set(folder.iterdir())
     save_file(state, folder / FILE)
     broken = {name: value for name, value in state.items() if name != "decoder.9.conv.2.bias"}
     save_file(broken, folder / "broken_taew2_1.safetensors")
     yield
-    for path in folder.glob("*.safetensors"):
+    for path in set(folder.iterdir()) - before:
         path.unlink()
 
 
@@ -79,7 +78,8 @@ def test_only_files_for_these_latents_can_be_chosen(ready: Host):
     save_file({"x": torch.zeros(1)}, ready.models_dir / "vae_approx" / "taehv.safetensors")
     (field,) = ready.pack_nodes()["LiveAvatarLoadFastDecoder"]["input"]["required"].values()
     choices = field[1]["options"] if isinstance(field[0], str) else field[0]
-    assert [name for name in choices if "shipped" not in name] == ["broken_taew2_1.safetensors", FILE]
+    files = ["broken_taew2_1.safetensors", FILE, "tiny_taew2_1.safetensors"]
+    assert [name for name in choices if "shipped" not in name] == files
 
 
 MISTAKES: dict[str, tuple[Callable[[Api], Api], str]] = {

@@ -21,7 +21,8 @@ TINY: dict[str, dict[str, Any]] = {
     "VAELoader": {"vae_name": "tiny_wan_vae.safetensors"},
     "AudioEncoderLoader": {"audio_encoder_name": "random_wav2vec2_large.safetensors"},
     "LiveAvatarReferenceImage": {"width": 128, "height": 64},
-    "LiveAvatarSampler": {"max_seconds": 0.0},
+    "LiveAvatarLoadFastDecoder": {"decoder": "tiny_taew2_1.safetensors"},
+    "LiveAvatarSampler": {"max_seconds": 0.0, "performance": "auto"},
     "LiveAvatarLiveSpeech": {"max_seconds": 1.5},
 }
 # ComfyUI's CLIPLoader knows one size of UMT5, 11 GB of it. The CLIP of this checkpoint, as wide, replaces it.
