@@ -67,7 +67,14 @@ class LiveAvatarSampler(io.ComfyNode):
                     tooltip="The same seed gives the same video on the same device.",
                 ),
                 io.Int.Input(
-                    "steps", default=4, min=1, max=50, tooltip="Denoising steps; the LoRA is made for 4."
+                    "steps",
+                    default=4,
+                    min=1,
+                    max=50,
+                    tooltip=(
+                        "Denoising steps; the LoRA is made for 4. 3 are a quarter faster; in the paper lip "
+                        "sync (Sync-C) falls from 7.03 to 6.58 with 3."
+                    ),
                 ),
                 io.Float.Input(
                     "max_seconds",
