@@ -16,8 +16,6 @@ except ImportError:
     triton = None
 
 MOST_SCORES = 2**24  # at a time: 64 MiB
-WIDER_PRODUCTS = "dtype" in torch.ops.aten.mm.overloads()
-"""Whether a product may come in another format than its factors (PyTorch 2.8 or newer)."""
 
 
 def picture_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -47,8 +45,8 @@ def softmax_rows(scores: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
 
 def _scores(q: Tensor, k: Tensor) -> Tensor:
     """Product in float32 whatever the factors' type."""
-    if q.dtype == torch.float32 or not WIDER_PRODUCTS:
-        return q.float() @ k.float()
+    if q.dtype == torch.float32:
+        return q @ k
     return torch.mm(q, k, out_dtype=torch.float32)
 
 

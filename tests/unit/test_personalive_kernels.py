@@ -221,9 +221,6 @@ def test_attention_with_one_wide_head(kernels, monkeypatch):
     assert (picture_attention.picture_attention(q, k, v) - expected).abs().max() < 1e-5
     monkeypatch.setattr(picture_attention, "MOST_SCORES", 4 * 11)  # four rows at a time
     assert (picture_attention.picture_attention(q, k, v) - expected).abs().max() < 1e-5
-    monkeypatch.setattr(picture_attention, "WIDER_PRODUCTS", False)  # an older PyTorch
-    half = picture_attention.picture_attention(q.half(), k.half(), v.half())
-    assert half.dtype == torch.float16 and (half - expected).abs().max() < 5e-3
 
 
 @pytest.mark.parametrize(("places", "inner", "outer"), [(9, 96, 40), (70, 40, 96)])
