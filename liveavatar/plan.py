@@ -206,12 +206,11 @@ def _candidates(
     waiting += [replace(small_fp8, caches_on_cpu=steps, blocks_on_cpu=n) for n in range(1, blocks + 1)]
     own_waiting = [replace(own, caches_on_cpu=n) for n in range(1, steps + 1)]
     small_waiting = [replace(small, caches_on_cpu=n) for n in range(1, steps + 1)]
+    eight = machine.attention8 and wish.int8_caches is None
     everything = {
         "quality": [own, *own_waiting],
         "balanced": [own, small, small_fp8, *waiting, *small_waiting],
-        "fast": [replace(p, int8_caches=False, attention8=True) for p in (fp8, *waiting)]
-        if machine.attention8 and wish.attention8 is not False and not wish.int8_caches
-        else [fp8, small_fp8, *waiting],
+        "fast": [replace(p, attention8=eight) for p in (fp8, small_fp8, *waiting)],
         "auto": [fp8, small_fp8, *waiting, own, small, *small_waiting],
         "low memory": [waiting[-1], small_waiting[-1]] if steps else [small],
     }[wish.choice]

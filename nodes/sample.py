@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -195,6 +194,12 @@ class LiveAvatarSampler(io.ComfyNode):
                     pose=normalised(condition.pose),
                     masks=speech.masks,
                 )
+                said: list[str] = []
+
+                def say(text: str) -> None:
+                    said.append(text)
+                    show_text(text, node_id)
+
                 if device.type == "cuda":
                     show_text(f"{loaded.plan.text}\n{FIRST_BLOCK}", node_id)
                 with BlockOffload(loaded.waiting, device):
@@ -208,11 +213,11 @@ class LiveAvatarSampler(io.ComfyNode):
                         after_encoding=loaded.bring_back,
                         state=state,
                         performance=loaded.plan.performance,
-                        say=partial(show_text, node_id=node_id),
+                        say=say,
                     )
                     with closing(blocks):
                         for number, block in enumerate(blocks):
-                            if number == 0 and device.type == "cuda":
+                            if number == 0 and device.type == "cuda" and not said:
                                 show_text(loaded.plan.text, node_id)
                             yield block
                             # Whoever took the block may have needed the memory, as PersonaLive does.

@@ -85,6 +85,7 @@ def test_fast_without_8_bit_attention_is_as_fast_as_it_can_be():
     expected = {"fp8": True}
     assert chosen(replace(card(80), attention8=False), "fast") == expected
     assert chosen(card(80), Wish("fast", attention8=False)) == expected
+    assert chosen(card(80), Wish("fast", int8_caches=False)) == expected
     assert chosen(card(80), Wish("fast", int8_caches=True)) == expected | {"int8_caches": True}
 
 
