@@ -25,7 +25,8 @@ except ImportError:  # no Triton, or one without Gluon
     gluon = None
 
 HEAD_DIM = 128
-TILE = 128
+QUERIES = 64
+"""Of a group of warps; two groups share a program."""
 STAGES = 4
 REGISTERS = 240
 """Per thread of a group that attends; those of the copying warp get `COPY_REGISTERS`."""
@@ -46,18 +47,23 @@ def attend(
     mean: Tensor,
     scale: float,
     out: Tensor,
+    tile: int,
+    room: float,
 ) -> None:
-    """`eight_kernels.attend` into ``out``; ``scale`` is that of the scores, for powers of two."""
+    """`eight_kernels.attend` into ``out``.
+
+    ``scale`` is that of the scores, for powers of two; ``tile`` and ``room`` are `eight_kernels`' constants.
+    """
     _, tokens, heads, _ = q.shape
-    _attend_kernel[(triton.cdiv(tokens, 2 * 64), heads)](
+    _attend_kernel[(triton.cdiv(tokens, 2 * QUERIES), heads)](
         q,
-        _tiled(condition[0]),
+        _tiled(condition[0], tile),
         condition[1],
-        _tiled(condition[2]),
+        _tiled(condition[2], tile),
         condition[3],
-        _tiled(ring[0]),
+        _tiled(ring[0], tile),
         ring[1],
-        _tiled(ring[2]),
+        _tiled(ring[2], tile),
         ring[3],
         mean,
         out,
@@ -69,7 +75,9 @@ def attend(
         scale,
         heads,
         WIDTH=HEAD_DIM,
-        TILE=TILE,
+        TILE=tile,
+        QUERIES=QUERIES,
+        ROOM=room,
         STAGES=STAGES,
         REGISTERS=REGISTERS,
         COPY_REGISTERS=COPY_REGISTERS,
@@ -77,10 +85,10 @@ def attend(
     )
 
 
-def _tiled(x: Tensor) -> TensorDescriptor:
-    """What the copy engine has to know of keys or values to fetch tiles of 128 x 128."""
+def _tiled(x: Tensor, tile: int) -> TensorDescriptor:
+    """What the copy engine has to know of keys or values to fetch tiles of them, which are as wide as they are high."""
     rows = x.reshape(-1, x.shape[-1])
-    return TensorDescriptor(rows, list(rows.shape), list(rows.stride()), [TILE, TILE], SHARED)
+    return TensorDescriptor(rows, list(rows.shape), list(rows.stride()), [tile, HEAD_DIM], SHARED)
 
 
 if gluon is not None:
@@ -88,10 +96,7 @@ if gluon is not None:
 
     @gluon.jit
     def _copy(
-        condition_k,
-        condition_v,
-        ring_k,
-        ring_v,
+        copied,
         rooms,
         head,
         heads,
@@ -101,6 +106,7 @@ if gluon is not None:
         STAGES: gl.constexpr,
     ):
         """Fetch all tiles in turn, each once its room has been read."""
+        condition_k, condition_v, ring_k, ring_v = copied
         keys, values, keys_full, keys_empty, values_full, values_empty = rooms
         condition_tiles, block_tiles, count = tiles
         for number in range(count):
@@ -142,27 +148,25 @@ if gluon is not None:
 
     @gluon.jit
     def _attend(
-        q,
+        tensors,
         scales,
-        mean,
-        out,
         rooms,
         first,
         head,
-        heads,
-        tokens,
+        sizes,
         tiles,
-        padding,
-        scale,
         WIDTH: gl.constexpr,
         TILE: gl.constexpr,
+        QUERIES: gl.constexpr,
+        ROOM: gl.constexpr,
         STAGES: gl.constexpr,
     ):
-        """64 queries from ``first`` on."""
+        """One group's queries, from ``first`` on."""
+        q, mean, out = tensors
+        heads, tokens, padding, scale = sizes
         condition_k_scale, condition_v_scale, ring_k_scale, ring_v_scale = scales
         keys, values, keys_full, keys_empty, values_full, values_empty = rooms
         condition_tiles, block_tiles, count = tiles
-        QUERIES: gl.constexpr = 64
         SCORES: gl.constexpr = gl.NVMMADistributedLayout(
             version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, TILE, 32]
         )
@@ -218,7 +222,7 @@ if gluon is not None:
             factor = step * key_scale
             largest = gl.max(scores, 1).to(gl.float32, bitcast=True) - 12582912.0
             highest = gl.maximum(top, largest * factor)
-            shift = highest - 8.0 + 12582912.0 * factor
+            shift = highest - ROOM + 12582912.0 * factor
             weight = gl.exp2(
                 scores.to(gl.float32, bitcast=True) * gl.expand_dims(factor, 1) - gl.expand_dims(shift, 1)
             )
@@ -249,7 +253,7 @@ if gluon is not None:
             stage, phase = next_stage, next_phase
 
         total = gl.convert_layout(gl.sum(total, 1), gl.SliceLayout(1, SCORES))
-        total -= padding * gl.exp2(8.0 - top)
+        total -= padding * gl.exp2(ROOM - top)
         sums = sums * gl.expand_dims(gl.convert_layout(unit / total, gl.SliceLayout(1, SUMS)), 1)
         row = first + gl.arange(0, QUERIES, layout=gl.SliceLayout(1, SUMS))
         column = gl.arange(0, WIDTH, layout=gl.SliceLayout(0, SUMS))
@@ -279,11 +283,13 @@ if gluon is not None:
         heads,
         WIDTH: gl.constexpr,
         TILE: gl.constexpr,
+        QUERIES: gl.constexpr,
+        ROOM: gl.constexpr,
         STAGES: gl.constexpr,
         REGISTERS: gl.constexpr,
         COPY_REGISTERS: gl.constexpr,
     ):
-        first, head = gl.program_id(0) * 128, gl.program_id(1)
+        first, head = gl.program_id(0) * (2 * QUERIES), gl.program_id(1)
         count = condition_tiles + block_tiles * slots
         LAYOUT: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=8, rank=2)
         keys = gl.allocate_shared_memory(gl.int8, [STAGES, TILE, WIDTH], LAYOUT)
@@ -298,67 +304,24 @@ if gluon is not None:
             mbarrier.init(keys_empty.index(i), count=2)
             mbarrier.init(values_empty.index(i), count=2)
         fence_async_shared()
+        tensors = (q, mean, out)
         scales = (condition_k_scale, condition_v_scale, ring_k_scale, ring_v_scale)
         rooms = (keys, values, keys_full, keys_empty, values_full, values_empty)
+        sizes = (heads, tokens, padding, scale)
         tiles = (condition_tiles, block_tiles, count)
+        second = first + QUERIES
+        copied = (condition_k, condition_v, ring_k, ring_v)
         gl.warp_specialize(
             [
                 (
                     _attend,
-                    (
-                        q,
-                        scales,
-                        mean,
-                        out,
-                        rooms,
-                        first,
-                        head,
-                        heads,
-                        tokens,
-                        tiles,
-                        padding,
-                        scale,
-                        WIDTH,
-                        TILE,
-                        STAGES,
-                    ),
+                    (tensors, scales, rooms, first, head, sizes, tiles, WIDTH, TILE, QUERIES, ROOM, STAGES),
                 ),
                 (
                     _attend,
-                    (
-                        q,
-                        scales,
-                        mean,
-                        out,
-                        rooms,
-                        first + 64,
-                        head,
-                        heads,
-                        tokens,
-                        tiles,
-                        padding,
-                        scale,
-                        WIDTH,
-                        TILE,
-                        STAGES,
-                    ),
+                    (tensors, scales, rooms, second, head, sizes, tiles, WIDTH, TILE, QUERIES, ROOM, STAGES),
                 ),
-                (
-                    _copy,
-                    (
-                        condition_k,
-                        condition_v,
-                        ring_k,
-                        ring_v,
-                        rooms,
-                        head,
-                        heads,
-                        tiles,
-                        WIDTH,
-                        TILE,
-                        STAGES,
-                    ),
-                ),
+                (_copy, (copied, rooms, head, heads, tiles, WIDTH, TILE, STAGES)),
             ],
             [4, 1],
             [REGISTERS, COPY_REGISTERS],

@@ -19,7 +19,6 @@ if triton is not None:
 
 TILE = 128
 """Tokens that share a scale, per head."""
-LEVELS = 127
 CAPABILITY = (8, 9)
 ROOM = 8.0
 """Attention's weights are up to 2**ROOM in float8, whose largest number is 448."""
@@ -134,7 +133,7 @@ def _launch(
     out = torch.empty_like(q)
     scale = q.shape[-1] ** -0.5 * math.log2(math.e)
     if hopper:
-        eight_hopper.attend(q, condition, ring, slots, padding, mean, scale, out)
+        eight_hopper.attend(q, condition, ring, slots, padding, mean, scale, out, TILE, ROOM)
         return out
     _, tokens, heads, width = q.shape
     large = torch.cuda.is_available() and torch.cuda.get_device_capability(q.device)[0] == 9

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from . import eight_kernels as kernels
 from .attention import attention
-from .eight_kernels import LEVELS, TILE, tiles
+from .eight_kernels import TILE, tiles
 from .kv_cache import CacheShape
+from .kv_storage import LEVELS
 from .memory import Layout
 from .row_kernels import FLOAT8, LARGEST
 
 SMALLEST = 1e-12
+KEYS, VALUES = 0, 1
 
 
 def _key_order() -> Tensor:
@@ -77,43 +79,38 @@ class EightBit:
     def set_condition(self, layer: int, condition: list[Tensor], k: Tensor, v: Tensor) -> None:
         """Keep a layer's rotated condition keys and its values [1, condition tokens, heads, head_dim]."""
         if not self._known[layer]:
-            self.means[layer, 0], self.means[layer, 1] = k[0].float().mean(0), v[0].float().mean(0)
+            self.means[layer, KEYS], self.means[layer, VALUES] = k[0].float().mean(0), v[0].float().mean(0)
             self._known[layer] = True
         first, _ = self._pieces
         self.place_reference(layer, condition, k[0, :first])
-        self._write_keys(layer, k[0, first:], condition, tiles(first))
-        self._write_values(layer, v[0, :first], condition, 0)
-        self._write_values(layer, v[0, first:], condition, tiles(first))
+        self._write(layer, KEYS, k[0, first:], condition, tiles(first))
+        self._write(layer, VALUES, v[0, :first], condition)
+        self._write(layer, VALUES, v[0, first:], condition, tiles(first))
 
     def place_reference(self, layer: int, condition: list[Tensor], keys: Tensor) -> None:
         """Replace the keys of the condition's first tokens by ``keys`` [tokens, heads, head_dim]."""
-        self._write_keys(layer, keys, condition, 0)
+        self._write(layer, KEYS, keys, condition)
 
     def encode(self, layer: int, k: Tensor, v: Tensor, out: list[Tensor]) -> None:
         """Write a block's keys and values [1, tokens, heads, head_dim] as they are kept."""
-        self._write_keys(layer, k[0], out, 0)
-        self._write_values(layer, v[0], out, 0)
+        self._write(layer, KEYS, k[0], out)
+        self._write(layer, VALUES, v[0], out)
 
-    def _write_keys(self, layer: int, x: Tensor, out: list[Tensor], tile: int) -> None:
-        levels, scales, _, _ = out
+    def _write(self, layer: int, kind: int, x: Tensor, out: list[Tensor], tile: int = 0) -> None:
+        """Keep keys or values [tokens, heads, head_dim] from a tile on."""
+        levels, scales = out[2 * kind : 2 * kind + 2]
+        mean = self.means[layer, kind]
         if self._kernels:
-            kernels.write(x, self.means[layer, 0], levels, scales, tile)
+            kernels.write(x, mean, levels, scales, tile)
             return
-        tiled, scale = self._tiled(x, self.means[layer, 0], LEVELS)
+        tiled, scale = self._tiled(x, mean, LARGEST if kind == VALUES else LEVELS)
         last = tile + scale.shape[1]
-        levels[:, tile * TILE : last * TILE] = tiled.round().to(torch.int8).flatten(1, 2)
         scales[:, tile:last] = scale
-
-    def _write_values(self, layer: int, x: Tensor, out: list[Tensor], tile: int) -> None:
-        _, _, levels, scales = out
-        if self._kernels:
-            kernels.write(x, self.means[layer, 1], levels, scales, tile)
-            return
-        tiled, scale = self._tiled(x, self.means[layer, 1], LARGEST)
-        last = tile + scale.shape[1]
-        ordered = tiled.unflatten(2, (-1, 32))[:, :, :, ORDER.to(x.device)].flatten(1, 3)
-        levels[:, :, tile * TILE : last * TILE] = ordered.transpose(1, 2).to(FLOAT8)
-        scales[:, tile:last] = scale
+        if kind == VALUES:
+            ordered = tiled.unflatten(2, (-1, 32))[:, :, :, ORDER.to(x.device)].flatten(1, 3)
+            levels[:, :, tile * TILE : last * TILE] = ordered.transpose(1, 2).to(FLOAT8)
+        else:
+            levels[:, tile * TILE : last * TILE] = tiled.round().to(torch.int8).flatten(1, 2)
 
     @staticmethod
     def _tiled(x: Tensor, mean: Tensor, largest: float) -> tuple[Tensor, Tensor]:
@@ -137,7 +134,7 @@ class EightBit:
         slots = min(block, self.shape.slots)
         if self._kernels:
             padding = slots * (-self.shape.block_tokens % TILE) + sum(-n % TILE for n in self._pieces)
-            return kernels.attend(q, condition, ring, slots, padding, self.means[layer, 1])
+            return kernels.attend(q, condition, ring, slots, padding, self.means[layer, VALUES])
         pieces = [(condition, 0, self._pieces[0]), (condition, tiles(self._pieces[0]), self._pieces[1])]
         pieces += [([part[slot] for part in ring], 0, self.shape.block_tokens) for slot in range(slots)]
         read = [self._read(layer, *piece) for piece in pieces]
@@ -149,8 +146,8 @@ class EightBit:
         ordered = values.float().transpose(1, 2).unflatten(1, (-1, 32))
         back = ordered[:, :, ORDER.argsort().to(values.device)].flatten(1, 2)
         read = []
-        for x, scale, mean in ((keys.float(), key_scale, 0), (back, value_scale, 1)):
+        for x, scale, kind in ((keys.float(), key_scale, KEYS), (back, value_scale, VALUES)):
             exact = (x.unflatten(1, (-1, TILE)) * scale[..., None, None]).flatten(1, 2).transpose(0, 1)
-            exact = exact[tile * TILE : tile * TILE + tokens] + self.means[layer, mean]
+            exact = exact[tile * TILE : tile * TILE + tokens] + self.means[layer, kind]
             read.append(exact.to(self.dtype))
         return read[0], read[1]
