@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +24,7 @@ from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tests.unit.in_host import run_in_host
 from tests.unit.tiny_s2v import noise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,23 +213,12 @@ print("fine")
 
 
 def test_the_hosts_own_tiny_vae_gives_the_same_pictures(tmp_path):
-    host = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".run" / "host")
-    if not (host / "comfy" / "taesd" / "taehv.py").is_file():
-        pytest.skip("no ComfyUI with small video VAEs here (set COMFYUI_PATH)")
     torch.manual_seed(0)
     state = {name: 1.5 * value for name, value in TinyDecoder(WIDTHS).state_dict().items()}
     state["decoder.22.bias"] += 0.5
     save_file(state, tmp_path / "lighttaew2_1.safetensors")
-    program = HOST_PROGRAM.format(root=str(ROOT), path=str(tmp_path / "lighttaew2_1.safetensors"))
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        cwd=host,
-        env={**os.environ, "PYTHONPATH": str(host), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0 and done.stdout.strip().endswith("fine"), done.stderr[-3000:]
+    path = str(tmp_path / "lighttaew2_1.safetensors")
+    run_in_host(HOST_PROGRAM, needs="comfy/taesd/taehv.py", path=path)
 
 
 def test_a_loaded_decoder_knows_its_latents(monkeypatch):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +11,8 @@ from avatar.liveavatar.vae import WanVAE
 from avatar.loaders.vae import convert_wan_vae_keys, load_vae, vae_from_host
 from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
+
+from tests.unit.in_host import run_in_host
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -188,17 +186,5 @@ print("fine")
 
 
 def test_host_vae_is_shared_not_copied(tmp_path):
-    host = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".run" / "host")
-    if not (host / "comfy" / "sd.py").is_file():
-        pytest.skip("no ComfyUI here (set COMFYUI_PATH)")
     torch.save(original_state(make_model(8)), tmp_path / "vae.pth")
-    program = textwrap.dedent(HOST_PROGRAM).format(root=str(ROOT), path=str(tmp_path / "vae.pth"))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=host,
-        env={**os.environ, "PYTHONPATH": str(host), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0 and done.stdout.strip().endswith("fine"), done.stderr[-3000:]
+    run_in_host(HOST_PROGRAM, path=str(tmp_path / "vae.pth"))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +25,7 @@ from avatar.liveavatar.fp8 import quantise_transformer
 from avatar.loaders.fp8 import _quantised, fp8_copy
 from avatar.loaders.lora import apply_to_host, read_lora
 from avatar.loaders.s2v import load_transformer
+
 
 torch.set_num_threads(1)
 folder = Path({folder!r})
@@ -180,21 +178,5 @@ print("fine")
 
 @pytest.mark.parametrize("program", [PROGRAM, CHOICES_PROGRAM], ids=["copied as it acts", "every choice"])
 def test_a_hosts_model_is_run_as_wished(tmp_path, program):
-    host = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".run" / "host")
-    if not (host / "comfy" / "sd.py").is_file():
-        pytest.skip("no ComfyUI here (set COMFYUI_PATH)")
     folder = make(tmp_path, host_layout=True)
-    program = textwrap.dedent(program).format(
-        root=str(ROOT), folder=str(folder), cuda=torch.cuda.is_available()
-    )
-    paths = [str(host), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=host,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    print(done.stdout)
-    assert done.returncode == 0 and done.stdout.strip().endswith("fine"), done.stderr[-3000:]
+    run_in_host(program, folder=str(folder), cuda=torch.cuda.is_available())

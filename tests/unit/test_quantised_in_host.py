@@ -6,13 +6,11 @@ Layer by layer and as a whole, for ComfyUI's own float8 formats, and for GGUF th
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
+from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +33,7 @@ from avatar.loaders.fp8 import _linear, _quantised
 from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
 from avatar.loaders.resume import fingerprint, model_identity
 from avatar.loaders.s2v import load_transformer, transformer_from_host
+
 
 torch.set_num_threads(1)
 folder, cpu = Path({folder!r}), torch.device("cpu")
@@ -189,21 +188,5 @@ def test_a_quantised_file_acts_as_the_weights_that_it_holds(tmp_path, program):
     pack = os.environ.get("GGUF_PATH")
     if program is GGUF and not pack:
         pytest.skip("GGUF_PATH names no ComfyUI-GGUF")
-    host = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".run" / "host")
-    if not (host / "comfy" / "sd.py").is_file():
-        pytest.skip("no ComfyUI here (set COMFYUI_PATH)")
     folder = make(tmp_path, host_layout=True)
-    program = textwrap.dedent(COMMON + program).format(
-        root=str(ROOT), folder=str(folder), pack=str(Path(pack or "").expanduser().resolve())
-    )
-    paths = [str(host), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=host,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    print(done.stdout)
-    assert done.returncode == 0 and done.stdout.strip().endswith("fine"), done.stderr[-3000:]
+    run_in_host(COMMON + program, folder=str(folder), pack=str(Path(pack or "").expanduser().resolve()))

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +14,7 @@ from avatar.loaders.files import load_sharded
 from avatar.loaders.lora import read_lora
 from avatar.loaders.s2v import FLOAT32_PARTS, check_host_model, load_transformer, read_config
 
+from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,17 +216,4 @@ print("fine")
 
 
 def test_a_hosts_model_becomes_the_engines_transformer(checkpoint):
-    host = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".run" / "host")
-    if not (host / "comfy" / "sd.py").is_file():
-        pytest.skip("no ComfyUI here (set COMFYUI_PATH)")
-    program = textwrap.dedent(HOST_PROGRAM).format(root=str(ROOT), folder=str(checkpoint))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=host,
-        env={**os.environ, "PYTHONPATH": str(host), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    print(done.stdout)
-    assert done.returncode == 0 and done.stdout.strip().endswith("fine"), done.stderr[-3000:]
+    run_in_host(HOST_PROGRAM, folder=str(checkpoint))
