@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -28,14 +28,21 @@ class Fallback:
         self._sampler, self._decoder, self._int8, self._say = sampler, decoder, int8, say
 
     def __call__(self, work: Callable[[], Result]) -> Result:
-        """What ``work`` returns: the sampler's next block, or the decoder's next pixels.
+        """What ``work`` returns, such as the decoder's next pixels; errors as in `each`."""
+        (result,) = self.each(lambda: (work() for _ in range(1)))
+        return result
+
+    def each(self, begin: Callable[[], Iterator[Result]]) -> Iterator[Result]:
+        """What an iterator gives, such as the sampler's steps of a block; if memory runs out, what another one gives
+        from its beginning.
 
         Raises:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.
         """
         before = dict(vars(self._decoder))  # it replaces its state, and never changes it
         try:
-            return work()
+            yield from begin()
+            return
         except torch.OutOfMemoryError:
             if self._sampler.caches_on_cpu:
                 raise
@@ -48,4 +55,4 @@ class Fallback:
         self._say(
             "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."
         )
-        return work()
+        yield from begin()

@@ -174,7 +174,7 @@ class PackedCache:
     def _send(self, layer: int, slot: int, block: list[Tensor]) -> None:
         """Copy a layer's newest block to CPU memory, beside the computation."""
         lane = self.room.outgoing
-        with lane.copying():
+        with lane.working():
             for part, value in zip(self.ring[layer], block, strict=True):
                 part[slot].copy_(value, non_blocking=True)
         lane.uses(*block)

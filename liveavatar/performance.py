@@ -16,6 +16,7 @@ class Performance:
         caches_on_cpu: of how many denoising steps the window of keys and values waits in CPU memory.
         blocks_on_cpu: the weights of how many transformer blocks wait in CPU memory (`offload.BlockOffload`).
         fast_decoder: name of a small decoder that stands in for the VAE's (`tiny_decoder.FastDecoder`); empty: none.
+        ahead: sample the next block while one is decoded and taken (`pipeline.generate`).
     """
 
     fp8: bool = False
@@ -24,6 +25,7 @@ class Performance:
     caches_on_cpu: int = 0
     blocks_on_cpu: int = 0
     fast_decoder: str = ""
+    ahead: bool = False
 
 
 RESIDENT = Performance()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -12,10 +12,12 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from ..gpu.transfer import fetch
 from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
 from .config import BLOCK_FRAMES, BLOCK_LATENTS, TEMPORAL_STRIDE, SamplingConfig
 from .fallback import Fallback
 from .performance import RESIDENT, Performance
+from .prefetch import Lane
 from .sampler import BlockSampler
 from .speakers import routing_masks
 from .speech_source import SpeechSource, nothing
@@ -69,7 +71,8 @@ def generate(
     only live speech does. Memory does not grow with the length. ``after_encoding``: see `SpeechSource.blocks`.
     ``vae`` only decodes here, so a `FastDecoder` may stand in for it. ``state`` lets the pass be saved, and go on from
     where another one was saved. ``performance`` says how the caches are kept; when the device runs out of memory they
-    go to CPU memory once, and ``say`` is told.
+    go to CPU memory once, and ``say`` is told. With ``performance.ahead`` frames come when the first step of the next
+    block has been asked for; an error in that block comes after them.
     """
     sampler = BlockSampler(
         model,
@@ -85,14 +88,57 @@ def generate(
     decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
     first = 0 if state is None else state.attach(sampler, decoder)
     attempt = Fallback(sampler, decoder, performance.fp8 or performance.int8_caches, say)
+    # Live speech has no next block yet while one is decoded.
+    ahead = performance.ahead and frames is not None
+    lane = Lane(sampler.device) if ahead else None
+    if lane is not None:
+        lane.uses(*decoder.state().values())
+
+    def decode(block: int, latents: Tensor) -> Callable[[], Tensor]:
+        with nullcontext() if lane is None else lane.working():
+            pixels = decoder(latents)
+            return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
+
     numbers = count(first) if frames is None else range(first, block_count(frames))
+    coming: list[_Picture] = []  # at most one
     with closing(scene.speech.blocks(first, after_encoding)) as speech:
-        for block, features in zip(numbers, speech, strict=False):
-            masks = None if scene.masks is None else _block_masks(scene.masks, block, rows, columns)
-            pose = None if scene.pose is None else pose_block(scene.pose, block)
-            latents = attempt(partial(sampler.next_block, features, pose, masks))
-            pixels = attempt(partial(decoder, latents))
-            yield to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels)
+        try:
+            for block, features in zip(numbers, speech, strict=False):
+                # Not before: an audio encoder may have taken the place of the decoder's weights.
+                for picture in coming:
+                    picture.begin()
+                masks = None if scene.masks is None else _block_masks(scene.masks, block, rows, columns)
+                pose = None if scene.pose is None else pose_block(scene.pose, block)
+                steps = partial(sampler.denoise, features, pose, masks)
+                for latents in attempt.each(steps):  # noqa: B007 - the last ones count
+                    # The device has a step to do while somebody takes the frames.
+                    while coming:
+                        yield coming.pop().frames()
+                coming.append(_Picture(partial(attempt, partial(decode, block, latents))))
+                # Nobody shall wait for the first frames, nor for those that live speech has just asked for.
+                while coming and (block == first or not ahead):
+                    yield coming.pop().frames()
+        except BaseException:  # when the stream is closed, nothing is coming
+            while coming:
+                yield coming.pop().frames()
+            raise
+    while coming:
+        yield coming.pop().frames()
+
+
+class _Picture:
+    """A block's frames: begun, and waited for, when somebody asks."""
+
+    def __init__(self, make: Callable[[], Callable[[], Tensor]]) -> None:
+        self._make, self._wait = make, None
+
+    def begin(self) -> None:
+        if self._wait is None:
+            self._wait = self._make()
+
+    def frames(self) -> Tensor:
+        self.begin()
+        return self._wait()
 
 
 def _block_masks(masks: Tensor, block: int, rows: int, columns: int) -> Tensor:

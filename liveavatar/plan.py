@@ -18,6 +18,8 @@ from .transformer import S2VTransformer
 CHOICES = ("auto", "quality", "balanced", "fast", "low memory")
 WORKSPACE_BYTES_PER_PIXEL = 36_000
 """Room besides weights and caches. At 704x384 PyTorch held 8.4 to 9.8 GB, 7.2 of them in use: the rest are gaps."""
+AHEAD_BYTES_PER_PIXEL = 17_000
+"""More of it where a block is decoded beside the next one: each has its own part of PyTorch's memory then."""
 RESERVE = 0.01
 """Part of the GPU's memory that is left alone."""
 
@@ -228,6 +230,8 @@ def _candidates(
             chosen = replace(chosen, int8_caches=False)
         if chosen.blocks_on_cpu and not chosen.fp8:
             chosen = replace(chosen, blocks_on_cpu=0)
+        if machine.gpu and not chosen.caches_on_cpu:
+            yield replace(chosen, ahead=True)
         yield chosen
 
 
@@ -254,8 +258,8 @@ def _measure(
         cpu = max(0, copy - machine.copied)
         weights = copy - (performance.blocks_on_cpu - min(2, performance.blocks_on_cpu)) * block
     # On a CPU it is another size, and swapped out rather than missing.
-    workspace = WORKSPACE_BYTES_PER_PIXEL * height * width if machine.gpu else 0
-    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total)
+    per_pixel = WORKSPACE_BYTES_PER_PIXEL + performance.ahead * AHEAD_BYTES_PER_PIXEL if machine.gpu else 0
+    return Plan(performance, weights, caches, per_pixel * height * width, 0, waiting + cpu, machine.total)
 
 
 @cache

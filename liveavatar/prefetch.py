@@ -18,7 +18,7 @@ class Lane:
         self.device = device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def copying(self) -> AbstractContextManager:
+    def working(self) -> AbstractContextManager:
         """Inside this, work goes to the lane; it starts after all computation asked for before."""
         if self.stream is None:
             return nullcontext()
@@ -107,6 +107,6 @@ class Prefetcher:
 
     def _fetch(self, item: Hashable) -> None:
         buffer = self._free.popleft()
-        with self.lane.copying():
+        with self.lane.working():
             self._fill(buffer, item)
         self._coming.append((item, buffer, self.lane.mark()))

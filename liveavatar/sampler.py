@@ -177,11 +177,18 @@ class BlockSampler:
             inputs.speaker_mask,
         )
 
-    @torch.inference_mode()
     def next_block(
         self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
     ) -> Tensor:
         """Denoise the next block: latents [1, 16, 3, h, w]; arguments as for `prepare_block`."""
+        *_, latents = self.denoise(features, pose, speaker_mask)
+        return latents
+
+    @torch.inference_mode()
+    def denoise(
+        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """`next_block` step by step: the latents after each; whoever asks for fewer has not finished the block."""
         clip, position = divmod(self.block_index, self.config.clip_blocks)
         if clip == 1 and position == 0 and self.config.replace_sink:
             self.set_condition(self._first_latent, self.motion)
@@ -190,8 +197,9 @@ class BlockSampler:
         for step in range(len(self.schedule)):
             flow = self.predict(inputs, latents, step)
             latents = self.schedule.step(latents, flow, step)
-        self.finish_block(latents)
-        return latents
+            if step + 1 == len(self.schedule):
+                self.finish_block(latents)
+            yield latents
 
     def finish_block(self, latents: Tensor) -> None:
         """Count the block as done; the first one's first frame is kept as the later reference."""

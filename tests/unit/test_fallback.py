@@ -51,7 +51,13 @@ def failing(monkeypatch, owner: type, method: str, calls: set[int]) -> None:
 )
 @pytest.mark.parametrize(
     "performance",
-    [RESIDENT, Performance(int8_caches=True), Performance(attention8=True), Performance(caches_on_cpu=1)],
+    [
+        RESIDENT,
+        Performance(ahead=True),
+        Performance(int8_caches=True),
+        Performance(attention8=True),
+        Performance(caches_on_cpu=1),
+    ],
     ids=str,
 )
 def test_the_video_goes_on_as_if_nothing_had_been(monkeypatch, owner, method, call, performance):
@@ -86,3 +92,9 @@ def test_a_second_time_is_an_error(monkeypatch, performance, calls):
     failing(monkeypatch, BlockSampler, "predict", calls)
     with pytest.raises(torch.OutOfMemoryError):
         video(performance)
+
+
+def test_a_decoder_that_fails_twice_is_not_asked_again(monkeypatch):
+    failing(monkeypatch, StreamingDecoder, "__call__", {3, 4})
+    with pytest.raises(torch.OutOfMemoryError):
+        video(Performance(ahead=True))

@@ -8,6 +8,7 @@ from itertools import islice
 import pytest
 import torch
 from avatar.liveavatar.config import SamplingConfig
+from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene, block_count, generate
 from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.vae import WanVAE
@@ -17,6 +18,7 @@ from tests.unit.tiny_s2v import HEIGHT, WIDTH, condition, model, noise, track
 
 SIZE = (8 * HEIGHT, 8 * WIDTH)
 QUICK = SamplingConfig(steps=1, frames_per_clip=24)
+AHEAD = Performance(ahead=True)
 
 
 @functools.lru_cache
@@ -30,8 +32,10 @@ def scene(speakers: int = 1, **parts) -> Scene:
     return Scene(**{**condition(), "speech": Tracks(tracks), **parts})
 
 
-def video(scene: Scene, frames: int, config: SamplingConfig = QUICK) -> torch.Tensor:
-    return torch.cat(list(generate(model(), vae(), scene, config, frames)))
+def video(
+    scene: Scene, frames: int, config: SamplingConfig = QUICK, performance: Performance = RESIDENT
+) -> torch.Tensor:
+    return torch.cat(list(generate(model(), vae(), scene, config, frames, performance=performance)))
 
 
 def halves() -> torch.Tensor:
@@ -73,6 +77,57 @@ def test_blocks_are_made_when_they_are_asked_for():
         assert len(forwards) == 3
     finally:
         hook.remove()
+
+
+def test_ahead_a_block_is_shown_once_the_next_one_has_had_its_first_step():
+    two = SamplingConfig(steps=2, frames_per_clip=24)
+    forwards, seen = [], []
+    hook = model().register_forward_hook(lambda *_: forwards.append(1))
+    try:
+        found = []
+        for block in generate(model(), vae(), scene(), two, 45, performance=AHEAD):
+            found.append(block)
+            seen.append(len(forwards))
+    finally:
+        hook.remove()
+    assert seen == [2, 5, 7, 8]  # the first and the last frames wait for nothing
+    assert torch.equal(torch.cat(found), video(scene(), 45, two))
+
+
+@pytest.mark.parametrize("check", [3, 4, 5])
+@pytest.mark.parametrize("error", [InterruptedError, KeyboardInterrupt])
+def test_ahead_an_interrupt_comes_after_the_frames_that_are_done(check, error):
+    checks, found = [], []
+
+    def interrupt():
+        checks.append(1)
+        if len(checks) == check:
+            raise error
+
+    with pytest.raises(error):
+        for block in generate(model(), vae(), scene(), QUICK, 90, interrupt, performance=AHEAD):
+            found.append(block)
+    # The first call comes before the condition is prefilled, the fourth one before it is replaced.
+    done = [0, 1, 2, 2][check - 2]
+    assert torch.equal(torch.cat(found), video(scene(), 90)[: 9 + 12 * (done - 1)])
+
+
+class Failing(Tracks):
+    """Speech that cannot be read to its end."""
+
+    def blocks(self, first=0, after_encoding=lambda: None):
+        yield from islice(super().blocks(first), 3)
+        raise OSError("gone")
+
+
+def test_ahead_frames_are_shown_before_speech_fails():
+    found = []
+    with pytest.raises(OSError, match="gone"):
+        for block in generate(
+            model(), vae(), scene(speech=Failing([track(5)])), QUICK, 90, performance=AHEAD
+        ):
+            found.append(block)
+    assert torch.equal(torch.cat(found), video(scene(), 33))
 
 
 def test_an_interrupt_ends_the_stream_and_another_one_starts_afresh():
@@ -147,14 +202,23 @@ class Ending(Tracks):
 
 
 def test_without_a_known_length_the_video_ends_with_the_speech():
-    called = []
+    called, heard, closed = [], [], Ending.closed
     speech = Ending([track(5)])
     stream = generate(
-        model(), vae(), scene(speech=speech), QUICK, None, after_encoding=lambda: called.append(1)
+        model(),
+        vae(),
+        scene(speech=speech),
+        QUICK,
+        None,
+        after_encoding=lambda: called.append(1),
+        performance=AHEAD,
     )
-    found = torch.cat(list(stream))
-    assert torch.equal(found, video(scene(), 21))
-    assert len(called) == 2 and Ending.closed == 1
+    found = []
+    for block in stream:
+        found.append(block)
+        heard.append(len(called))
+    assert torch.equal(torch.cat(found), video(scene(), 21))
+    assert heard == [1, 2] and Ending.closed == closed + 1  # no block waits for speech that comes after it
 
 
 def test_speech_is_closed_when_the_video_is_abandoned():

@@ -37,8 +37,9 @@ def plan(machine: Machine, wish: Wish | str = "auto", model: Model = BF16, size=
 
 
 def chosen(*args, **options) -> dict:
-    """What differs from the plainest way."""
-    return {name: value for name, value in asdict(plan(*args, **options).performance).items() if value}
+    """What differs from the plainest way, but for what costs nothing but memory."""
+    found = asdict(plan(*args, **options).performance).items()
+    return {name: value for name, value in found if value and name != "ahead"}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,29 @@ def test_8_bit_attention_takes_about_half_of_the_caches_memory():
     exact, eight = (plan(card(139.8), Wish(attention8=wish)) for wish in (False, True))
     assert 0.4 < eight.caches / exact.caches < 0.5
     assert "8-bit attention" in eight.text and "8-bit" not in exact.text
+
+
+@pytest.mark.parametrize(
+    ("size", "choice", "expected"),
+    [
+        (139.8, "quality", True),
+        (80, "auto", True),
+        (80, "fast", True),
+        (48, "auto", False),
+        (24, "auto", False),
+        (139.8, "low memory", False),
+    ],
+)
+def test_blocks_are_sampled_ahead_where_there_is_room(size, choice, expected):
+    assert plan(card(size), choice).performance.ahead == expected
+
+
+def test_there_is_enough_for_blocks_in_turn_before_anything_else_is_given_up():
+    machine = card(80)
+    ahead = plan(machine)
+    less = plan(replace(machine, free=int(ahead.needed + RESERVE * machine.total) - 1))
+    assert less.performance == replace(ahead.performance, ahead=False)
+    assert less.needed < ahead.needed and less.caches == ahead.caches
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.performance import Performance
+from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene, generate
 from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.state import GenerationState, save_tensors
@@ -58,10 +58,13 @@ def vae() -> WanVAE:
 
 
 def passes(
-    config: SamplingConfig = CONFIG, state: GenerationState | None = None, check=lambda: None
+    config: SamplingConfig = CONFIG,
+    state: GenerationState | None = None,
+    check=lambda: None,
+    performance: Performance = RESIDENT,
 ) -> Iterator[torch.Tensor]:
     scene = Scene(**condition(), speech=Tracks([track(6)]))
-    return generate(model(), vae(), scene, config, FRAMES, check, state=state)
+    return generate(model(), vae(), scene, config, FRAMES, check, state=state, performance=performance)
 
 
 @functools.lru_cache
@@ -157,14 +160,14 @@ def test_a_restored_state_goes_on_bit_by_bit(tmp_path, blocks, distance):
 
 
 def performed(performance: Performance, state: GenerationState, count: int) -> torch.Tensor:
-    scene = Scene(**condition(), speech=Tracks([track(6)]))
-    made = generate(model(), vae(), scene, CONFIG, FRAMES, state=state, performance=performance)
-    return torch.cat(list(islice(made, count)))
+    return torch.cat(list(islice(passes(state=state, performance=performance), count)))
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        (Performance(ahead=True), Performance(ahead=True)),
+        (Performance(ahead=True), Performance()),
         (Performance(int8_caches=True), Performance(int8_caches=True)),
         (Performance(attention8=True), Performance(attention8=True)),
         (Performance(attention8=True, caches_on_cpu=1), Performance(attention8=True)),
@@ -185,7 +188,8 @@ def test_caches_of_every_kind_can_be_saved_and_taken_up_by_others(tmp_path, befo
 
 # In the first block of the second clip, before its condition; then at both steps of other blocks.
 @pytest.mark.parametrize("check", [4, 6, 9])
-def test_the_state_is_good_after_an_interrupt_within_a_block(tmp_path, check):
+@pytest.mark.parametrize("performance", [RESIDENT, Performance(ahead=True)], ids=["in turn", "ahead"])
+def test_the_state_is_good_after_an_interrupt_within_a_block(tmp_path, check, performance):
     done = []
 
     def interrupt() -> None:
@@ -195,7 +199,7 @@ def test_the_state_is_good_after_an_interrupt_within_a_block(tmp_path, check):
 
     state, frames = GenerationState(), 0
     with pytest.raises(Killed):
-        for block in passes(state=state, check=interrupt):
+        for block in passes(state=state, check=interrupt, performance=performance):
             frames += len(block)
     assert state.frames == frames
     state.save(tmp_path / "state")
