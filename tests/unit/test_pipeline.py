@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from itertools import islice
 
@@ -92,6 +93,22 @@ def test_ahead_a_block_is_shown_once_the_next_one_has_had_its_first_step():
         hook.remove()
     assert seen == [2, 5, 7, 8]  # the first and the last frames wait for nothing
     assert torch.equal(torch.cat(found), video(scene(), 45, two))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_ahead_on_a_gpu_the_frames_are_the_same():
+    device = torch.device("cuda")
+    transformer = copy.deepcopy(model()).to(device)
+    torch.manual_seed(0)
+    large = WanVAE(
+        AutoencoderKLWan(base_dim=32).eval().requires_grad_(False).to(device)
+    )  # slower than a step
+    parts = {name: value.to(device) for name, value in condition().items()}
+    made = [
+        torch.cat(list(generate(transformer, large, scene(**parts), QUICK, 150, performance=performance)))
+        for performance in (RESIDENT, AHEAD)
+    ]
+    assert torch.equal(*made)
 
 
 @pytest.mark.parametrize("check", [3, 4, 5])
