@@ -68,4 +68,7 @@ if triton is not None:
     def _product_kernel(x, y, out, SIDE: tl.constexpr):
         place = tl.arange(0, SIDE)
         where = place[:, None] * SIDE + place[None, :]
-        tl.store(out + where, tl.dot(tl.load(x + where), tl.load(y + where)))
+        factors = (tl.load(x + where),)
+        factors += (tl.load(y + where),)  # older versions have no tuples, which some kernels need
+        for i in tl.static_range(1, len(factors)):
+            tl.store(out + where, tl.dot(factors[i - 1], factors[i]))

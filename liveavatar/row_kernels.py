@@ -2,11 +2,13 @@
 
 They compute what the functions of the same names in `regions` do, in float32 between load and store. Results may
 leave as float8 rows with a scale each, ready for `fp8.Fp8Linear`, so that quantising costs no pass of its own.
+
+A row is held as a tuple of pieces, since Triton's blocks are powers of two and 5120 in 8192 leaves a third of the
+lanes idle. Instructions per value count: with twenty of them a kernel waits for arithmetic, no longer for memory.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -19,7 +21,6 @@ except ImportError:
     triton = None
 
 FLOAT8 = torch.float8_e4m3fn
-TOGETHER = 4  # rows per program where they share vectors
 LARGEST = 448.0
 """The largest finite float8_e4m3fn."""
 
@@ -53,9 +54,8 @@ def add_gated_norm(
 def modulate_speech(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """`regions.modulate_speech`."""
     speakers, frames, width = shift.shape
-    tokens = x.shape[1] // frames
-    out = _norm(x, shift, scale, eps, shift.dtype, rows=speakers * x.shape[1], group=tokens)[1]
-    return out.view(speakers * frames, tokens, width)
+    out = _norm(x, shift, scale, eps, shift.dtype, speakers=speakers, frames=frames)[1]
+    return out.view(speakers * frames, -1, width)
 
 
 def add_gated(x: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -81,10 +81,7 @@ def quantise(x: Tensor, gelu: bool = False) -> Rows:
         torch.empty(x.shape, device=x.device, dtype=FLOAT8),
         torch.empty((x.shape[0], 1), device=x.device, dtype=torch.float32),
     )
-    block = triton.next_power_of_2(width)
-    _quantise_kernel[(x.shape[0],)](
-        x, *out, x.stride(0), width, GELU=gelu, WIDTH=block, num_warps=_warps(block)
-    )
+    _quantise_kernel[(x.shape[0],)](x, *out, x.stride(0), GELU=gelu, **_split(width, 8))
     return out
 
 
@@ -109,22 +106,18 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
 def _rows(
     x: Tensor, weight: Tensor | None, rotation: tuple[Tensor, Tensor] | None, out: Tensor, eps: float
 ) -> None:
-    width = x.shape[-1]
-    block = triton.next_power_of_2(width)
-    _rms_rotate_kernel[(x.shape[0],)](
+    batch, tokens, _, head_dim = out.shape
+    _rms_rotate_kernel[(tokens, batch)](
         x,
         x if weight is None else weight,
         *(rotation or (x, x)),
         out,
         x.stride(0),
-        out.shape[1],
-        width,
         eps,
         NORM=weight is not None,
         ROTATE=rotation is not None,
-        HALF=out.shape[-1] // 2,
-        WIDTH=block,
-        num_warps=_warps(block),
+        HALF=head_dim // 2,
+        **_split(x.shape[-1], 8),
     )
 
 
@@ -138,21 +131,18 @@ def _norm(
     add: Tensor | None = None,
     gate: Tensor | None = None,
     affine: bool = False,
-    rows: int | None = None,
-    group: int | None = None,
+    speakers: int = 1,
+    frames: int = 1,
 ) -> tuple[Tensor, Tensor | Rows]:
     width = x.shape[-1]
     tokens = x.numel() // width
-    rows = rows or tokens
+    rows = speakers * tokens
     x = x.contiguous()
     total = x if add is None else torch.empty(x.shape, device=x.device, dtype=torch.float32)
     shape = x.shape if rows == tokens and dtype is not None else (rows, width)
     out = torch.empty(shape, device=x.device, dtype=dtype or FLOAT8)
     out_scale = torch.empty((rows, 1), device=x.device, dtype=torch.float32) if dtype is None else out
-    block = triton.next_power_of_2(width)
-    # A group of rows has vectors of its own, so that no program may reach into the next one.
-    together = math.gcd(group or rows, TOGETHER)
-    _norm_kernel[(rows // together,)](
+    _norm_kernel[(tokens // frames, frames, speakers)](
         x,
         x if add is None else add.contiguous(),
         x if gate is None else gate,
@@ -161,53 +151,57 @@ def _norm(
         total,
         out,
         out_scale,
-        tokens,
-        group or rows,
-        width,
         eps,
         ADD=add is not None,
         GATED=gate is not None,
         AFFINE=affine,
         QUANTISE=dtype is None,
-        ROWS=together,
-        WIDTH=block,
-        num_warps=_warps(block),
+        **_split(width, 4),
     )
     return total, out if dtype is not None else Rows(out, out_scale)
 
 
 def _add_gated(x: Tensor, y: Tensor, gate: Tensor, total: Tensor, cast: Tensor) -> None:
     width = x.shape[-1]
-    block = triton.next_power_of_2(width)
-    rows = x.numel() // width
-    together = math.gcd(rows, TOGETHER)
-    _add_gated_kernel[(rows // together,)](
-        x.contiguous(),
-        y.contiguous(),
-        gate,
-        total,
-        cast,
-        width,
-        BOTH=total is not cast,
-        ROWS=together,
-        WIDTH=block,
-        num_warps=_warps(block),
+    _add_gated_kernel[(x.numel() // width,)](
+        x.contiguous(), y.contiguous(), gate, total, cast, BOTH=total is not cast, **_split(width, 4)
     )
 
 
-def _warps(block: int) -> int:
-    return min(max(block // 2048, 1), 8)
+def _split(width: int, values: int) -> dict[str, int]:
+    """The pieces of a row and the warps that share them, with ``values`` per thread and piece: 16 bytes of the
+    widest format that is read or written."""
+    piece = min(triton.next_power_of_2(width), 1024 if width <= 8192 else 2048)
+    return {"WIDTH": width, "PIECE": piece, "num_warps": max(piece // (32 * values), 1)}
 
 
 if triton is not None:
+    # When a value is wanted again: not while the cache could hold it (rows that are read, the float32 sum), soon
+    # (what the next kernel reads), or by every program (vectors).
+    ONCE, SOON, OFTEN = tl.constexpr("evict_first"), tl.constexpr(""), tl.constexpr("evict_last")
 
     @triton.jit
-    def _store_quantised(value, inside, column, row, out, out_scale, width):
-        largest = tl.max(tl.abs(value), 0)
-        scale = tl.maximum(largest, 1e-12) / 448.0
-        value = tl.minimum(tl.maximum(value / scale, -448.0), 448.0)
-        tl.store(out + row * width + column, value.to(tl.float8e4nv), mask=inside)
-        tl.store(out_scale + row, scale)
+    def _load(x, start, WANTED: tl.constexpr, WIDTH: tl.constexpr, PIECE: tl.constexpr):
+        column = tl.arange(0, PIECE)
+        value = tl.load(x + start + column, mask=start + column < WIDTH, other=0.0, eviction_policy=WANTED)
+        return value.to(tl.float32)
+
+    @triton.jit
+    def _store(x, start, value, WANTED: tl.constexpr, WIDTH: tl.constexpr, PIECE: tl.constexpr):
+        column = tl.arange(0, PIECE)
+        value = value.to(x.dtype.element_ty)
+        tl.store(x + start + column, value, mask=start + column < WIDTH, eviction_policy=WANTED)
+
+    @triton.jit
+    def _store_quantised(values, out, out_scale, WIDTH: tl.constexpr, PIECE: tl.constexpr):
+        largest = tl.abs(values[0])
+        for i in tl.static_range(1, len(values)):
+            largest = tl.maximum(largest, tl.abs(values[i]))
+        scale = tl.maximum(tl.max(largest, 0), 1e-12) / 448.0
+        inverse = 1.0 / scale  # 448 and a rounding error become 448 in float8
+        for i in tl.static_range(len(values)):
+            _store(out, i * PIECE, values[i] * inverse, SOON, WIDTH, PIECE)
+        tl.store(out_scale, scale)
 
     @triton.jit
     def _norm_kernel(
@@ -219,73 +213,79 @@ if triton is not None:
         total,
         out,
         out_scale,
-        tokens,
-        group,
-        width,
         eps,
         ADD: tl.constexpr,
         GATED: tl.constexpr,
         AFFINE: tl.constexpr,
         QUANTISE: tl.constexpr,
-        ROWS: tl.constexpr,
         WIDTH: tl.constexpr,
+        PIECE: tl.constexpr,
     ):
-        first = tl.program_id(0).to(tl.int64) * ROWS
-        column = tl.arange(0, WIDTH)
-        inside = column < width
-        # Rows of a program share these vectors, which are as large as a row.
-        vector = (first // group) * width + column
-        factor = tl.load(scale + vector, mask=inside, other=0.0).to(tl.float32)
-        if not AFFINE:
-            factor += 1.0
-        offset = tl.load(shift + vector, mask=inside, other=0.0).to(tl.float32)
-        if GATED:
-            strength = tl.load(gate + column, mask=inside, other=0.0).to(tl.float32)
-        for i in range(ROWS):
-            row = first + i
-            place = (row % tokens) * width + column
-            value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+        # Programs: the tokens of a frame, frames, speakers. Each frame and speaker has vectors of its own.
+        frame = tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)
+        row = (frame * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
+        token = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+        place = token.to(tl.int64) * WIDTH
+        values = ()
+        for start in tl.static_range(0, WIDTH, PIECE):
+            value = _load(x + place, start, ONCE, WIDTH, PIECE)
             if ADD:
-                more = tl.load(y + place, mask=inside, other=0.0).to(tl.float32)
+                more = _load(y + place, start, ONCE, WIDTH, PIECE)
                 if GATED:
-                    more *= strength
+                    more *= _load(gate, start, OFTEN, WIDTH, PIECE)
                 value += more
-                tl.store(total + place, value, mask=inside)
-            mean = tl.sum(value, 0) / width
-            centred = tl.where(inside, value - mean, 0.0)
-            normed = centred * tl.rsqrt(tl.sum(centred * centred, 0) / width + eps)
-            normed = normed * factor + offset
-            if QUANTISE:
-                _store_quantised(normed, inside, column, row, out, out_scale, width)
-            else:
-                tl.store(out + row * width + column, normed.to(out.dtype.element_ty), mask=inside)
+                _store(total + place, start, value, ONCE, WIDTH, PIECE)
+            values += (value,)
+        sums = values[0]
+        for i in tl.static_range(1, len(values)):
+            sums += values[i]
+        mean = tl.sum(sums, 0) / WIDTH
+        squares = tl.zeros((PIECE,), tl.float32)
+        for i in tl.static_range(len(values)):
+            centred = tl.where(i * PIECE + tl.arange(0, PIECE) < WIDTH, values[i] - mean, 0.0)
+            squares += centred * centred
+        inverse = tl.rsqrt(tl.sum(squares, 0) / WIDTH + eps)
+        normed = ()
+        for i in tl.static_range(len(values)):
+            factor = _load(scale + frame * WIDTH, i * PIECE, OFTEN, WIDTH, PIECE)
+            if not AFFINE:
+                factor += 1.0
+            offset = _load(shift + frame * WIDTH, i * PIECE, OFTEN, WIDTH, PIECE)
+            normed += ((values[i] * inverse - mean * inverse) * factor + offset,)
+        if QUANTISE:
+            _store_quantised(normed, out + row * WIDTH, out_scale + row, WIDTH, PIECE)
+        else:
+            for i in tl.static_range(len(normed)):
+                _store(out + row * WIDTH, i * PIECE, normed[i], SOON, WIDTH, PIECE)
 
     @triton.jit
     def _add_gated_kernel(
-        x, y, gate, total, cast, width, BOTH: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr
+        x, y, gate, total, cast, BOTH: tl.constexpr, WIDTH: tl.constexpr, PIECE: tl.constexpr
     ):
-        first = tl.program_id(0).to(tl.int64) * ROWS
-        column = tl.arange(0, WIDTH)
-        inside = column < width
-        strength = tl.load(gate + column, mask=inside)
-        for i in range(ROWS):
-            place = (first + i) * width + column
-            value = tl.load(x + place, mask=inside).to(tl.float32)
-            value += tl.load(y + place, mask=inside).to(tl.float32) * strength
-            tl.store(total + place, value.to(total.dtype.element_ty), mask=inside)
+        place = tl.program_id(0).to(tl.int64) * WIDTH
+        for start in tl.static_range(0, WIDTH, PIECE):
+            value = _load(x + place, start, ONCE, WIDTH, PIECE)
+            value += _load(y + place, start, ONCE, WIDTH, PIECE) * _load(gate, start, OFTEN, WIDTH, PIECE)
+            _store(total + place, start, value, SOON, WIDTH, PIECE)
             if BOTH:
-                tl.store(cast + place, value.to(cast.dtype.element_ty), mask=inside)
+                _store(cast + place, start, value, SOON, WIDTH, PIECE)
 
     @triton.jit
-    def _quantise_kernel(x, out, out_scale, stride, width, GELU: tl.constexpr, WIDTH: tl.constexpr):
+    def _gelu(x):
+        # x * sigmoid(2 u) is 0.5 x (1 + tanh(u)); a root's reciprocal, squared, is cheaper than a division.
+        root = tl.rsqrt(1.0 + tl.exp2(x * (-2.302208198 - 0.102943240 * x * x)))
+        return x * root * root
+
+    @triton.jit
+    def _quantise_kernel(
+        x, out, out_scale, stride, GELU: tl.constexpr, WIDTH: tl.constexpr, PIECE: tl.constexpr
+    ):
         row = tl.program_id(0).to(tl.int64)
-        column = tl.arange(0, WIDTH)
-        inside = column < width
-        value = tl.load(x + row * stride + column, mask=inside, other=0.0).to(tl.float32)
-        if GELU:
-            # x * sigmoid(2 u) is 0.5 x (1 + tanh(u))
-            value *= tl.sigmoid(1.5957691216057308 * (value + 0.044715 * value * value * value))
-        _store_quantised(value, inside, column, row, out, out_scale, width)
+        values = ()
+        for start in tl.static_range(0, WIDTH, PIECE):
+            value = _load(x + row * stride, start, ONCE, WIDTH, PIECE)
+            values += (_gelu(value) if GELU else value,)
+        _store_quantised(values, out + row * WIDTH, out_scale + row, WIDTH, PIECE)
 
     @triton.jit
     def _rms_rotate_kernel(
@@ -295,24 +295,30 @@ if triton is not None:
         sin,
         out,
         stride,
-        tokens,
-        width,
         eps,
         NORM: tl.constexpr,
         ROTATE: tl.constexpr,
         HALF: tl.constexpr,
         WIDTH: tl.constexpr,
+        PIECE: tl.constexpr,
     ):
-        row = tl.program_id(0).to(tl.int64)
-        column = tl.arange(0, WIDTH)
-        inside = column < width
-        value = tl.load(x + row * stride + column, mask=inside, other=0.0).to(tl.float32)
+        token = tl.program_id(0).to(tl.int64)
+        row = tl.program_id(1) * tl.num_programs(0) + token
+        values = ()
+        for start in tl.static_range(0, WIDTH, PIECE):
+            values += (_load(x + row * stride, start, ONCE, WIDTH, PIECE),)
         if NORM:
-            value *= tl.rsqrt(tl.sum(value * value, 0) / width + eps)
-            value *= tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
-        if ROTATE:
-            even, odd = tl.split(tl.reshape(value, (WIDTH // 2, 2)))
-            angle = (row % tokens) * HALF + tl.arange(0, WIDTH // 2) % HALF
-            c, s = tl.load(cos + angle), tl.load(sin + angle)
-            value = tl.reshape(tl.join(even * c - odd * s, odd * c + even * s), (WIDTH,))
-        tl.store(out + row * width + column, value.to(out.dtype.element_ty), mask=inside)
+            squares = values[0] * values[0]
+            for i in tl.static_range(1, len(values)):
+                squares += values[i] * values[i]
+            inverse = tl.rsqrt(tl.sum(squares, 0) / WIDTH + eps)
+        for i in tl.static_range(len(values)):
+            value = values[i]
+            if NORM:
+                value *= inverse * _load(weight, i * PIECE, OFTEN, WIDTH, PIECE)
+            if ROTATE:
+                even, odd = tl.split(tl.reshape(value, (PIECE // 2, 2)))
+                angle = token * HALF + (i * PIECE // 2 + tl.arange(0, PIECE // 2)) % HALF
+                c, s = tl.load(cos + angle), tl.load(sin + angle)
+                value = tl.reshape(tl.join(even * c - odd * s, odd * c + even * s), (PIECE,))
+            _store(out + row * WIDTH, i * PIECE, value, SOON, WIDTH, PIECE)
