@@ -179,7 +179,7 @@ def identity_over_time(
     for block, features in enumerate(islice(scene.speech.blocks(), count), 1):
         latents = torch.cat([latents, sampler.next_block(features).to(latents)], 2)[:, :, -BEFORE - 3 :]
         if block in (1, 10, 50, 100, 200, 300, 400, 500, 600, count):
-            shown = pixels(to_uint8_frames(talker.decoder.decode(latents)[:, :, -12:]))
+            shown = pixels(to_uint8_frames(talker.decoder.decode(latents)[:, :, -12:]).cpu())
             distances[block] = sum(face_distance(f, portrait[0, :, 0], identity) for f in shown) / len(shown)
     return {f"block {block}": round(distance, 2) for block, distance in distances.items()}
 
@@ -214,7 +214,7 @@ def comparisons(talker: Talker, scene: Scene, identity: faces.Identity, target: 
     read = {}
     for name, latents in (("4", few), ("32", many)):
         whole = talker.decoder.decode(torch.cat([prime, latents.to(prime)], 2))[:, :, -streamed.shape[2] :]
-        video = pixels(to_uint8_frames(whole)[PRE_ROLL_FRAMES:])[:frames]
+        video = pixels(to_uint8_frames(whole).cpu()[PRE_ROLL_FRAMES:])[:frames]
         read[f"lip sync with {name} steps"] = round(
             lagged_correlation(openings(video, identity), target)[0], 3
         )
