@@ -82,35 +82,52 @@ class Fp8Attention(nn.Module):
         self.q, self.k, self.v, self.o = (
             Fp8Linear.from_linear(layer) for layer in (source.q, source.k, source.v, source.o)
         )
-        self.register_buffer("norm_q", source.norm_q.weight)
-        self.register_buffer("norm_k", source.norm_k.weight)
+        self.register_buffer("norm_q", source.norm_q.weight[None])
+        self.register_buffer("norm_k", source.norm_k.weight[None])
 
-    def query(self, x: Tensor | Rows, rotation: Rotation | None = None) -> Tensor:
+    def query(self, x: Tensor | Rows) -> Tensor:
         """[B, tokens, dim], or rows, -> [B, tokens, heads, head_dim]."""
-        return self._heads(self.q, x, self.norm_q, rotation)
+        return self._heads(self.q, x, self.norm_q)
 
-    def key_value(self, x: Tensor | Rows, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
-        """[B, tokens, dim], or rows, -> keys and values, each [B, tokens, heads, head_dim]."""
-        rows = _quantised(x)
-        k = self._heads(self.k, rows, self.norm_k, rotation)
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, tokens, dim] -> keys and values, each [B, tokens, heads, head_dim]."""
+        rows = kernels.quantise(x)
+        k = self._heads(self.k, rows, self.norm_k)
         v = self.v(rows).unflatten(-1, (self.num_heads, -1))
-        return (
-            (k, v)
-            if isinstance(x, Rows)
-            else (k.view(*x.shape[:-1], *k.shape[2:]), v.view(*x.shape[:-1], *v.shape[2:]))
-        )
+        return k.view(*x.shape[:-1], *k.shape[2:]), v.view(*x.shape[:-1], *v.shape[2:])
 
     def output(self, x: Tensor) -> Tensor:
         """[B, tokens, heads, head_dim] -> [1, B * tokens, dim]."""
         return self.o(kernels.quantise(x.flatten(2)))
 
-    def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor, rotation: Rotation | None) -> Tensor:
-        out = kernels.rms_norm(layer(_quantised(x))[0], weight, self.eps, self.num_heads, rotation)
+    def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor) -> Tensor:
+        rows = x if isinstance(x, Rows) else kernels.quantise(x)
+        out = kernels.rms_norm(layer(rows)[0], weight, self.eps, self.num_heads)
         return out if isinstance(x, Rows) else out.view(*x.shape[:-1], *out.shape[2:])
 
 
-def _quantised(x: Tensor | Rows) -> Rows:
-    return x if isinstance(x, Rows) else kernels.quantise(x)
+class Fp8SelfAttention(nn.Module):
+    """`Attention` whose queries, keys and values come from the same rows, in one product."""
+
+    def __init__(self, source: Attention) -> None:
+        super().__init__()
+        self.num_heads, self.eps = source.num_heads, source.norm_q.eps
+        self.qkv, self.o = (
+            Fp8Linear.from_linear(source.q, source.k, source.v),
+            Fp8Linear.from_linear(source.o),
+        )
+        self.register_buffer("norms", torch.stack((source.norm_q.weight, source.norm_k.weight)))
+
+    def query_key_value(self, x: Rows, rotation: Rotation | None) -> list[Tensor]:
+        """Rows -> queries and keys, normed and turned, and values, each [1, tokens, heads, head_dim]."""
+        product = self.qkv(x)
+        q, k = kernels.rms_norm(product[0], self.norms, self.eps, self.num_heads, rotation).split(1)
+        v = product.chunk(3, 2)[2].unflatten(2, (self.num_heads, -1))
+        return [q, k, v]
+
+    def output(self, x: Tensor) -> Tensor:
+        """[1, tokens, heads, head_dim] -> [1, tokens, dim]."""
+        return self.o(kernels.quantise(x.flatten(2)))
 
 
 class Fp8Block(nn.Module):
@@ -119,7 +136,7 @@ class Fp8Block(nn.Module):
     def __init__(self, source: Block) -> None:
         super().__init__()
         self.eps = source.eps
-        self.self_attn = Fp8Attention(source.self_attn)
+        self.self_attn = Fp8SelfAttention(source.self_attn)
         self.cross_attn = Fp8Attention(source.cross_attn)
         self.up, self.down = Fp8Linear.from_linear(source.ffn[0]), Fp8Linear.from_linear(source.ffn[2])
         self.register_buffer("norm3_weight", source.norm3.weight)
@@ -139,7 +156,7 @@ class Fp8Block(nn.Module):
         dtype, eps = x.dtype, self.eps
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation[0] + modulation
         y = kernels.modulate(x, shift1, scale1, eps, None)
-        q, (k, v) = self.self_attn.query(y, rotation), self.self_attn.key_value(y, rotation)
+        q, k, v = self.self_attn.query_key_value(y, rotation)
         y = self.self_attn.output(attend(q, k, v))
         x, y = kernels.add_gated_norm(x, y, gate1, self.norm3_weight, self.norm3_bias, eps)
         y = self.cross_attn.output(attention(self.cross_attn.query(y), *text))

@@ -88,36 +88,44 @@ def quantise(x: Tensor, gelu: bool = False) -> Rows:
 def rms_norm(
     x: Tensor, weight: Tensor, eps: float, heads: int, rotation: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """RMS norm of ``x`` [tokens, dim], which may be a slice of a wider tensor, split into heads and, if asked, turned
-    as by `rope.rotate`: [1, tokens, heads, head_dim]."""
-    tokens, width = x.shape
-    out = torch.empty((1, tokens, heads, width // heads), device=x.device, dtype=x.dtype)
-    _rows(x, weight, rotation, out, eps)
+    """RMS norm of ``x`` [tokens, n * dim], which may be a slice of a wider tensor, in n parts with a row of ``weight``
+    [n, dim] each; split into heads and, if asked, turned as by `rope.rotate`: [n, tokens, heads, head_dim]."""
+    parts, width = weight.shape
+    out = torch.empty((parts, x.shape[0], heads, width // heads), device=x.device, dtype=x.dtype)
+    _rows(x, x.stride(0), width, weight, rotation, out, eps)
     return out
 
 
 def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """`rope.rotate`."""
+    x = x.contiguous()
     out = torch.empty(x.shape, device=x.device, dtype=x.dtype)
-    _rows(x.contiguous().flatten(2).flatten(0, 1), None, rotation, out, 0.0)
+    _rows(x, x.stride(1), x.stride(0), None, rotation, out, 0.0)
     return out
 
 
 def _rows(
-    x: Tensor, weight: Tensor | None, rotation: tuple[Tensor, Tensor] | None, out: Tensor, eps: float
+    x: Tensor,
+    stride: int,
+    step: int,
+    weight: Tensor | None,
+    rotation: tuple[Tensor, Tensor] | None,
+    out: Tensor,
+    eps: float,
 ) -> None:
-    batch, tokens, _, head_dim = out.shape
-    _rms_rotate_kernel[(tokens, batch)](
+    parts, tokens, heads, head_dim = out.shape
+    _rms_rotate_kernel[(tokens, parts)](
         x,
         x if weight is None else weight,
         *(rotation or (x, x)),
         out,
-        x.stride(0),
+        stride,
+        step,
         eps,
         NORM=weight is not None,
         ROTATE=rotation is not None,
         HALF=head_dim // 2,
-        **_split(x.shape[-1], 8),
+        **_split(heads * head_dim, 8),
     )
 
 
@@ -295,6 +303,7 @@ if triton is not None:
         sin,
         out,
         stride,
+        step,
         eps,
         NORM: tl.constexpr,
         ROTATE: tl.constexpr,
@@ -302,11 +311,11 @@ if triton is not None:
         WIDTH: tl.constexpr,
         PIECE: tl.constexpr,
     ):
-        token = tl.program_id(0).to(tl.int64)
-        row = tl.program_id(1) * tl.num_programs(0) + token
+        token, part = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+        row = part * tl.num_programs(0) + token
         values = ()
         for start in tl.static_range(0, WIDTH, PIECE):
-            values += (_load(x + row * stride, start, ONCE, WIDTH, PIECE),)
+            values += (_load(x + token * stride + part * step, start, ONCE, WIDTH, PIECE),)
         if NORM:
             squares = values[0] * values[0]
             for i in tl.static_range(1, len(values)):
@@ -315,7 +324,7 @@ if triton is not None:
         for i in tl.static_range(len(values)):
             value = values[i]
             if NORM:
-                value *= inverse * _load(weight, i * PIECE, OFTEN, WIDTH, PIECE)
+                value *= inverse * _load(weight + part * WIDTH, i * PIECE, OFTEN, WIDTH, PIECE)
             if ROTATE:
                 even, odd = tl.split(tl.reshape(value, (PIECE // 2, 2)))
                 angle = token * HALF + (i * PIECE // 2 + tl.arange(0, PIECE // 2)) % HALF

@@ -98,15 +98,19 @@ def test_quantised_rows_and_gelu(values):
     close_rows(row_kernels.quantise(x, gelu=True), F.gelu(x, approximate="tanh"))
 
 
-def test_rms_norm_of_a_slice_and_its_rotation(values):
+def test_rms_norms_of_slices_and_their_rotation(values):
     x, y, weight, _, _ = values
     width, heads = x.shape[-1], x.shape[-1] // 32
-    wide = torch.cat((x, y), -1)[0, :, width:]
-    expected = F.rms_norm(y, (width,), weight, EPS).unflatten(-1, (heads, -1))
-    close(row_kernels.rms_norm(wide, weight, EPS, heads), expected)
+    wide, weights = torch.cat((x, y, x), -1)[0, :, width:], torch.stack((weight, 1 - weight))
+    expected = torch.stack(
+        [F.rms_norm(part[0], (width,), w, EPS) for part, w in zip((y, x), weights, strict=True)]
+    )
+    expected = expected.unflatten(-1, (heads, -1))
+    close(row_kernels.rms_norm(wide, weights, EPS, heads), expected)
+    close(row_kernels.rms_norm(wide, weights[:1], EPS, heads), expected[:1])
     angle = torch.randn(len(wide), 16, device=DEVICE)
     rotation = angle.cos(), angle.sin()
-    close(row_kernels.rms_norm(wide, weight, EPS, heads, rotation), PLAIN.rotate(expected, rotation))
+    close(row_kernels.rms_norm(wide, weights, EPS, heads, rotation), PLAIN.rotate(expected, rotation))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
