@@ -97,6 +97,7 @@ if gluon is not None:
     @gluon.jit
     def _copy(
         copied,
+        scales,
         rooms,
         head,
         heads,
@@ -105,56 +106,86 @@ if gluon is not None:
         TILE: gl.constexpr,
         STAGES: gl.constexpr,
     ):
-        """Fetch all tiles in turn, each once its room has been read."""
+        """Fetch all tiles in turn, each once its room has been read.
+
+        A stage holds a tile of keys, its scales, and the values of the tile before: what is asked of the matrix unit
+        at once, and free at once.
+        """
         condition_k, condition_v, ring_k, ring_v = copied
-        keys, values, keys_full, keys_empty, values_full, values_empty = rooms
+        condition_k_scale, condition_v_scale, ring_k_scale, ring_v_scale = scales
+        keys, values, marks, full, empty = rooms
         condition_tiles, block_tiles, count = tiles
-        for number in range(count):
+        ONE: gl.constexpr = gl.BlockedLayout([1], [32], [1], [0])
+        # Slot and tile of the values, which come one tile behind the keys.
+        base, tile = head, -1
+        for number in range(count + 1):
             stage = number % STAGES
-            phase = (number // STAGES) & 1 ^ 1
-            past = number - condition_tiles
-            slot = past // block_tiles
-            tile = past - slot * block_tiles
-            base = slot * heads + head
-            key, value = keys.index(stage), values.index(stage)
-            key_full, value_full = keys_full.index(stage), values_full.index(stage)
-            mbarrier.wait(keys_empty.index(stage), phase)
-            mbarrier.expect(key_full, TILE * WIDTH)
+            key, value, ready = keys.index(stage), values.index(stage), full.index(stage)
+            last = number - 1
+            if last >= condition_tiles:
+                tile += 1
+                if last == condition_tiles:
+                    tile = 0
+                if tile == block_tiles:
+                    tile = 0
+                    base += heads
+            next_base, next_tile = base, tile + 1
+            if number == condition_tiles:
+                next_tile = 0
+            if next_tile == block_tiles:
+                next_tile = 0
+                next_base += heads
+            early, late = head * condition_tiles + number, next_base * block_tiles + next_tile
+            key_scale, value_scale = 0.0, 1.0
             if number < condition_tiles:
-                row = (head * condition_tiles + number) * TILE
-                tma.async_copy_global_to_shared(condition_k, [row, 0], key_full, key)
+                key_scale = gl.load(condition_k_scale + early)
+                value_scale = gl.load(condition_v_scale + early)
+            elif number < count:
+                key_scale = gl.load(ring_k_scale + late)
+                value_scale = gl.load(ring_v_scale + late)
+            back = 1.0 / value_scale
+            mbarrier.wait(empty.index(stage), (number // STAGES) & 1 ^ 1)
+            marks.index(stage * 3).store(gl.full([1], key_scale, gl.float32, layout=ONE))
+            marks.index(stage * 3 + 1).store(gl.full([1], value_scale, gl.float32, layout=ONE))
+            marks.index(stage * 3 + 2).store(gl.full([1], back, gl.float32, layout=ONE))
+            # The last stage's keys stay what they were: their scores are asked for, but not read.
+            if (number > 0) & (number < count):
+                mbarrier.expect(ready, 2 * TILE * WIDTH)
             else:
-                row = (base * block_tiles + tile) * TILE
-                tma.async_copy_global_to_shared(ring_k, [row, 0], key_full, key)
-            mbarrier.wait(values_empty.index(stage), phase)
-            mbarrier.expect(value_full, TILE * WIDTH)
+                mbarrier.expect(ready, TILE * WIDTH)
             if number < condition_tiles:
-                tma.async_copy_global_to_shared(condition_v, [head * WIDTH, number * TILE], value_full, value)
-            else:
-                tma.async_copy_global_to_shared(ring_v, [base * WIDTH, tile * TILE], value_full, value)
-        # One more tile of keys, whose scores nobody reads: attending asks for them without looking how far it is.
-        stage = count % STAGES
-        mbarrier.wait(keys_empty.index(stage), (count // STAGES) & 1 ^ 1)
-        mbarrier.expect(keys_full.index(stage), TILE * WIDTH)
-        tma.async_copy_global_to_shared(condition_k, [0, 0], keys_full.index(stage), keys.index(stage))
+                tma.async_copy_global_to_shared(condition_k, [early * TILE, 0], ready, key)
+            elif number < count:
+                tma.async_copy_global_to_shared(ring_k, [late * TILE, 0], ready, key)
+            if last >= condition_tiles:
+                tma.async_copy_global_to_shared(ring_v, [base * WIDTH, tile * TILE], ready, value)
+            elif last >= 0:
+                tma.async_copy_global_to_shared(condition_v, [head * WIDTH, last * TILE], ready, value)
 
     @gluon.jit
-    def _scale(condition, ring, number, base, tile, tiles):
-        """A tile's scale, from the condition or from the ring."""
-        condition_tiles, block_tiles, count = tiles
-        early = gl.load(condition + number, mask=number < condition_tiles, other=0.0)
-        inside = (number >= condition_tiles) & (number < count)
-        return early + gl.load(ring + base * block_tiles + tile, mask=inside, other=0.0)
+    def _scales(marks, stage, LAYOUT: gl.constexpr):
+        """Of a tile: the keys' scale, the values', and one divided by it."""
+        key_scale = marks.index(stage * 3).load(LAYOUT)
+        return key_scale, marks.index(stage * 3 + 1).load(LAYOUT), marks.index(stage * 3 + 2).load(LAYOUT)
+
+    @gluon.jit
+    def _start(QUERIES: gl.constexpr, TILE: gl.constexpr, SCORES: gl.constexpr):
+        """What scores begin with. Integers below 2**22 on top of these bits are the fraction of a float32: no
+        conversion is needed."""
+        nothing = gl.zeros([QUERIES, TILE], gl.int32, layout=SCORES)
+        # Not as a plain constant: the compiler would share a register of it with the matrix unit's results.
+        return gl.inline_asm_elementwise(
+            "mov.b32 $0, 0x4B400000;", "=r,r", [nothing], gl.int32, is_pure=False, pack=1
+        )
 
     @gluon.jit
     def _attend(
         tensors,
-        scales,
         rooms,
         first,
         head,
         sizes,
-        tiles,
+        count,
         WIDTH: gl.constexpr,
         TILE: gl.constexpr,
         QUERIES: gl.constexpr,
@@ -164,9 +195,7 @@ if gluon is not None:
         """One group's queries, from ``first`` on."""
         q, mean, out = tensors
         heads, tokens, padding, scale = sizes
-        condition_k_scale, condition_v_scale, ring_k_scale, ring_v_scale = scales
-        keys, values, keys_full, keys_empty, values_full, values_empty = rooms
-        condition_tiles, block_tiles, count = tiles
+        keys, values, marks, full, empty = rooms
         SCORES: gl.constexpr = gl.NVMMADistributedLayout(
             version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, TILE, 32]
         )
@@ -175,6 +204,7 @@ if gluon is not None:
         )
         QUERY: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=SCORES, k_width=4)
         WEIGHT: gl.constexpr = gl.DotOperandLayout(operand_index=0, parent=SUMS, k_width=4)
+        ROW: gl.constexpr = gl.SliceLayout(1, SCORES)
         LOADED: gl.constexpr = gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0])
 
         row = first + gl.arange(0, QUERIES, layout=gl.SliceLayout(1, LOADED))
@@ -183,42 +213,26 @@ if gluon is not None:
         query = gl.load(q + place, mask=gl.expand_dims(row < tokens, 1), other=0.0).to(gl.float32)
         step = gl.maximum(gl.max(gl.abs(query), 1), 1e-12) / 127.0
         query = gl.convert_layout(gl.floor(query / gl.expand_dims(step, 1) + 0.5).to(gl.int8), QUERY)
-        step = gl.convert_layout(step * scale, gl.SliceLayout(1, SCORES))
+        step = gl.convert_layout(step * scale, ROW)
 
-        top = gl.full([QUERIES], -float("inf"), gl.float32, layout=gl.SliceLayout(1, SCORES))
+        top = gl.full([QUERIES], -float("inf"), gl.float32, layout=ROW)
         # Four threads share a row; each adds up its own part.
         total = gl.zeros([QUERIES, TILE], gl.float32, layout=SCORES)
         total = gl.sum(gl.sum(total.reshape([QUERIES, TILE // 8, 4, 2]), 3), 1)
         PARTS: gl.constexpr = gl.SliceLayout(1, total.type.layout)
         sums = gl.zeros([QUERIES, WIDTH], gl.float32, layout=SUMS)
         nothing = gl.zeros([QUERIES, WIDTH], gl.float32, layout=SUMS)
-        # Integers below 2**22 on top of these bits are the fraction of a float32: no conversion is needed.
-        start = gl.full([QUERIES, TILE], 0x4B400000, gl.int32, layout=SCORES)
-        unit = 1.0
+        unit = gl.full([1], 1.0, gl.float32, layout=ROW)
 
-        condition_k_scale += head * condition_tiles
-        condition_v_scale += head * condition_tiles
-        base, tile = head, 0
-        key_scale = gl.load(condition_k_scale)
-        value_scale = gl.load(condition_v_scale)
-        stage, phase = 0, 0
-        mbarrier.wait(keys_full.index(0), 0)
+        mbarrier.wait(full.index(0), 0)
+        start = _start(QUERIES, TILE, SCORES)
         coming = warpgroup_mma(query, keys.index(0).permute((1, 0)), start, is_async=True)
         scores = warpgroup_mma_wait(0, deps=[coming])
-        mbarrier.arrive(keys_empty.index(0), count=1)
+        key_scale, value_scale, back = _scales(marks, 0, ROW)
+        mbarrier.arrive(empty.index(0), count=1)
+        stage, phase = 1, 0
+        mbarrier.wait(full.index(stage), phase)
         for number in range(count):
-            after = number + 1
-            next_stage, next_phase = stage + 1, phase
-            if next_stage == STAGES:
-                next_stage = 0
-                next_phase = phase ^ 1
-            if after > condition_tiles:
-                tile += 1
-                if tile == block_tiles:
-                    tile = 0
-                    base += heads
-            next_key_scale = _scale(condition_k_scale, ring_k_scale, after, base, tile, tiles)
-            next_value_scale = _scale(condition_v_scale, ring_v_scale, after, base, tile, tiles)
             factor = step * key_scale
             largest = gl.max(scores, 1).to(gl.float32, bitcast=True) - 12582912.0
             highest = gl.maximum(top, largest * factor)
@@ -227,32 +241,35 @@ if gluon is not None:
                 scores.to(gl.float32, bitcast=True) * gl.expand_dims(factor, 1) - gl.expand_dims(shift, 1)
             )
             fade = gl.exp2(top - highest)
+            top = highest
             rounded = weight.to(gl.float8e4nv).reshape([QUERIES, TILE // 32, 2, 2, 4, 2])
             rounded = rounded.permute([0, 1, 2, 4, 3, 5]).reshape([QUERIES, TILE])
             rounded = gl.convert_layout(rounded, WEIGHT)
-            keep = gl.convert_layout(fade * (unit / value_scale), gl.SliceLayout(1, SUMS))
-            top = highest
+            keep = gl.convert_layout(fade * (unit * back), gl.SliceLayout(1, SUMS))
             unit = value_scale
 
-            mbarrier.wait(values_full.index(stage), phase)
-            mbarrier.wait(keys_full.index(next_stage), next_phase)
+            start = _start(QUERIES, TILE, SCORES)
             # A tile's products are added up apart: the matrix unit's own sums keep few bits.
             product = warpgroup_mma(
                 rounded, values.index(stage).permute((1, 0)), nothing, use_acc=False, is_async=True
             )
-            coming = warpgroup_mma(query, keys.index(next_stage).permute((1, 0)), start, is_async=True)
+            coming = warpgroup_mma(query, keys.index(stage).permute((1, 0)), start, is_async=True)
             part = gl.sum(gl.sum(weight.reshape([QUERIES, TILE // 8, 4, 2]), 3), 1)
             total = total * gl.expand_dims(gl.convert_layout(fade, PARTS), 1) + part
+            key_scale, value_scale, back = _scales(marks, stage, ROW)
+            next_stage, next_phase = stage + 1, phase
+            if next_stage == STAGES:
+                next_stage = 0
+                next_phase = phase ^ 1
             product = warpgroup_mma_wait(1, deps=[product])
-            mbarrier.arrive(values_empty.index(stage), count=1)
             sums = sums * gl.expand_dims(keep, 1) + product
+            # Here, and not before the first wait, where it makes the compiler wait for both at once.
+            mbarrier.wait(full.index(next_stage), next_phase, pred=number + 1 < count)
             scores = warpgroup_mma_wait(0, deps=[coming])
-            mbarrier.arrive(keys_empty.index(next_stage), count=1)
-            key_scale = next_key_scale
-            value_scale = next_value_scale
+            mbarrier.arrive(empty.index(stage), count=1)
             stage, phase = next_stage, next_phase
 
-        total = gl.convert_layout(gl.sum(total, 1), gl.SliceLayout(1, SCORES))
+        total = gl.convert_layout(gl.sum(total, 1), ROW)
         total -= padding * gl.exp2(ROOM - top)
         sums = sums * gl.expand_dims(gl.convert_layout(unit / total, gl.SliceLayout(1, SUMS)), 1)
         row = first + gl.arange(0, QUERIES, layout=gl.SliceLayout(1, SUMS))
@@ -294,19 +311,17 @@ if gluon is not None:
         LAYOUT: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=8, rank=2)
         keys = gl.allocate_shared_memory(gl.int8, [STAGES, TILE, WIDTH], LAYOUT)
         values = gl.allocate_shared_memory(gl.float8e4nv, [STAGES, WIDTH, TILE], LAYOUT)
-        keys_full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
-        keys_empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
-        values_full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
-        values_empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+        MARK: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
+        marks = gl.allocate_shared_memory(gl.float32, [STAGES * 3, 1], MARK)
+        full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+        empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
         for i in gl.static_range(STAGES):
-            mbarrier.init(keys_full.index(i), count=1)
-            mbarrier.init(values_full.index(i), count=1)
-            mbarrier.init(keys_empty.index(i), count=2)
-            mbarrier.init(values_empty.index(i), count=2)
+            mbarrier.init(full.index(i), count=1)
+            mbarrier.init(empty.index(i), count=2)
         fence_async_shared()
         tensors = (q, mean, out)
         scales = (condition_k_scale, condition_v_scale, ring_k_scale, ring_v_scale)
-        rooms = (keys, values, keys_full, keys_empty, values_full, values_empty)
+        rooms = (keys, values, marks, full, empty)
         sizes = (heads, tokens, padding, scale)
         tiles = (condition_tiles, block_tiles, count)
         second = first + QUERIES
@@ -315,13 +330,13 @@ if gluon is not None:
             [
                 (
                     _attend,
-                    (tensors, scales, rooms, first, head, sizes, tiles, WIDTH, TILE, QUERIES, ROOM, STAGES),
+                    (tensors, rooms, first, head, sizes, count, WIDTH, TILE, QUERIES, ROOM, STAGES),
                 ),
                 (
                     _attend,
-                    (tensors, scales, rooms, second, head, sizes, tiles, WIDTH, TILE, QUERIES, ROOM, STAGES),
+                    (tensors, rooms, second, head, sizes, count, WIDTH, TILE, QUERIES, ROOM, STAGES),
                 ),
-                (_copy, (copied, rooms, head, heads, tiles, WIDTH, TILE, STAGES)),
+                (_copy, (copied, scales, rooms, head, heads, tiles, WIDTH, TILE, STAGES)),
             ],
             [4, 1],
             [REGISTERS, COPY_REGISTERS],

@@ -134,3 +134,26 @@ def test_the_kernel_attends_to_what_is_kept(monkeypatch, hopper, common):
     # Rounding queries and weights comes on top.
     assert error(fast, plain) < 0.04
     assert error(fast, exact) < 0.05
+
+
+@pytest.mark.skipif(not GPU, reason="needs a GPU")
+@pytest.mark.parametrize("hopper", [False, True])
+def test_sums_over_many_tiles_keep_what_values_share(monkeypatch, hopper):
+    """Products summed over many tiles by the matrix unit itself would lose a tenth of it."""
+    device = torch.device("cuda")
+    if hopper and not eight_hopper.available(device):
+        pytest.skip("needs a GPU of the Hopper generation and Triton's Gluon")
+    monkeypatch.setattr(eight_kernels, "_on_hopper", lambda *_: hopper)
+    block = 2000
+    store = Store(device, True, torch.bfloat16, CacheShape(1, HEADS, WIDTH, CONDITION, SLOTS * block, block))
+    torch.manual_seed(0)
+    keys, values = ([tokens(CONDITION, device, torch.bfloat16)] for _ in range(2))
+    store.store.set_condition(0, store.condition, keys[0], values[0])
+    for number in range(1, SLOTS + 1):
+        q, k = (tokens(block, device, torch.bfloat16) for _ in range(2))
+        v = tokens(block, device, torch.bfloat16, common=1.0)  # which the condition has not
+        found = store.block(number, q, k, v).float()
+        keys.append(k)
+        values.append(v)
+    exact = attention(q.float(), torch.cat(keys, 1).float(), torch.cat(values, 1).float())
+    assert error(found, exact) < 0.02
