@@ -20,8 +20,8 @@ import gc
 import itertools
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, Sam
 from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
 from avatar.liveavatar.performance import Performance
 from avatar.liveavatar.pipeline import generate
-from avatar.liveavatar.vae import to_uint8_frames
+from avatar.liveavatar.transformer import S2VTransformer
+from avatar.liveavatar.vae import WanVAE, to_uint8_frames
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
@@ -66,11 +67,29 @@ from .liveavatar_models import (
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-class Benchmark:
-    """One configuration on one device: `run` measures everything and returns the report."""
+@dataclass
+class Models:
+    """What configurations can share: the transformer, and the VAE if there is one."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
+    transformer: S2VTransformer
+    vae: WanVAE | None
+    fp8: bool = False
+
+    def quantise(self) -> None:
+        """Turn the transformer's blocks to float8, for good."""
+        require_fp8(self.transformer.blocks[0].modulation.device)
+        quantise_transformer(self.transformer)
+        self.fp8 = True
+
+
+class Benchmark:
+    """One configuration on one device: `run` measures everything and returns the report.
+
+    ``models``: those of an earlier one; by default they are drawn.
+    """
+
+    def __init__(self, args: argparse.Namespace, models: Models | None = None) -> None:
+        self.args, self.models = args, models
         self.device, self.dtype = torch.device(args.device), DTYPES[args.dtype]
         self.clock = Clock(self.device)
         self.config = S2VConfig() if args.config == "14b" else TINY
@@ -87,46 +106,49 @@ class Benchmark:
         args, clock = self.args, self.clock
         report: dict[str, Any] = {"flags": vars(args), "environment": environment(self.device)}
         print(json.dumps(report["environment"]))
-        build_ms, _ = clock.wall(self._build)
+        build_ms, _ = clock.wall(self.build)
         modules = [module for module in (self.model, self.vae and self.vae.model, self.network) if module]
         tensors = [x for module in modules for x in (*module.parameters(), *module.buffers())]
         weights = sum(x.numel() * x.element_size() for x in tensors) / 1e9
         print(f"weights {weights:.1f} GB, drawn in {build_ms / 1e3:.1f} s\n", flush=True)
-        backends = [ATTENTION[args.attention], *ATTENTION.values()] if args.attention != "auto" else None
-        with contextlib.ExitStack() as chosen:
-            if backends:
-                chosen.enter_context(sdpa_kernel(backends, set_priority=True))
-            cold = self._first_use()
+        with self._attention():
+            report |= self.measure()
             if clock.cuda:
-                torch.cuda.reset_peak_memory_stats()
-            report["times_ms"] = {**self._whole(), **self._stages()}
-            if clock.cuda:
-                report["memory_GB"] = {
-                    "weights": weights,
-                    "peak allocated": torch.cuda.max_memory_allocated() / 1e9,
-                    "peak reserved": torch.cuda.max_memory_reserved() / 1e9,
-                }
-            report["cold_ms"] = cold
+                report["memory_GB"]["weights"] = weights
             report["caches"] = cache_state(self.sampler)
             if args.profile:
                 report["profile"] = self._profile()
-        del self.sampler, self.model
+        del self.sampler, self.model, self.models
         gc.collect()
         report["step_TFLOP"] = self._operations()
         if clock.cuda:
             report["ceilings"] = ceilings(self.device, self.dtype)
+        return report
+
+    def measure(self) -> dict[str, Any]:
+        """Cold and warm times, and the peak of memory."""
+        report: dict[str, Any] = {"cold_ms": self._first_use()}
+        if self.clock.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        report["times_ms"] = {**self._whole(), **self._stages()}
+        if self.clock.cuda:
+            report["memory_GB"] = {
+                "peak allocated": torch.cuda.max_memory_allocated() / 1e9,
+                "peak reserved": torch.cuda.max_memory_reserved() / 1e9,
+            }
         report["fps"] = self._fps(report["times_ms"])
         return report
 
-    def _build(self) -> None:
+    def build(self) -> None:
+        """Draw what is not given."""
         args = self.args
         torch.manual_seed(0)
-        self.model = random_transformer(self.config, self.device, self.dtype)
-        if args.fp8:
-            require_fp8(self.device)
-            quantise_transformer(self.model)
-        width = 96 if args.config == "14b" else 8
-        self.vae = self.decoder = None if args.no_vae else random_vae(width, self.device, self.dtype)
+        if self.models is None:
+            self.models = self._draw_models()
+        if args.fp8 and not self.models.fp8:
+            self.models.quantise()
+        self.model, self.vae = self.models.transformer, self.models.vae
+        self.decoder = self.vae
         self.network = None
         if args.decoder == "fast":
             self.decoder = random_fast_decoder(self.device, self.dtype)
@@ -135,6 +157,16 @@ class Benchmark:
         columns, rows = args.size
         portrait = torch.rand(1, 3, 1, rows, columns, generator=torch.Generator().manual_seed(2))
         self.portrait = portrait.mul_(2).sub_(1)
+
+    def _draw_models(self) -> Models:
+        width = 96 if self.args.config == "14b" else 8
+        vae = None if self.args.no_vae else random_vae(width, self.device, self.dtype)
+        return Models(random_transformer(self.config, self.device, self.dtype), vae)
+
+    def _attention(self) -> contextlib.AbstractContextManager:
+        if self.args.attention == "auto":
+            return contextlib.nullcontext()
+        return sdpa_kernel([ATTENTION[self.args.attention], *ATTENTION.values()], set_priority=True)
 
     def _video(self) -> Iterator[Tensor]:
         """The product's own loop, or, without a VAE, blocks of latents on the host."""
@@ -281,7 +313,7 @@ def show_precision(found: list[dict[str, Any]]) -> None:
     print_table(["kind", "block", "relative error", "cosine"], rows)
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -317,7 +349,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     try:
         width, height = (int(side) for side in args.size.split("x"))
     except ValueError:

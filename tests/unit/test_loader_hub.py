@@ -165,7 +165,9 @@ def test_incomplete_local_folder_is_never_downloaded_into(tmp_path, no_network):
 @pytest.mark.parametrize(
     "name", ["/no/such/folder", "just-a-name", "a/b/c", "../x", "https://x/y", "a/..", ".a/b"]
 )
-def test_neither_folder_nor_repository(tmp_path, no_network, name):
+def test_neither_folder_nor_repository(tmp_path, no_network, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(FileNotFoundError, match="neither an existing folder nor a hub repository"):
         resolve_snapshot(name, FILES, tmp_path, download=True)
 

@@ -45,6 +45,7 @@ CONFIG = SamplingConfig(steps=2, frames_per_clip=24)
 FRAMES = 9 + 4 * 12 + 5  # six blocks, the last one in part
 RATE = 24_000
 GIGABYTE = 10**9
+AHEAD = Performance(ahead=True)
 
 
 class Killed(BaseException):
@@ -85,9 +86,11 @@ def passes_with_state(state: GenerationState | None = None) -> Iterator[torch.Te
     return passes(state=state)
 
 
-def stream(config: SamplingConfig = CONFIG, check=lambda: None) -> AvatarStream:
+def stream(
+    config: SamplingConfig = CONFIG, check=lambda: None, performance: Performance = RESIDENT
+) -> AvatarStream:
     return AvatarStream(
-        lambda state=None: passes(config, state, check),
+        lambda state=None: passes(config, state, check, performance),
         frames=FRAMES,
         width=W,
         height=H,
@@ -166,8 +169,8 @@ def performed(performance: Performance, state: GenerationState, count: int) -> t
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (Performance(ahead=True), Performance(ahead=True)),
-        (Performance(ahead=True), Performance()),
+        (AHEAD, AHEAD),
+        (AHEAD, Performance()),
         (Performance(int8_caches=True), Performance(int8_caches=True)),
         (Performance(attention8=True), Performance(attention8=True)),
         (Performance(attention8=True, caches_on_cpu=1), Performance(attention8=True)),
@@ -188,7 +191,7 @@ def test_caches_of_every_kind_can_be_saved_and_taken_up_by_others(tmp_path, befo
 
 # In the first block of the second clip, before its condition; then at both steps of other blocks.
 @pytest.mark.parametrize("check", [4, 6, 9])
-@pytest.mark.parametrize("performance", [RESIDENT, Performance(ahead=True)], ids=["in turn", "ahead"])
+@pytest.mark.parametrize("performance", [RESIDENT, AHEAD], ids=str)
 def test_the_state_is_good_after_an_interrupt_within_a_block(tmp_path, check, performance):
     done = []
 
@@ -243,9 +246,9 @@ def test_a_state_with_other_caches_is_refused_in_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [GIGABYTE, 0], ids=["from a snapshot", "from the beginning"])
-@pytest.mark.parametrize("stop_after", [9, 33])
-def test_a_stopped_run_goes_on_in_its_file(tmp_path, stop_after, limit):
-    path, _, _ = generated(tmp_path, stream(), limit, stop_after)
+@pytest.mark.parametrize(("stop_after", "performance"), [(9, RESIDENT), (33, RESIDENT), (33, AHEAD)], ids=str)
+def test_a_stopped_run_goes_on_in_its_file(tmp_path, stop_after, performance, limit):
+    path, _, _ = generated(tmp_path, stream(performance=performance), limit, stop_after)
     kept = pictures(path)
     assert len(kept) == stop_after
     assert b"moof" not in path.read_bytes(), "what is kept is an ordinary file"
@@ -281,7 +284,8 @@ def test_another_seed_begins_a_file_of_its_own_and_leaves_the_unfinished_one(tmp
     assert again == first and len(made) == FRAMES - 21
 
 
-def test_a_run_that_runs_out_of_memory_keeps_its_file_and_can_be_gone_on_with(tmp_path):
+@pytest.mark.parametrize("performance", [RESIDENT, AHEAD], ids=str)
+def test_a_run_that_runs_out_of_memory_keeps_its_file_and_can_be_gone_on_with(tmp_path, performance):
     checks = []
 
     def check() -> None:
@@ -290,7 +294,7 @@ def test_a_run_that_runs_out_of_memory_keeps_its_file_and_can_be_gone_on_with(tm
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(torch.OutOfMemoryError):
-        generated(tmp_path, stream(check=check))
+        generated(tmp_path, stream(check=check, performance=performance))
     (path,) = tmp_path.glob("*.mp4")
     kept = len(pictures(path))
     assert 0 < kept < FRAMES and state_path(path).is_file()
