@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Attention, attention
-from .config import BLOCK_LATENTS, MOTION_FRAMES, S2VConfig
+from .config import BLOCK_LATENTS, S2VConfig
 from .precision import layer_norm, run
 from .regions import PLAIN, Regions
 
@@ -79,10 +79,10 @@ class CausalAudioEncoder(nn.Module):
         """Tokens of one block from its 12 frames of features [B, layers, audio_dim, 12].
 
         The block's first frame stands in for the 73 frames before it, so nothing of an earlier block is heard:
-        the model was trained that way. Returns global [B, 3, dim] and local [B, 3, tokens + 1, dim].
+        the model was trained that way. One will do for them: the convolutions replicate the start, and 1 and 73 are
+        in step with their strides. Returns global [B, 3, dim] and local [B, 3, tokens + 1, dim].
         """
-        before = features[..., :1].expand(*features.shape[:-1], MOTION_FRAMES)
-        overall, local = self(torch.cat((before, features), dim=-1), dtype)
+        overall, local = self(torch.cat((features[..., :1], features), dim=-1), dtype)
         return overall[:, -BLOCK_LATENTS:].to(dtype), local[:, -BLOCK_LATENTS:].to(dtype)
 
 
