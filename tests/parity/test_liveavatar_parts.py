@@ -113,8 +113,8 @@ def test_causal_audio_encoder():
         assert_close(overall.unsqueeze(2), expected["enc_global"], 1e-5)
         assert_close(local[:, 16:22], expected["enc_local_16_21"], 1e-5)
         block_overall, block_local = encoder.encode_block(features, torch.float32)
-    assert_close(block_overall, overall[:, -BLOCK_LATENTS:], 1e-6)
-    assert_close(block_local, local[:, -BLOCK_LATENTS:], 1e-6)
+    assert_close(block_overall, overall[:, -BLOCK_LATENTS:], 1e-5)
+    assert_close(block_local, local[:, -BLOCK_LATENTS:], 1e-5)
 
 
 def test_schedule_of_other_step_counts():
