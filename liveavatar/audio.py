@@ -95,7 +95,8 @@ class AdaIN(nn.Module):
 
     def forward(self, overall: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """[B, frames, dim] -> shift and scale, each [B, frames, dim]."""
-        return run(self.linear, F.silu(overall), dtype).chunk(2, dim=-1)
+        shift, scale = run(self.linear, F.silu(overall), dtype).chunk(2, dim=-1)
+        return shift.contiguous(), scale.contiguous()  # once, and not for every step
 
 
 @dataclass(frozen=True)

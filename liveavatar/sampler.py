@@ -40,12 +40,12 @@ def cache_shape(architecture: S2VConfig, height: int, width: int, config: Sampli
 
 @dataclass(frozen=True)
 class BlockInputs:
-    """What all denoising steps of one block share."""
+    """What all denoising steps of one block share, as `S2VTransformer` takes it."""
 
     speech: list[SpeechTokens | None]
     rotation: Rotation
     start: int
-    pose: Tensor | None
+    pose: Tensor
     speaker_mask: Tensor | None
 
 
@@ -145,13 +145,17 @@ class BlockSampler:
                 f"{features.shape[0]} speakers need a mask each that says which part of the picture is theirs."
             )
         start = self.block_index * BLOCK_LATENTS
+        if pose is None:  # a clip of zeros, but the bias of their projection is part of the model
+            pose = torch.zeros(
+                1, self.model.config.cond_dim, BLOCK_LATENTS, self.height, self.width, device=self.device
+            )
         return BlockInputs(
             speech=self.model.encode_speech(send(features, self.device)),
             rotation=self.rope.grid(
                 range(start, start + BLOCK_LATENTS), self.rows, self.columns, self.device
             ),
             start=start,
-            pose=None if pose is None else send(pose, self.device),
+            pose=self.model.encode_pose(send(pose, self.device)),
             speaker_mask=None
             if speaker_mask is None
             else send(speaker_mask.flatten(1)[..., None], self.device),

@@ -181,6 +181,11 @@ class S2VTransformer(nn.Module):
         overall, local = self.casual_audio_encoder.encode_block(features, self.dtype)
         return [self.audio_injector.prepare(i, overall, local) for i in range(self.config.num_layers)]
 
+    def encode_pose(self, pose: Tensor) -> Tensor:
+        """What is added to the tokens of a block's noisy latents, [1, 3 n, dim]; ``pose`` are latents of the pose video
+        for that block [1, 16, 3, h, w]."""
+        return self._tokens(self.cond_encoder, pose) + self._mask_embedding(pose.device)[NOISY]
+
     def prefill(
         self,
         reference: Tensor,
@@ -202,7 +207,7 @@ class S2VTransformer(nn.Module):
         mask = self._mask_embedding(reference.device)
         x = torch.cat(
             (
-                self._patchify(reference) + mask[REFERENCE],
+                self._tokens(self.patch_embedding, reference) + mask[REFERENCE],
                 self.frame_packer(motion, self.dtype) + mask[MOTION],
             ),
             dim=1,
@@ -222,7 +227,7 @@ class S2VTransformer(nn.Module):
         speech: list[SpeechTokens | None],
         attend: Attend,
         rotation: Rotation,
-        pose: Tensor | None = None,
+        pose: Tensor,
         speaker_mask: Tensor | None = None,
     ) -> Tensor:
         """Flow of one block of noisy latents [1, 16, 3, h, w].
@@ -230,14 +235,10 @@ class S2VTransformer(nn.Module):
         Args:
             attend: self-attention against the caches, given rotated queries and keys.
             rotation: of the block's tokens.
-            pose: latents of the pose video for this block, like ``latents``; None is a clip of zeros.
+            pose: the block's, from `encode_pose`.
             speaker_mask: [speakers, 3 n, 1], where each speaker is heard; None with a single one.
         """
-        # Without a pose its latents are zero, but the bias of their projection is part of the model.
-        pose = torch.zeros_like(latents) if pose is None else pose
-        condition = run(self.cond_encoder, pose, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
-        x = self._patchify(latents) + condition + self._mask_embedding(latents.device)[NOISY]
-
+        x = self._tokens(self.patch_embedding, latents) + pose
         x = self._run_blocks(x, time, text, attend, rotation, speech, speaker_mask)
         x = self.head(x, time.head)
         rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
@@ -261,8 +262,10 @@ class S2VTransformer(nn.Module):
                 x = self.audio_injector(layer, x, speech[layer], speaker_mask, self.regions)
         return x
 
-    def _patchify(self, latents: Tensor) -> Tensor:
-        return run(self.patch_embedding, latents, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
+    def _tokens(self, embedding: nn.Module, latents: Tensor) -> Tensor:
+        # With the channels last what comes out is tokens already, and need not be moved.
+        latents = latents.contiguous(memory_format=torch.channels_last_3d)
+        return run(embedding, latents, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
 
     def _mask_embedding(self, device: torch.device) -> Tensor:
         # Called, not read: the weight of another implementation's layer may be packed or patched.
