@@ -263,7 +263,7 @@ class S2VTransformer(nn.Module):
         return x
 
     def _tokens(self, embedding: nn.Module, latents: Tensor) -> Tensor:
-        # With the channels last what comes out is tokens already, and need not be moved.
+        # With the channels last, what a GPU gives are tokens already and need not be moved.
         latents = latents.contiguous(memory_format=torch.channels_last_3d)
         return run(embedding, latents, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
 
