@@ -71,7 +71,7 @@ class BlockOffload:
         self._prefetcher = Prefetcher(lane, min(BUFFERS, len(self._waiting)), self._fetch, self._following)
         for index, waiting_block in enumerate(self._waiting):
             # The prompt's keys and values are made by this layer, outside of the block's own forward.
-            for module in (waiting_block.block, _text_keys(waiting_block.block)):
+            for module in (waiting_block.block, waiting_block.block.cross_attn.k):
                 self._hooks.append(module.register_forward_pre_hook(self._bring(index)))
             self._hooks.append(waiting_block.block.register_forward_hook(self._leave))
 
@@ -112,8 +112,3 @@ def _places(block: nn.Module):
             for name, tensor in owner.items():
                 if tensor is not None:
                     yield owner, name
-
-
-def _text_keys(block: nn.Module) -> nn.Module:
-    attention = block.cross_attn
-    return attention.kv if hasattr(attention, "kv") else attention.k
