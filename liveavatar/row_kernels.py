@@ -9,6 +9,7 @@ lanes idle. Instructions per value count: with twenty of them a kernel waits for
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -176,6 +177,7 @@ def _add_gated(x: Tensor, y: Tensor, gate: Tensor, total: Tensor, cast: Tensor) 
     )
 
 
+@functools.cache
 def _split(width: int, values: int) -> dict[str, int]:
     """The pieces of a row and the warps that share them, with ``values`` per thread and piece: 16 bytes of the
     widest format that is read or written."""
