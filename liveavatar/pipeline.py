@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import count
 
 import torch
@@ -90,7 +90,7 @@ def generate(
     attempt = Fallback(sampler, decoder, performance.fp8 or performance.int8_caches, say)
     # Live speech has no next block yet while one is decoded.
     ahead = performance.ahead and frames is not None
-    lane = Lane(sampler.device) if ahead else None
+    lane = _decoding_lane(sampler.device) if ahead else None
     if lane is not None:
         lane.uses(*decoder.state().values())
 
@@ -139,6 +139,12 @@ class _Picture:
     def frames(self) -> Tensor:
         self.begin()
         return self._wait()
+
+
+@cache
+def _decoding_lane(device: torch.device) -> Lane:
+    # One for all runs: PyTorch keeps memory for every stream that it has worked on.
+    return Lane(device)
 
 
 def _block_masks(masks: Tensor, block: int, rows: int, columns: int) -> Tensor:
