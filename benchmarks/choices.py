@@ -5,7 +5,8 @@
     python -m benchmarks.choices --config tiny --size 64x64 --device cpu --only quality   # a dry run
 
 All rows use the same random weights, in bf16 first and then in float8; each is measured as by
-`benchmarks.liveavatar`, whose flags stand beside it. The last rows are so small that the GPU waits: a block takes as
+`benchmarks.liveavatar`, whose flags stand beside it. The first run of a row meets new sizes, but only that of the first
+row a new process. The last rows are so small that the GPU waits: a block takes as
 long there as Python needs to ask for its kernels, which no larger one can undercut on that computer.
 """
 
@@ -65,7 +66,14 @@ def show(report: dict[str, dict[str, Any]]) -> None:
                 *memory.values(),
             ]
         )
-    header = ["", "ms per step", "ms per block, end to end", "FPS end to end", "first frames, s", "cold, s"]
+    header = [
+        "",
+        "ms per step",
+        "ms per block, end to end",
+        "FPS end to end",
+        "first frames, s",
+        "in the first run, s",
+    ]
     print_table([*header, "peak allocated GB", "peak reserved GB"][: len(rows[0])], rows)
 
 

@@ -147,6 +147,8 @@ class Benchmark:
             self.models = self._draw_models()
         if args.fp8 and not self.models.fp8:
             self.models.quantise()
+        if self.models.fp8 and not args.fp8:
+            raise ValueError("These models are in float8 for good; measure what needs bf16 first.")
         self.model, self.vae = self.models.transformer, self.models.vae
         self.decoder = self.vae
         self.network = None

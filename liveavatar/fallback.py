@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -29,12 +29,12 @@ class Fallback:
 
     def __call__(self, work: Callable[[], Result]) -> Result:
         """What ``work`` returns, such as the decoder's next pixels; errors as in `each`."""
-        (result,) = self.each(lambda: (work() for _ in range(1)))
+        (result,) = self.each(lambda: [work()])
         return result
 
-    def each(self, begin: Callable[[], Iterator[Result]]) -> Iterator[Result]:
-        """What an iterator gives, such as the sampler's steps of a block; if memory runs out, what another one gives
-        from its beginning.
+    def each(self, begin: Callable[[], Iterable[Result]]) -> Iterator[Result]:
+        """All that ``begin`` gives, such as the sampler's steps of a block; if memory runs out, what it gives when
+        asked again.
 
         Raises:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.

@@ -118,12 +118,12 @@ class Fp8SelfAttention(nn.Module):
         )
         self.register_buffer("norms", torch.stack((source.norm_q.weight, source.norm_k.weight)))
 
-    def query_key_value(self, x: Rows, rotation: Rotation | None) -> list[Tensor]:
+    def query_key_value(self, x: Rows, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Rows -> queries and keys, normed and turned, and values, each [1, tokens, heads, head_dim]."""
         product = self.qkv(x)
         q, k = kernels.rms_norm(product[0], self.norms, self.eps, self.num_heads, rotation).split(1)
         v = product.chunk(3, 2)[2].unflatten(2, (self.num_heads, -1))
-        return [q, k, v]
+        return q, k, v
 
     def output(self, x: Tensor) -> Tensor:
         """[1, tokens, heads, head_dim] -> [1, tokens, dim]."""

@@ -12,6 +12,13 @@ HISTORY_LATENTS = 19
 """Latent frames of history: 16 at quarter, 2 at half and 1 at full resolution."""
 
 
+def tokens(projection: nn.Module, latents: Tensor, dtype: torch.dtype) -> Tensor:
+    """Latents [1, 16, f, h, w] -> one token for each patch of the projection [1, tokens, dim]."""
+    # With the channels last, what a GPU gives are tokens already and need not be moved.
+    latents = latents.contiguous(memory_format=torch.channels_last_3d)
+    return run(projection, latents, dtype).to(dtype).flatten(2).transpose(1, 2)
+
+
 class FramePacker(nn.Module):
     """Patchify the last 19 motion latents with kernels (1,2,2), (2,4,4) and (4,8,8).
 
@@ -31,7 +38,7 @@ class FramePacker(nn.Module):
             motion = nn.functional.pad(motion, (0, 0, 0, 0, missing, 0))
         oldest, older, newest = motion[:, :, -HISTORY_LATENTS:].split((16, 2, 1), dim=2)
         groups = ((self.proj, newest), (self.proj_2x, older), (self.proj_4x, oldest))
-        return torch.cat([run(p, x, dtype).to(dtype).flatten(2).transpose(1, 2) for p, x in groups], dim=1)
+        return torch.cat([tokens(p, x, dtype) for p, x in groups], dim=1)
 
 
 def motion_rotation(rope: RotaryEmbedding, rows: int, columns: int, device: torch.device) -> Rotation:

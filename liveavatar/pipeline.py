@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
@@ -90,12 +90,11 @@ def generate(
     attempt = Fallback(sampler, decoder, performance.fp8 or performance.int8_caches, say)
     # Live speech has no next block yet while one is decoded.
     ahead = performance.ahead and frames is not None
-    lane = _decoding_lane(sampler.device) if ahead else None
-    if lane is not None:
-        lane.uses(*decoder.state().values())
+    lane = _decoding_lane(sampler.device if ahead else torch.device("cpu"))  # there, all is done at once
+    lane.uses(*decoder.state().values())
 
     def decode(block: int, latents: Tensor) -> Callable[[], Tensor]:
-        with nullcontext() if lane is None else lane.working():
+        with lane.working():
             pixels = decoder(latents)
             return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
 

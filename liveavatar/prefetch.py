@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Lane:
-    """A queue of copies beside the one in which the device computes; on a CPU everything happens at once."""
+    """A queue of work beside the one in which the device computes; on a CPU everything happens at once."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -26,11 +26,11 @@ class Lane:
         return torch.cuda.stream(self.stream)
 
     def mark(self) -> Any:
-        """A point in the lane, after all copies asked for before; None on a CPU."""
+        """A point in the lane, after all work asked for before; None on a CPU."""
         return None if self.stream is None else self.stream.record_event()
 
     def wait(self, mark: Any) -> None:
-        """Let the lane's later copies wait for a point in another lane."""
+        """Let the lane's later work wait for a point in another lane."""
         if mark is not None:
             self.stream.wait_event(mark)
 
@@ -40,7 +40,7 @@ class Lane:
             torch.cuda.current_stream(self.device).wait_event(mark)
 
     def finish(self) -> None:
-        """Wait here until all copies are done."""
+        """Wait here until all of it is done."""
         if self.stream is not None:
             self.stream.synchronize()
 

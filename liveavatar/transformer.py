@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .attention import Attention, attention
 from .audio import AudioInjector, CausalAudioEncoder, SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig
-from .framepack import FramePacker
+from .framepack import FramePacker, tokens
 from .precision import input_dtype, layer_norm, run
 from .regions import PLAIN, Regions
 from .rope import Rotation
@@ -184,7 +184,7 @@ class S2VTransformer(nn.Module):
     def encode_pose(self, pose: Tensor) -> Tensor:
         """What is added to the tokens of a block's noisy latents, [1, 3 n, dim]; ``pose`` are latents of the pose video
         for that block [1, 16, 3, h, w]."""
-        return self._tokens(self.cond_encoder, pose) + self._mask_embedding(pose.device)[NOISY]
+        return tokens(self.cond_encoder, pose, self.dtype) + self._mask_embedding(pose.device)[NOISY]
 
     def prefill(
         self,
@@ -207,7 +207,7 @@ class S2VTransformer(nn.Module):
         mask = self._mask_embedding(reference.device)
         x = torch.cat(
             (
-                self._tokens(self.patch_embedding, reference) + mask[REFERENCE],
+                tokens(self.patch_embedding, reference, self.dtype) + mask[REFERENCE],
                 self.frame_packer(motion, self.dtype) + mask[MOTION],
             ),
             dim=1,
@@ -238,7 +238,7 @@ class S2VTransformer(nn.Module):
             pose: the block's, from `encode_pose`.
             speaker_mask: [speakers, 3 n, 1], where each speaker is heard; None with a single one.
         """
-        x = self._tokens(self.patch_embedding, latents) + pose
+        x = tokens(self.patch_embedding, latents, self.dtype) + pose
         x = self._run_blocks(x, time, text, attend, rotation, speech, speaker_mask)
         x = self.head(x, time.head)
         rows, columns = latents.shape[-2] // 2, latents.shape[-1] // 2
@@ -261,11 +261,6 @@ class S2VTransformer(nn.Module):
             if speech is not None and speech[layer] is not None:
                 x = self.audio_injector(layer, x, speech[layer], speaker_mask, self.regions)
         return x
-
-    def _tokens(self, embedding: nn.Module, latents: Tensor) -> Tensor:
-        # With the channels last, what a GPU gives are tokens already and need not be moved.
-        latents = latents.contiguous(memory_format=torch.channels_last_3d)
-        return run(embedding, latents, self.dtype).to(self.dtype).flatten(2).transpose(1, 2)
 
     def _mask_embedding(self, device: torch.device) -> Tensor:
         # Called, not read: the weight of another implementation's layer may be packed or patched.
