@@ -31,6 +31,7 @@ TINY = S2VConfig(
     dim=256, ffn_dim=512, num_heads=2, num_layers=4, text_dim=64, audio_dim=32, audio_inject_layers=(0, 2)
 )
 SMALL = replace(TINY, dim=512, ffn_dim=1024, num_heads=4)
+PROMPT_TOKENS = 64
 
 
 def random_transformer(
@@ -80,7 +81,7 @@ def random_fast_decoder(device: torch.device, dtype: torch.dtype) -> FastDecoder
 
 
 def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: torch.device) -> Scene:
-    """A prompt of 64 tokens, latents of portrait and history, and speech for ``blocks`` blocks."""
+    """A prompt of `PROMPT_TOKENS`, latents of portrait and history, and speech for ``blocks`` blocks."""
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
@@ -88,7 +89,7 @@ def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: 
 
     width, height = size
     return Scene(
-        context=draw(64, config.text_dim).to(device),
+        context=draw(PROMPT_TOKENS, config.text_dim).to(device),
         reference=draw(1, config.in_dim, 1, height // 8, width // 8).to(device),
         motion=draw(1, config.in_dim, HISTORY_LATENTS, height // 8, width // 8).to(device),
         speech=Tracks(
@@ -114,7 +115,8 @@ def floating_point_operations(config: S2VConfig, tokens: int, keys: int) -> dict
     """Operations of one denoising step in TFLOP; ``tokens`` in a block, ``keys`` that it sees."""
     dim, layers, injections = config.dim, config.num_layers, len(config.audio_inject_layers)
     matrices = layers * (6 * dim**2 + 2 * dim * config.ffn_dim) + injections * 2 * dim**2
-    attention = layers * (keys + config.text_len) + injections * (config.num_audio_token + 1)
+    prompt = PROMPT_TOKENS + 1  # all of its padding is one token
+    attention = layers * (keys + prompt) + injections * (config.num_audio_token + 1)
     return {"GEMM": 2 * tokens * matrices / 1e12, "attention": 4 * tokens * dim * attention / 1e12}
 
 

@@ -58,17 +58,17 @@ def _works(device: torch.device) -> bool:
 def _trial(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The product of two small matrices, which half precision holds exactly."""
     out = torch.zeros(x.shape, device=x.device)
-    _product_kernel[(1,)](x.half(), y.half(), out, SIDE=SIDE)
+    _product_kernel[(1,)]((x.half(), y.half()), out, SIDE=SIDE)
     return out
 
 
 if triton is not None:
 
     @triton.jit
-    def _product_kernel(x, y, out, SIDE: tl.constexpr):
+    def _product_kernel(pair, out, SIDE: tl.constexpr):
         place = tl.arange(0, SIDE)
         where = place[:, None] * SIDE + place[None, :]
-        factors = (tl.load(x + where),)
-        factors += (tl.load(y + where),)  # older versions have no tuples, which some kernels need
-        for i in tl.static_range(1, len(factors)):
-            tl.store(out + where, tl.dot(factors[i - 1], factors[i]))
+        factors = ()  # older versions have no tuples, which some kernels need
+        for i in tl.static_range(len(pair)):
+            factors += (tl.load(pair[i] + where),)
+        tl.store(out + where, tl.dot(*factors))

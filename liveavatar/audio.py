@@ -44,12 +44,12 @@ class MotionEncoder(nn.Module):
         """[B, time, in_dim] -> global [B, time', dim] and local [B, time', tokens + 1, dim]."""
         batch = x.shape[0]
         local = self.conv1_local(x, dtype).unflatten(-1, (self.tokens, -1))
-        local = self._downsample(local.transpose(1, 2).flatten(0, 1), dtype)
+        local = local.transpose(1, 2).flatten(0, 1)
+        both = torch.cat((local, self.conv1_global(x, dtype)))  # the same weights, read once
+        local, overall = self._downsample(both, dtype).split((len(local), batch))
         local = local.unflatten(0, (batch, self.tokens)).transpose(1, 2)
         padding = self.padding_tokens.to(local).expand(batch, local.shape[1], -1, -1)
-        local = torch.cat((local, padding), dim=2)
-        overall = run(self.final_linear, self._downsample(self.conv1_global(x, dtype), dtype), dtype)
-        return overall, local
+        return run(self.final_linear, overall, dtype), torch.cat((local, padding), dim=2)
 
     def _downsample(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         for conv in (self.conv2, self.conv3):

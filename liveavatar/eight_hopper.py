@@ -1,16 +1,20 @@
 """8-bit attention for Hopper: one warp copies tiles, two groups of warps attend, each to 64 queries of a head.
 
 The same sums as `eight_kernels._attend_kernel`, in Triton's Gluon dialect, which says itself where a tile lies and
-when the matrix unit is waited for.
+when the matrix unit is waited for. Each program takes a processor for itself. Those left for a last round, which would
+keep only some processors busy, are split by their keys, and a second kernel adds up the parts.
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor
 
 try:
     import triton
+    import triton.language as tl
     from triton.experimental import gluon
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon.language.nvidia.hopper import (
@@ -31,6 +35,10 @@ STAGES = 4
 REGISTERS = 240
 """Per thread of a group that attends; those of the copying warp get `COPY_REGISTERS`."""
 COPY_REGISTERS = 24
+MOST_PARTS = 6
+"""Of a program that is split."""
+ROWS = 16
+"""Queries of a program that adds up parts."""
 
 
 def available(device: torch.device) -> bool:
@@ -55,7 +63,13 @@ def attend(
     ``scale`` is that of the scores, for powers of two; ``tile`` and ``room`` are `eight_kernels`' constants.
     """
     _, tokens, heads, _ = q.shape
-    _attend_kernel[(triton.cdiv(tokens, 2 * QUERIES), heads)](
+    tiles = triton.cdiv(tokens, 2 * QUERIES)
+    condition_tiles, block_tiles = condition[1].shape[-1], ring[1].shape[-1]
+    whole, parts = split(tiles * heads, condition_tiles + block_tiles * slots, _processors(q.device))
+    rest = tiles * heads - whole
+    # Of each part: sums, then totals, then maxima.
+    room_of_parts = torch.empty((rest * parts, 2 * QUERIES * (HEAD_DIM + 2)), device=q.device)
+    _attend_kernel[(whole + rest * parts,)](
         q,
         _tiled(condition[0], tile),
         condition[1],
@@ -67,13 +81,16 @@ def attend(
         ring[3],
         mean,
         out,
+        room_of_parts,
         tokens,
-        condition[1].shape[-1],
-        ring[1].shape[-1],
+        condition_tiles,
+        block_tiles,
         slots,
         padding,
         scale,
         heads,
+        whole,
+        parts,
         WIDTH=HEAD_DIM,
         TILE=tile,
         QUERIES=QUERIES,
@@ -83,6 +100,40 @@ def attend(
         COPY_REGISTERS=COPY_REGISTERS,
         num_warps=4,
     )
+    if rest:
+        _add_up_kernel[(rest, 2 * QUERIES // ROWS)](
+            room_of_parts,
+            mean,
+            out,
+            tokens,
+            padding,
+            heads,
+            whole,
+            parts,
+            WIDTH=HEAD_DIM,
+            QUERIES=QUERIES,
+            ROWS=ROWS,
+            ROOM=room,
+            num_warps=4,
+        )
+
+
+@functools.cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@functools.cache
+def split(programs: int, tiles: int, processors: int) -> tuple[int, int]:
+    """How many of the programs, which have ``tiles`` of keys each, to leave whole, and parts to make of each other."""
+    rest = programs % processors
+
+    def rounds(parts: int) -> float:
+        # A part has a start and an end of its own, and has to be added up: about ten tiles of time.
+        return -(-rest * parts // processors) * (1 / parts + (10 / tiles if parts > 1 else 0))
+
+    parts = min(range(1, MOST_PARTS + 1), key=rounds)
+    return (programs, 1) if parts == 1 else (programs - rest, parts)
 
 
 def _tiled(x: Tensor, tile: int) -> TensorDescriptor:
@@ -99,6 +150,8 @@ if gluon is not None:
         copied,
         scales,
         rooms,
+        begin,
+        count,
         head,
         heads,
         tiles,
@@ -106,7 +159,7 @@ if gluon is not None:
         TILE: gl.constexpr,
         STAGES: gl.constexpr,
     ):
-        """Fetch all tiles in turn, each once its room has been read.
+        """Fetch ``count`` tiles from ``begin`` on, each once its room has been read.
 
         A stage holds a tile of keys, its scales, and the values of the tile before: what is asked of the matrix unit
         at once, and free at once.
@@ -114,35 +167,29 @@ if gluon is not None:
         condition_k, condition_v, ring_k, ring_v = copied
         condition_k_scale, condition_v_scale, ring_k_scale, ring_v_scale = scales
         keys, values, marks, full, empty = rooms
-        condition_tiles, block_tiles, count = tiles
+        condition_tiles, block_tiles = tiles
         ONE: gl.constexpr = gl.BlockedLayout([1], [32], [1], [0])
-        # Slot and tile of the values, which come one tile behind the keys.
-        base, tile = head, -1
+        # Among the tiles of the condition, or the ring: first tile of the head (and slot), and tile in it.
+        row, tile = head, 0
         for number in range(count + 1):
             stage = number % STAGES
             key, value, ready = keys.index(stage), values.index(stage), full.index(stage)
-            last = number - 1
-            if last >= condition_tiles:
-                tile += 1
-                if last == condition_tiles:
-                    tile = 0
-                if tile == block_tiles:
-                    tile = 0
-                    base += heads
-            next_base, next_tile = base, tile + 1
-            if number == condition_tiles:
-                next_tile = 0
-            if next_tile == block_tiles:
-                next_tile = 0
-                next_base += heads
-            early, late = head * condition_tiles + number, next_base * block_tiles + next_tile
+            last_row, last_tile = row, tile
+            place = begin + number
+            slot = (place - condition_tiles) // block_tiles
+            row, tile = head + slot * heads, place - condition_tiles - slot * block_tiles
+            here = row * block_tiles + tile
+            if place < condition_tiles:
+                row, tile = head, place
+                here = head * condition_tiles + place
             key_scale, value_scale = 0.0, 1.0
-            if number < condition_tiles:
-                key_scale = gl.load(condition_k_scale + early)
-                value_scale = gl.load(condition_v_scale + early)
-            elif number < count:
-                key_scale = gl.load(ring_k_scale + late)
-                value_scale = gl.load(ring_v_scale + late)
+            if number < count:
+                if place < condition_tiles:
+                    key_scale = gl.load(condition_k_scale + here)
+                    value_scale = gl.load(condition_v_scale + here)
+                else:
+                    key_scale = gl.load(ring_k_scale + here)
+                    value_scale = gl.load(ring_v_scale + here)
             back = 1.0 / value_scale
             mbarrier.wait(empty.index(stage), (number // STAGES) & 1 ^ 1)
             marks.index(stage * 3).store(gl.full([1], key_scale, gl.float32, layout=ONE))
@@ -153,14 +200,20 @@ if gluon is not None:
                 mbarrier.expect(ready, 2 * TILE * WIDTH)
             else:
                 mbarrier.expect(ready, TILE * WIDTH)
-            if number < condition_tiles:
-                tma.async_copy_global_to_shared(condition_k, [early * TILE, 0], ready, key)
-            elif number < count:
-                tma.async_copy_global_to_shared(ring_k, [late * TILE, 0], ready, key)
-            if last >= condition_tiles:
-                tma.async_copy_global_to_shared(ring_v, [base * WIDTH, tile * TILE], ready, value)
-            elif last >= 0:
-                tma.async_copy_global_to_shared(condition_v, [head * WIDTH, last * TILE], ready, value)
+            if number < count:
+                if place < condition_tiles:
+                    tma.async_copy_global_to_shared(condition_k, [here * TILE, 0], ready, key)
+                else:
+                    tma.async_copy_global_to_shared(ring_k, [here * TILE, 0], ready, key)
+            if number > 0:
+                if place <= condition_tiles:
+                    tma.async_copy_global_to_shared(
+                        condition_v, [last_row * WIDTH, last_tile * TILE], ready, value
+                    )
+                else:
+                    tma.async_copy_global_to_shared(
+                        ring_v, [last_row * WIDTH, last_tile * TILE], ready, value
+                    )
 
     @gluon.jit
     def _scales(marks, stage, LAYOUT: gl.constexpr):
@@ -186,14 +239,15 @@ if gluon is not None:
         head,
         sizes,
         count,
+        piece,
         WIDTH: gl.constexpr,
         TILE: gl.constexpr,
         QUERIES: gl.constexpr,
         ROOM: gl.constexpr,
         STAGES: gl.constexpr,
     ):
-        """One group's queries, from ``first`` on."""
-        q, mean, out = tensors
+        """One group's queries, from ``first`` on; ``piece`` is the number of a split program's part, else less than zero."""
+        q, mean, out, room_of_parts = tensors
         heads, tokens, padding, scale = sizes
         keys, values, marks, full, empty = rooms
         SCORES: gl.constexpr = gl.NVMMADistributedLayout(
@@ -270,13 +324,22 @@ if gluon is not None:
             stage, phase = next_stage, next_phase
 
         total = gl.convert_layout(gl.sum(total, 1), ROW)
-        total -= padding * gl.exp2(ROOM - top)
-        sums = sums * gl.expand_dims(gl.convert_layout(unit / total, gl.SliceLayout(1, SUMS)), 1)
         row = first + gl.arange(0, QUERIES, layout=gl.SliceLayout(1, SUMS))
         column = gl.arange(0, WIDTH, layout=gl.SliceLayout(0, SUMS))
-        sums += gl.expand_dims(gl.load(mean + head * WIDTH + column), 0)
-        place = gl.expand_dims((row.to(gl.int64) * heads + head) * WIDTH, 1) + gl.expand_dims(column, 0)
-        gl.store(out + place, sums.to(out.dtype.element_ty), mask=gl.expand_dims(row < tokens, 1))
+        if piece < 0:
+            total -= padding * gl.exp2(ROOM - top)
+            sums = sums * gl.expand_dims(gl.convert_layout(unit / total, gl.SliceLayout(1, SUMS)), 1)
+            sums += gl.expand_dims(gl.load(mean + head * WIDTH + column), 0)
+            target = gl.expand_dims((row.to(gl.int64) * heads + head) * WIDTH, 1) + gl.expand_dims(column, 0)
+            gl.store(out + target, sums.to(out.dtype.element_ty), mask=gl.expand_dims(row < tokens, 1))
+        else:
+            sums = sums * gl.expand_dims(gl.convert_layout(unit, gl.SliceLayout(1, SUMS)), 1)
+            room = room_of_parts + piece * (2 * QUERIES * (WIDTH + 2))
+            start_of_row = row % (2 * QUERIES) * WIDTH
+            gl.store(room + gl.expand_dims(start_of_row, 1) + gl.expand_dims(column, 0), sums)
+            inside = (first + gl.arange(0, QUERIES, layout=ROW)) % (2 * QUERIES)
+            gl.store(room + 2 * QUERIES * WIDTH + inside, total)
+            gl.store(room + 2 * QUERIES * (WIDTH + 1) + inside, top)
 
     @gluon.jit
     def _attend_kernel(
@@ -291,6 +354,7 @@ if gluon is not None:
         ring_v_scale,
         mean,
         out,
+        room_of_parts,
         tokens,
         condition_tiles,
         block_tiles,
@@ -298,6 +362,8 @@ if gluon is not None:
         padding,
         scale,
         heads,
+        whole,
+        parts,
         WIDTH: gl.constexpr,
         TILE: gl.constexpr,
         QUERIES: gl.constexpr,
@@ -306,8 +372,15 @@ if gluon is not None:
         REGISTERS: gl.constexpr,
         COPY_REGISTERS: gl.constexpr,
     ):
-        first, head = gl.program_id(0) * (2 * QUERIES), gl.program_id(1)
         count = condition_tiles + block_tiles * slots
+        program, piece, begin = gl.program_id(0), -1, 0
+        if program >= whole:
+            piece = program - whole
+            program = whole + piece // parts
+            begin = piece % parts * count // parts
+            count = (piece % parts + 1) * count // parts - begin
+        tiles = (tokens + 2 * QUERIES - 1) // (2 * QUERIES)
+        first, head = program % tiles * (2 * QUERIES), program // tiles
         LAYOUT: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=8, rank=2)
         keys = gl.allocate_shared_memory(gl.int8, [STAGES, TILE, WIDTH], LAYOUT)
         values = gl.allocate_shared_memory(gl.float8e4nv, [STAGES, WIDTH, TILE], LAYOUT)
@@ -319,25 +392,63 @@ if gluon is not None:
             mbarrier.init(full.index(i), count=1)
             mbarrier.init(empty.index(i), count=2)
         fence_async_shared()
-        tensors = (q, mean, out)
+        tensors = (q, mean, out, room_of_parts)
         scales = (condition_k_scale, condition_v_scale, ring_k_scale, ring_v_scale)
         rooms = (keys, values, marks, full, empty)
         sizes = (heads, tokens, padding, scale)
-        tiles = (condition_tiles, block_tiles, count)
+        tiles = (condition_tiles, block_tiles)
         second = first + QUERIES
         copied = (condition_k, condition_v, ring_k, ring_v)
         gl.warp_specialize(
             [
                 (
                     _attend,
-                    (tensors, rooms, first, head, sizes, count, WIDTH, TILE, QUERIES, ROOM, STAGES),
+                    (tensors, rooms, first, head, sizes, count, piece, WIDTH, TILE, QUERIES, ROOM, STAGES),
                 ),
                 (
                     _attend,
-                    (tensors, rooms, second, head, sizes, count, WIDTH, TILE, QUERIES, ROOM, STAGES),
+                    (tensors, rooms, second, head, sizes, count, piece, WIDTH, TILE, QUERIES, ROOM, STAGES),
                 ),
-                (_copy, (copied, scales, rooms, head, heads, tiles, WIDTH, TILE, STAGES)),
+                (_copy, (copied, scales, rooms, begin, count, head, heads, tiles, WIDTH, TILE, STAGES)),
             ],
             [4, 1],
             [REGISTERS, COPY_REGISTERS],
         )
+
+    @triton.jit
+    def _add_up_kernel(
+        room_of_parts,
+        mean,
+        out,
+        tokens,
+        padding,
+        heads,
+        whole,
+        parts,
+        WIDTH: tl.constexpr,
+        QUERIES: tl.constexpr,
+        ROWS: tl.constexpr,
+        ROOM: tl.constexpr,
+    ):
+        column = tl.arange(0, WIDTH)
+        inside = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+        room = room_of_parts + tl.program_id(0) * parts * (2 * QUERIES * (WIDTH + 2))
+        top = tl.full((ROWS,), -float("inf"), tl.float32)
+        total = tl.zeros((ROWS,), tl.float32)
+        sums = tl.zeros((ROWS, WIDTH), tl.float32)
+        for _ in range(parts):
+            part_top = tl.load(room + 2 * QUERIES * (WIDTH + 1) + inside)
+            highest = tl.maximum(top, part_top)
+            fade, share = tl.exp2(top - highest), tl.exp2(part_top - highest)
+            total = total * fade + tl.load(room + 2 * QUERIES * WIDTH + inside) * share
+            part = tl.load(room + inside[:, None] * WIDTH + column[None])
+            sums = sums * fade[:, None] + part * share[:, None]
+            top = highest
+            room += 2 * QUERIES * (WIDTH + 2)
+        total -= padding * tl.exp2(ROOM - top)
+        program = whole + tl.program_id(0)
+        tiles = tl.cdiv(tokens, 2 * QUERIES)
+        row, head = program % tiles * (2 * QUERIES) + inside, program // tiles
+        result = sums / total[:, None] + tl.load(mean + head * WIDTH + column)[None]
+        place = (row.to(tl.int64) * heads + head)[:, None] * WIDTH + column[None]
+        tl.store(out + place, result.to(out.dtype.element_ty), mask=(row < tokens)[:, None])

@@ -158,11 +158,12 @@ class Fp8Block(nn.Module):
         y = kernels.modulate(x, shift1, scale1, eps, None)
         q, k, v = self.self_attn.query_key_value(y, rotation)
         y = self.self_attn.output(attend(q, k, v))
-        x, y = kernels.add_gated_norm(x, y, gate1, self.norm3_weight, self.norm3_bias, eps)
-        y = self.cross_attn.output(attention(self.cross_attn.query(y), *text))
-        x, y = kernels.add_modulate(x, y, shift2, scale2, eps, None)
-        y = self.down(kernels.quantise(self.up(y), gelu=True))
-        return kernels.close_gated(x, y, gate2, dtype)
+        x = kernels.add(x, y, gate1)
+        y = kernels.norm(x, self.norm3_weight, self.norm3_bias, eps)
+        x = kernels.add(x, self.cross_attn.output(attention(self.cross_attn.query(y), *text)))
+        y = self.up(kernels.modulate(x, shift2, scale2, eps, None))
+        y = self.down(kernels.quantise(y, gelu=True))
+        return kernels.total(kernels.add(x, y, gate2), dtype)
 
 
 def quantise_transformer(model: S2VTransformer) -> None:

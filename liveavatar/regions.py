@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,28 +19,21 @@ from .precision import layer_norm
 from .rope import rotate
 
 
+def add(x: Tensor, y: Tensor, gate: Tensor | None = None) -> Tensor:
+    """The residual stream ``x`` and ``y * gate``, or ``y``, in float32; the kernels leave it a sum, to be read by the
+    functions below."""
+    y = y.float()
+    return x.float() + (y if gate is None else y * gate)
+
+
+def total(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The residual stream in ``dtype``."""
+    return x.to(dtype)
+
+
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     """Layer norm of ``x``, scaled and shifted; computed in float32, returned in ``dtype``."""
     return (layer_norm(x, eps) * (1 + scale) + shift).to(dtype)
-
-
-def add_gated(x: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """``x + y * gate`` in float32, and the same in ``dtype``."""
-    x = x.float() + y.float() * gate
-    return x, x.to(dtype)
-
-
-def add_modulate(
-    x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """``x + y`` in float32, and what `modulate` makes of it."""
-    x = x + y.float()
-    return x, modulate(x, shift, scale, eps, dtype)
-
-
-def close_gated(x: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
-    """``x + y * gate``, computed in float32, in ``dtype``: the end of a layer."""
-    return (x + y.float() * gate).to(dtype)
 
 
 def modulate_speech(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -65,10 +59,9 @@ def add_speech(x: Tensor, heard: Tensor, mask: Tensor | None) -> Tensor:
 class Regions:
     """The functions of this module, or others that compute the same."""
 
+    add: Callable[..., Any] = add
+    total: Callable[..., Tensor] = total
     modulate: Callable[..., Tensor] = modulate
-    add_gated: Callable[..., tuple[Tensor, Tensor]] = add_gated
-    add_modulate: Callable[..., tuple[Tensor, Tensor]] = add_modulate
-    close_gated: Callable[..., Tensor] = close_gated
     modulate_speech: Callable[..., Tensor] = modulate_speech
     add_speech: Callable[..., Tensor] = add_speech
     rotate: Callable[..., Tensor] = rotate
@@ -76,10 +69,9 @@ class Regions:
 
 PLAIN = Regions()
 KERNELS = Regions(
+    add=row_kernels.add,
+    total=row_kernels.total,
     modulate=row_kernels.modulate,
-    add_gated=row_kernels.add_gated,
-    add_modulate=row_kernels.add_modulate,
-    close_gated=row_kernels.close_gated,
     modulate_speech=row_kernels.modulate_speech,
     rotate=row_kernels.rotate,
 )

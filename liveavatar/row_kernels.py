@@ -33,45 +33,47 @@ class Rows(NamedTuple):
     scale: Tensor
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype | None) -> Tensor | Rows:
+class Sum(NamedTuple):
+    """A residual stream that is added up, in float32, where it is read: ``x`` and what has been added to it, [1, tokens,
+    width] each, with a gate [width] or None. Three sums of 5120 in float32 are more to move than their terms."""
+
+    x: Tensor
+    added: tuple[Tensor, ...] = ()
+    gates: tuple[Tensor | None, ...] = ()
+
+
+def add(x: Tensor | Sum, y: Tensor, gate: Tensor | None = None) -> Sum:
+    """`regions.add`."""
+    x, added, gates = _sum(x)
+    return Sum(x, (*added, y.contiguous()), (*gates, gate))
+
+
+def total(x: Tensor | Sum, dtype: torch.dtype) -> Tensor:
+    """`regions.total`."""
+    x, added, gates = _sum(x)
+    out = torch.empty(x.shape, device=x.device, dtype=dtype)
+    width = x.shape[-1]
+    _total_kernel[(x.numel() // width,)](x, added, gates, out, **_split(width, 4))
+    return out
+
+
+def modulate(
+    x: Tensor | Sum, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype | None
+) -> Tensor | Rows:
     """`regions.modulate`; a ``dtype`` of None gives `Rows`."""
-    return _norm(x, shift, scale, eps, dtype)[1]
+    return _norm(x, shift, scale, eps, dtype)
 
 
-def add_modulate(
-    x: Tensor, y: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype | None
-) -> tuple[Tensor, Tensor | Rows]:
-    """`regions.add_modulate`; a ``dtype`` of None gives `Rows`."""
-    return _norm(x, shift, scale, eps, dtype, add=y)
-
-
-def add_gated_norm(
-    x: Tensor, y: Tensor, gate: Tensor, weight: Tensor, bias: Tensor, eps: float
-) -> tuple[Tensor, Rows]:
-    """``x + y * gate`` in float32, and its layer norm with ``weight`` and ``bias`` as `Rows`."""
-    return _norm(x, bias, weight, eps, None, add=y, gate=gate, affine=True)
+def norm(x: Tensor | Sum, weight: Tensor, bias: Tensor, eps: float) -> Rows:
+    """Layer norm with ``weight`` and ``bias``."""
+    return _norm(x, bias, weight, eps, None, affine=True)
 
 
 def modulate_speech(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """`regions.modulate_speech`."""
     speakers, frames, width = shift.shape
-    out = _norm(x, shift, scale, eps, shift.dtype, speakers=speakers, frames=frames)[1]
+    out = _norm(x, shift, scale, eps, shift.dtype, speakers=speakers, frames=frames)
     return out.view(speakers * frames, -1, width)
-
-
-def add_gated(x: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`regions.add_gated`."""
-    total = torch.empty(x.shape, device=x.device, dtype=torch.float32)
-    cast = total if dtype == torch.float32 else torch.empty(x.shape, device=x.device, dtype=dtype)
-    _add_gated(x, y, gate, total, cast)
-    return total, cast
-
-
-def close_gated(x: Tensor, y: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
-    """`regions.close_gated`."""
-    out = torch.empty(x.shape, device=x.device, dtype=dtype)
-    _add_gated(x, y, gate, out, out)
-    return out
 
 
 def quantise(x: Tensor, gelu: bool = False) -> Rows:
@@ -130,51 +132,42 @@ def _rows(
     )
 
 
+def _sum(x: Tensor | Sum) -> Sum:
+    return x if isinstance(x, Sum) else Sum(x.contiguous())
+
+
 def _norm(
-    x: Tensor,
+    x: Tensor | Sum,
     shift: Tensor,
     scale: Tensor,
     eps: float,
     dtype: torch.dtype | None,
     *,
-    add: Tensor | None = None,
-    gate: Tensor | None = None,
     affine: bool = False,
     speakers: int = 1,
     frames: int = 1,
-) -> tuple[Tensor, Tensor | Rows]:
+) -> Tensor | Rows:
+    x, added, gates = _sum(x)
     width = x.shape[-1]
     tokens = x.numel() // width
     rows = speakers * tokens
-    x = x.contiguous()
-    total = x if add is None else torch.empty(x.shape, device=x.device, dtype=torch.float32)
     shape = x.shape if rows == tokens and dtype is not None else (rows, width)
     out = torch.empty(shape, device=x.device, dtype=dtype or FLOAT8)
     out_scale = torch.empty((rows, 1), device=x.device, dtype=torch.float32) if dtype is None else out
     _norm_kernel[(tokens // frames, frames, speakers)](
         x,
-        x if add is None else add.contiguous(),
-        x if gate is None else gate,
+        added,
+        gates,
         shift.contiguous(),
         scale.contiguous(),
-        total,
         out,
         out_scale,
         eps,
-        ADD=add is not None,
-        GATED=gate is not None,
         AFFINE=affine,
         QUANTISE=dtype is None,
         **_split(width, 4),
     )
-    return total, out if dtype is not None else Rows(out, out_scale)
-
-
-def _add_gated(x: Tensor, y: Tensor, gate: Tensor, total: Tensor, cast: Tensor) -> None:
-    width = x.shape[-1]
-    _add_gated_kernel[(x.numel() // width,)](
-        x.contiguous(), y.contiguous(), gate, total, cast, BOTH=total is not cast, **_split(width, 4)
-    )
+    return out if dtype is not None else Rows(out, out_scale)
 
 
 @functools.cache
@@ -214,18 +207,25 @@ if triton is not None:
         tl.store(out_scale, scale)
 
     @triton.jit
+    def _load_sum(x, added, gates, place, start, WIDTH: tl.constexpr, PIECE: tl.constexpr):
+        value = _load(x + place, start, ONCE, WIDTH, PIECE)
+        for i in tl.static_range(len(added)):
+            more = _load(added[i] + place, start, ONCE, WIDTH, PIECE)
+            if gates[i] is not None:
+                more *= _load(gates[i], start, OFTEN, WIDTH, PIECE)
+            value += more
+        return value
+
+    @triton.jit
     def _norm_kernel(
         x,
-        y,
-        gate,
+        added,
+        gates,
         shift,
         scale,
-        total,
         out,
         out_scale,
         eps,
-        ADD: tl.constexpr,
-        GATED: tl.constexpr,
         AFFINE: tl.constexpr,
         QUANTISE: tl.constexpr,
         WIDTH: tl.constexpr,
@@ -238,14 +238,7 @@ if triton is not None:
         place = token.to(tl.int64) * WIDTH
         values = ()
         for start in tl.static_range(0, WIDTH, PIECE):
-            value = _load(x + place, start, ONCE, WIDTH, PIECE)
-            if ADD:
-                more = _load(y + place, start, ONCE, WIDTH, PIECE)
-                if GATED:
-                    more *= _load(gate, start, OFTEN, WIDTH, PIECE)
-                value += more
-                _store(total + place, start, value, ONCE, WIDTH, PIECE)
-            values += (value,)
+            values += (_load_sum(x, added, gates, place, start, WIDTH, PIECE),)
         sums = values[0]
         for i in tl.static_range(1, len(values)):
             sums += values[i]
@@ -269,16 +262,11 @@ if triton is not None:
                 _store(out + row * WIDTH, i * PIECE, normed[i], SOON, WIDTH, PIECE)
 
     @triton.jit
-    def _add_gated_kernel(
-        x, y, gate, total, cast, BOTH: tl.constexpr, WIDTH: tl.constexpr, PIECE: tl.constexpr
-    ):
+    def _total_kernel(x, added, gates, out, WIDTH: tl.constexpr, PIECE: tl.constexpr):
         place = tl.program_id(0).to(tl.int64) * WIDTH
         for start in tl.static_range(0, WIDTH, PIECE):
-            value = _load(x + place, start, ONCE, WIDTH, PIECE)
-            value += _load(y + place, start, ONCE, WIDTH, PIECE) * _load(gate, start, OFTEN, WIDTH, PIECE)
-            _store(total + place, start, value, SOON, WIDTH, PIECE)
-            if BOTH:
-                _store(cast + place, start, value, SOON, WIDTH, PIECE)
+            value = _load_sum(x, added, gates, place, start, WIDTH, PIECE)
+            _store(out + place, start, value, SOON, WIDTH, PIECE)
 
     @triton.jit
     def _gelu(x):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,19 @@ from .rope import Rotation
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Where queries, keys and values of a self-attention layer meet: (layer, q, k, v) -> values."""
 
-TextKV = tuple[Tensor, Tensor]
-
 NOISY, REFERENCE, MOTION = range(3)
 """Rows of the condition-mask embedding that marks what a token is."""
+
+
+class TextKV(NamedTuple):
+    """What one layer keeps of a prompt, as `attention` takes it.
+
+    ``k`` and ``v`` [1, tokens, heads, head_dim], of which the last stand for ``last`` tokens of padding.
+    """
+
+    k: Tensor
+    v: Tensor
+    last: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class Block(nn.Module):
 
         Args:
             modulation: the timestep's [6, dim].
-            text: keys and values of the prompt for this layer, each [1, text tokens, heads, head_dim].
+            text: the prompt's keys and values for this layer.
             attend: (q, k, v) -> values, where queries meet the keys of this and other frames.
             rotation: of queries and keys before they meet; None leaves them as they are.
             regions: the elementwise work.
@@ -86,11 +96,12 @@ class Block(nn.Module):
         if rotation is not None:
             q, k = regions.rotate(q, rotation), regions.rotate(k, rotation)
         y = self.self_attn.output(attend(q, k, v))
-        x, y = regions.add_gated(x, y, gate1, input_dtype(self.norm3, dtype))
-        y = self.cross_attn.query(self.norm3(y).to(dtype))
-        y = self.cross_attn.output(attention(y, *text))
-        x, y = regions.add_modulate(x, y, shift2, scale2, eps, dtype)
-        return regions.close_gated(x, self.ffn(y), gate2, dtype)
+        x = regions.add(x, y, gate1)
+        y = self.norm3(regions.total(x, input_dtype(self.norm3, dtype))).to(dtype)
+        y = self.cross_attn.output(attention(self.cross_attn.query(y), *text))
+        x = regions.add(x, y)
+        y = self.ffn(regions.modulate(x, shift2, scale2, eps, dtype))
+        return regions.total(regions.add(x, y, gate2), dtype)
 
 
 class Head(nn.Module):
@@ -158,8 +169,9 @@ class S2VTransformer(nn.Module):
     def encode_text(self, context: Tensor) -> list[TextKV]:
         """Cross-attention keys and values per layer of a prompt.
 
-        ``context`` [tokens, text_dim] is the text encoder's output without padding. It is zero-padded to the
-        model's text length, and the embedded padding is attended to: the model was trained that way.
+        ``context`` [tokens, text_dim] is the text encoder's output, with or without rows of zeros behind it. It
+        counts as padded with them to the model's text length, and the embedded padding is attended to: the model was
+        trained that way.
         """
         width = context.shape[-1]
         if width != self.config.text_dim:
@@ -168,10 +180,13 @@ class S2VTransformer(nn.Module):
                 "use the UMT5-XXL text encoder of Wan."
             )
         context = context[: self.config.text_len].to(self.dtype)
-        context = F.pad(context, (0, 0, 0, self.config.text_len - context.shape[0]))[None]
+        filled = context.any(1).nonzero()
+        words = int(filled[-1]) + 1 if len(filled) else 0
+        padding = self.config.text_len - words
+        context = F.pad(context[:words], (0, 0, 0, min(padding, 1)))[None]
         first, gelu, second = self.text_embedding
         embedded = run(second, gelu(run(first, context, self.dtype)), self.dtype).to(self.dtype)
-        return [block.cross_attn.key_value(embedded) for block in self.blocks]
+        return [TextKV(*block.cross_attn.key_value(embedded), max(padding, 1)) for block in self.blocks]
 
     def encode_speech(self, features: Tensor) -> list[SpeechTokens | None]:
         """Per layer, the audio tokens of one block, or None where a layer injects none.

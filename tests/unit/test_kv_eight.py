@@ -137,6 +137,28 @@ def test_the_kernel_attends_to_what_is_kept(monkeypatch, hopper, common):
 
 
 @pytest.mark.skipif(not GPU, reason="needs a GPU")
+@pytest.mark.parametrize("split", [(0, 2), (1, 4), (3, 6)])
+def test_a_program_may_be_split(monkeypatch, split):
+    device = torch.device("cuda")
+    if not eight_hopper.available(device):
+        pytest.skip("needs a GPU of the Hopper generation and Triton's Gluon")
+    monkeypatch.setattr(eight_kernels, "_on_hopper", lambda *_: True)
+    found = []
+    for chosen in ((4, 1), split):
+        monkeypatch.setattr(eight_hopper, "split", lambda *_, chosen=chosen: chosen)
+        exact, ours = video([Store(device, True, torch.bfloat16)], device, torch.bfloat16, 5.0)
+        found.append(error(ours, exact))
+    assert found[1] < 1.1 * found[0]
+
+
+def test_what_would_be_a_last_partly_idle_round_is_split():
+    assert eight_hopper.split(132 * 3, 100, 132) == (132 * 3, 1)
+    assert eight_hopper.split(132 * 7 + 76, 122, 132) == (132 * 7, 3)
+    assert eight_hopper.split(20, 122, 132) == (0, 6)
+    assert eight_hopper.split(20, 5, 132) == (20, 1)  # too few keys
+
+
+@pytest.mark.skipif(not GPU, reason="needs a GPU")
 @pytest.mark.parametrize("hopper", [False, True])
 def test_sums_over_many_tiles_keep_what_values_share(monkeypatch, hopper):
     """Products summed over many tiles by the matrix unit itself would lose a tenth of it."""

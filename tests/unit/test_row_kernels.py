@@ -64,24 +64,18 @@ def test_modulate(values):
     close_rows(row_kernels.modulate(x, shift, scale, EPS, None), expected)
 
 
-def test_add_modulate(values):
-    x, y, shift, scale, _ = values
-    expected = PLAIN.add_modulate(x, y, shift, scale, EPS, torch.float32)
-    close(KERNELS.add_modulate(x, y, shift, scale, EPS, torch.float32), expected)
-    total, rows = row_kernels.add_modulate(x, y, shift, scale, EPS, None)
-    close(total, expected[0])
-    close_rows(rows, expected[1])
-
-
-def test_gated_additions(values):
+def test_a_residual_stream_with_one_to_three_terms(values):
     x, y, gate, weight, bias = values
-    for dtype in (torch.float32, torch.bfloat16):
-        close(KERNELS.add_gated(x, y, gate, dtype), PLAIN.add_gated(x, y, gate, dtype))
-    close(KERNELS.close_gated(x, y, gate, torch.float32), PLAIN.close_gated(x, y, gate, torch.float32))
-    expected = PLAIN.add_gated(x, y, gate, torch.float32)[0]
-    total, rows = row_kernels.add_gated_norm(x, y, gate, weight, bias, EPS)
-    close(total, expected)
-    close_rows(rows, F.layer_norm(expected, weight.shape, weight, bias, EPS))
+    ours, expected = x, x
+    for term, gate_ in ((y, gate), (y.flip(1), None), (x - y, bias)):
+        ours, expected = KERNELS.add(ours, term, gate_), PLAIN.add(expected, term, gate_)
+        for dtype in (torch.float32, torch.bfloat16):
+            close(KERNELS.total(ours, dtype), PLAIN.total(expected, dtype))
+        modulated = PLAIN.modulate(expected, bias, gate, EPS, torch.float32)
+        close(KERNELS.modulate(ours, bias, gate, EPS, torch.float32), modulated)
+        close_rows(row_kernels.modulate(ours, bias, gate, EPS, None), modulated)
+        normed = F.layer_norm(expected, weight.shape, weight, bias, EPS)
+        close_rows(row_kernels.norm(ours, weight, bias, EPS), normed)
 
 
 @pytest.mark.parametrize("speakers", [1, 2])
