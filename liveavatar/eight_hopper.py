@@ -246,7 +246,7 @@ if gluon is not None:
         ROOM: gl.constexpr,
         STAGES: gl.constexpr,
     ):
-        """One group's queries, from ``first`` on; ``piece`` is the number of a split program's part, else less than zero."""
+        """One group's queries, from ``first`` on; ``piece`` counts the parts of split programs, -1 is a whole one."""
         q, mean, out, room_of_parts = tensors
         heads, tokens, padding, scale = sizes
         keys, values, marks, full, empty = rooms

@@ -34,8 +34,10 @@ class Rows(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """A residual stream that is added up, in float32, where it is read: ``x`` and what has been added to it, [1, tokens,
-    width] each, with a gate [width] or None. Three sums of 5120 in float32 are more to move than their terms."""
+    """A residual stream that is added up, in float32, where it is read: its sums would be more to move than its terms.
+
+    ``x`` and what was ``added`` to it are [1, tokens, width], the gates [width], or None for one.
+    """
 
     x: Tensor
     added: tuple[Tensor, ...] = ()
