@@ -49,7 +49,7 @@ def _on_hopper(device: torch.device, head_dim: int) -> bool:
 
 def _agrees(device: torch.device, head_dim: int, hopper: bool) -> bool:
     """Try the kernels on random values against PyTorch."""
-    heads, block, slots = 2, 200, 2
+    heads, block, slots = 2, 500, 3
     try:
         generator = torch.Generator(device).manual_seed(0)
         q, *rest = (
@@ -70,13 +70,14 @@ def _agrees(device: torch.device, head_dim: int, hopper: bool) -> bool:
             write(v, mean, *parts[2:], 0)
             pieces.append(parts)
         ring = [torch.stack(part) for part in zip(*pieces[1:], strict=True)]
-        padding = (slots + 1) * (size - block)
-        found = _launch(q[None], pieces[0], ring, slots, padding, mean, hopper)
-        keys, values = (torch.cat(part)[None] for part in (rest[::2], rest[1::2]))
-        expected = plain(q[None].float(), keys.float(), values.float())
-        error = float((found.float() - expected).norm() / expected.norm())
-        if not error < 0.06:
-            raise RuntimeError(f"its result is off by {error:.1%}")
+        for seen in (slots - 1, slots):  # Hopper's kernel splits its programs for the last one
+            padding = (seen + 1) * (size - block)
+            found = _launch(q[None], pieces[0], ring, seen, padding, mean, hopper)
+            keys, values = (torch.cat(part[: seen + 1])[None] for part in (rest[::2], rest[1::2]))
+            expected = plain(q[None].float(), keys.float(), values.float())
+            error = float((found.float() - expected).norm() / expected.norm())
+            if not error < 0.06:
+                raise RuntimeError(f"its result is off by {error:.1%}")
     except Exception as problem:  # Triton passes on whatever its compilers say
         kind = "Hopper's kernel for 8-bit attention" if hopper else "8-bit attention"
         logging.warning("LiveAvatar: %s cannot be used here: %s", kind, problem)

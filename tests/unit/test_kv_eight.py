@@ -156,6 +156,8 @@ def test_what_would_be_a_last_partly_idle_round_is_split():
     assert eight_hopper.split(132 * 7 + 76, 122, 132) == (132 * 7, 3)
     assert eight_hopper.split(20, 122, 132) == (0, 6)
     assert eight_hopper.split(20, 5, 132) == (20, 1)  # too few keys
+    # What is tried before the first use: 500 queries and keys at a time, two heads.
+    assert eight_hopper.split(8, 12, 132) == (8, 1) and eight_hopper.split(8, 16, 132)[1] > 1
 
 
 @pytest.mark.skipif(not GPU, reason="needs a GPU")
