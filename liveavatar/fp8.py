@@ -40,7 +40,7 @@ def require_fp8(device: torch.device) -> None:
 
 
 class Fp8Linear(nn.Module):
-    """A linear layer from quantised rows to the dtype of its bias.
+    """A linear layer from rows, which it quantises if they are not yet, to the dtype of its bias.
 
     ``weight`` float8 [out, in], ``scale`` float32 [out, 1], ``bias`` [out].
     """
@@ -59,12 +59,13 @@ class Fp8Linear(nn.Module):
         bias = torch.cat([layer.bias for layer in layers])
         return cls((weight / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale, bias)
 
-    def forward(self, x: Rows) -> Tensor:
-        """[tokens, in] -> [1, tokens, out]."""
+    def forward(self, x: Tensor | Rows) -> Tensor:
+        """[..., in] -> [1, tokens, out]."""
+        rows = x if isinstance(x, Rows) else kernels.quantise(x)
         product = torch._scaled_mm(
-            x.values,
+            rows.values,
             self.weight.t(),
-            scale_a=x.scale,
+            scale_a=rows.scale,
             scale_b=self.scale.t(),
             bias=self.bias,
             out_dtype=self.bias.dtype,
@@ -74,7 +75,7 @@ class Fp8Linear(nn.Module):
 
 
 class Fp8Attention(nn.Module):
-    """`Attention` with float8 weights; its inputs are quantised if they are not yet."""
+    """`Attention` with float8 weights."""
 
     def __init__(self, source: Attention) -> None:
         super().__init__()
@@ -98,11 +99,10 @@ class Fp8Attention(nn.Module):
 
     def output(self, x: Tensor) -> Tensor:
         """[B, tokens, heads, head_dim] -> [1, B * tokens, dim]."""
-        return self.o(kernels.quantise(x.flatten(2)))
+        return self.o(x.flatten(2))
 
     def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor) -> Tensor:
-        rows = x if isinstance(x, Rows) else kernels.quantise(x)
-        out = kernels.rms_norm(layer(rows)[0], weight, self.eps, self.num_heads)
+        out = kernels.rms_norm(layer(x)[0], weight, self.eps, self.num_heads)
         return out if isinstance(x, Rows) else out.view(*x.shape[:-1], *out.shape[2:])
 
 
@@ -127,7 +127,7 @@ class Fp8SelfAttention(nn.Module):
 
     def output(self, x: Tensor) -> Tensor:
         """[1, tokens, heads, head_dim] -> [1, tokens, dim]."""
-        return self.o(kernels.quantise(x.flatten(2)))
+        return self.o(x.flatten(2))
 
 
 class Fp8Block(nn.Module):
