@@ -169,7 +169,7 @@ if gluon is not None:
         keys, values, marks, full, empty = rooms
         condition_tiles, block_tiles = tiles
         ONE: gl.constexpr = gl.BlockedLayout([1], [32], [1], [0])
-        # Among the tiles of the condition, or the ring: first tile of the head (and slot), and tile in it.
+        # Where a tile lies, in the condition or in the ring: the row of its head (and slot), and which one it is there.
         row, tile = head, 0
         for number in range(count + 1):
             stage = number % STAGES

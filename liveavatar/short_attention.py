@@ -19,7 +19,7 @@ if triton is not None:
     import triton.language as tl
 
 MOST = 256
-"""Keys up to which it beats the library's attention."""
+"""Keys up to which it beats the library's attention over a padded prompt."""
 QUERIES, KEYS = 64, 32
 """Of a program, and of its turns."""
 
