@@ -15,6 +15,7 @@ from ..personalive.config import LATENT_SCALE, VAE_STRIDE
 from ..personalive.face import YUNET_FILES, FaceFinder, HaarFinder, YuNetFinder
 from ..personalive.image_encoder import ClipImageEncoder
 from ..personalive.pipeline import PersonaLive
+from .managed import patcher_of
 from .personalive import PERSONALIVE, holds_weights
 
 FOLDER = "personalive"
@@ -68,13 +69,12 @@ class ManagedPersonaLive:
 
     def __init__(self, engine: PersonaLive):
         from comfy import model_management
-        from comfy.model_patcher import ModelPatcher
 
         self.engine = engine
-        self.patcher = ModelPatcher(
+        self.patcher = patcher_of(
             torch.nn.ModuleDict(networks(engine)),
-            load_device=model_management.get_torch_device(),
-            offload_device=model_management.unet_offload_device(),
+            model_management.get_torch_device(),
+            model_management.unet_offload_device(),
         )
 
     def load(self, height: int, width: int) -> PersonaLive:

@@ -15,6 +15,7 @@ from ..liveavatar.config import SamplingConfig
 from .conditioning import Condition
 from .s2v import compute_dtype
 from .speech import Speech
+from .vae import HostVAE
 
 FORMAT = 1
 """Raised when a change to the engine lets the same inputs give other frames."""
@@ -33,7 +34,7 @@ def fingerprint(*parts: Any) -> str:
 
 def run_fingerprint(
     model: Any,
-    vae: Any,
+    vae: HostVAE,
     condition: Condition,
     speech: Speech,
     config: SamplingConfig,
@@ -53,7 +54,7 @@ def run_fingerprint(
         speech.masks,
         next(iter(speech.source.blocks())),
         model_identity(model),
-        weights_identity(vae.first_stage_model.named_parameters()),
+        weights_identity(vae.vae.model.named_parameters()),
         device_identity(model.load_device, compute_dtype(model)),
         rounding,
         *([] if decoder is None else [decoder.identity()]),
@@ -76,18 +77,19 @@ def model_identity(model: Any) -> list[Any]:
     }
     weights = model.model.diffusion_model.named_parameters()
     own = ((name, weight) for name, weight in weights if f"diffusion_model.{name}" not in patches)
-    return [weights_identity(own), _looked_at(patches)]
+    return [weights_identity(own, compute_dtype(model)), _looked_at(patches)]
 
 
-def weights_identity(named: Iterable[tuple[str, Tensor]]) -> list[Any]:
-    """Name, shape and a few values of every weight."""
-    return [[name, _look_at(weight)] for name, weight in named]
+def weights_identity(named: Iterable[tuple[str, Tensor]], dtype: torch.dtype = torch.float32) -> list[Any]:
+    """Name, shape and a few values of every weight, as they are in ``dtype``: a host may keep the file's format until a
+    weight is loaded."""
+    return [[name, _look_at(weight, dtype)] for name, weight in named]
 
 
-def _look_at(weight: Tensor) -> list[Any]:
+def _look_at(weight: Tensor, dtype: torch.dtype = torch.float32) -> list[Any]:
     flat = weight.detach().reshape(-1)
     last = max(0, flat.numel() - LENGTH)
-    runs = [flat[last * n // (SAMPLES - 1) :][:LENGTH].float() for n in range(SAMPLES)]
+    runs = [flat[last * n // (SAMPLES - 1) :][:LENGTH].to(dtype).float() for n in range(SAMPLES)]
     return [[*weight.shape], torch.cat(runs).cpu()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from ..liveavatar.precision import FLOAT32_PARTS, Float32Layer
 from ..liveavatar.transformer import S2VTransformer
 from .files import check_keys, load_sharded
 from .lora import merge_lora, read_lora
+
+logger = logging.getLogger(__name__)
+
+CASTS = "forward_comfy_cast_weights"
+"""The method of ComfyUI's layers that casts their weights to the dtype of the input."""
 
 
 def read_config(folder: str | Path) -> S2VConfig:
@@ -181,5 +187,14 @@ def _replace(root: nn.Module, path: str, layer: nn.Module) -> None:
 
 def _in_float32(layer: nn.Module) -> nn.Module:
     """A host layer that casts its weights to its input's dtype can compute in float32; others stay as they are."""
-    cast = getattr(layer, "forward_comfy_cast_weights", None)
-    return Float32Layer(layer, cast) if cast is not None else layer
+    cast = getattr(layer, CASTS, None)
+    if cast is not None:
+        return Float32Layer(layer, cast)
+    if layer.weight.dtype != torch.float32:
+        logger.warning(
+            "%s casts no weights, so this part of the model computes in %s instead of float32; use ComfyUI's own "
+            "loader if the lips look wrong.",
+            type(layer).__name__,
+            str(layer.weight.dtype).removeprefix("torch."),
+        )
+    return layer

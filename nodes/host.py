@@ -1,16 +1,11 @@
-"""What the nodes need of ComfyUI while they run: progress, interruption and memory."""
+"""What the nodes need of ComfyUI while they run: progress and interruption."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import comfy.model_management
 import comfy.utils
 import torch
 from PIL import Image
-
-from ..liveavatar.vae import WanVAE
-from ..loaders.vae import vae_from_host
 
 PREVIEW_SIZE = 512
 
@@ -39,10 +34,3 @@ def show_text(text: str, node_id: str | None) -> None:
 
     if node_id is not None and PromptServer.instance is not None:
         PromptServer.instance.send_progress_text(text, node_id)
-
-
-def load_vae(vae: Any, memory: int = 0) -> WanVAE:
-    """The host's VAE, on its computing device and ready for the engine."""
-    model = vae_from_host(vae)
-    comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=True)
-    return WanVAE(model)

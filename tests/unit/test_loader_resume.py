@@ -127,15 +127,15 @@ def test_a_patch_that_the_host_has_worked_into_the_weights_changes_nothing():
 def run(**changes: object) -> str:
     parts = {
         "model": host_model(),
-        "vae": SimpleNamespace(first_stage_model=nn.Conv2d(3, 3, 1).requires_grad_(False)),
+        "vae": SimpleNamespace(vae=SimpleNamespace(model=nn.Conv2d(3, 3, 1).requires_grad_(False))),
         "condition": Condition(**condition(), pose=None),
         "speech": Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50),
         "config": SamplingConfig(),
         "frames": 50,
         "rounding": [False, False, False],
     }
-    nn.init.ones_(parts["vae"].first_stage_model.weight)
-    nn.init.ones_(parts["vae"].first_stage_model.bias)
+    nn.init.ones_(parts["vae"].vae.model.weight)
+    nn.init.ones_(parts["vae"].vae.model.bias)
     return run_fingerprint(**{**parts, **changes})
 
 
