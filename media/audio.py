@@ -78,7 +78,7 @@ def _whole_rate(rate: object) -> int:
         right = False
     if not right:
         raise ValueError(
-            f"The audio's sample rate must be a whole number from {RATES[0]} to {RATES[1]}, not {rate}."
+            f"Resample the audio to a whole number of {RATES[0]} to {RATES[1]} Hz: its rate is {repr(rate)[:40]}."
         )
     return whole
 

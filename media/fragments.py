@@ -149,6 +149,8 @@ class _Finished:
         self.rate = min((rate for rate in rates if rate >= source_rate), default=max(rates))
         self._waveform = audio["waveform"][0]
         if self.rate != source_rate:
+            if len(self._waveform) not in AAC_LAYOUTS:
+                self._waveform = self._waveform.mean(dim=0, keepdim=True)
             self._waveform = resample(self._waveform, source_rate, self.rate)
         self.channels = len(self._waveform) if len(self._waveform) in AAC_LAYOUTS else 1
 

@@ -22,7 +22,7 @@ class NoSound(ValueError):
 
 
 class SoundFile:
-    """The first sound of an open file.
+    """The first sound of an open file that can be read.
 
     Attributes:
         claimed_bytes: how much the file says that it holds, decoded to float32; 0 where it says nothing.
@@ -33,10 +33,14 @@ class SoundFile:
         if not container.streams.audio:
             raise NoSound(f"Choose a file or video with sound: {name} has no sound.")
         self.name, self._container, self._most_rate = name, container, most_rate
-        self._stream = container.streams.audio[0]
+        readable = [stream for stream in container.streams.audio if stream.codec_context is not None]
+        if not readable:
+            raise ValueError(f"Convert {name} to another format: its sound is of a kind that is not known.")
+        self._stream = readable[0]
         context = self._stream.codec_context
         rate, channels = context.sample_rate, context.layout.nb_channels
-        self._check(rate, channels)
+        if rate:
+            self._check(rate, channels)
         if self._stream.duration is not None and self._stream.time_base is not None:
             seconds = float(self._stream.duration * self._stream.time_base)
         else:

@@ -205,6 +205,26 @@ def test_missing_unreadable_and_silent_files_are_named(tmp_path):
         map_audio(tmp_path / "picture.mp4", tmp_path)
 
 
+def test_sound_of_an_unknown_kind_is_named_and_passed_over_where_there_is_another(tmp_path):
+    sound, rate = tone(24_000, 0.3, 1), 24_000
+    encode(tmp_path / "a.mka", "flac", sound, rate, "mono", "s16")
+    data = (tmp_path / "a.mka").read_bytes()
+    (tmp_path / "a.mka").write_bytes(data.replace(b"A_FLAC", b"A_NONE"))
+    with pytest.raises(ValueError, match=r"Convert .*a\.mka to another format"):
+        map_audio(tmp_path / "a.mka", tmp_path)
+    with av.open(str(tmp_path / "b.mka"), "w") as out:
+        streams = [out.add_stream(codec, rate=rate, layout="mono") for codec in ("flac", "pcm_s16le")]
+        for stream in streams:
+            packed = (sound * 32767).astype("<i2")
+            frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    data = (tmp_path / "b.mka").read_bytes()
+    (tmp_path / "b.mka").write_bytes(data.replace(b"A_FLAC", b"A_NONE"))
+    assert map_audio(tmp_path / "b.mka", tmp_path)["waveform"].shape == (1, 1, 7200)
+
+
 def test_a_mapped_file_leaves_nothing_behind(tmp_path):
     samples = noise(2, 72_000)
     path = write_wav(tmp_path / "a.wav", samples)
