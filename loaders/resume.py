@@ -119,7 +119,7 @@ def _add(digest: Any, value: Any) -> None:
         # In pieces: hours of sound are not copied at once.
         length = max(1, PIECE * value.shape[-1] // max(1, value.numel())) if value.ndim else 1
         for piece in value.detach().split(length, dim=-1) if value.ndim else [value.detach()]:
-            digest.update(memoryview(piece.cpu().reshape(-1).view(torch.uint8).numpy()))
+            digest.update(memoryview(piece.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
     elif is_dataclass(value):
         _add(digest, {field.name: getattr(value, field.name) for field in fields(value)})
     elif isinstance(value, Mapping):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..loaders.driving import open_driving, sound_of_frames
 from ..loaders.personalive_host import MOTION_SUFFIX, face_finder, motion_names, motion_path
+from ..media.audio import usable
 from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
 from ..personalive.face import CHOICES, mask_boxes
 from ..personalive.motion import Motion
@@ -124,7 +125,8 @@ class PersonaLiveExtractMotion(io.ComfyNode):
         if isinstance(driving, InputImpl.VideoFromComponents):  # has its frames already, and no file
             made = driving.get_components()
             driving, fps, audio = made.images, float(made.frame_rate), audio or made.audio
-        video = open_driving(driving, fps, max_frames)
+        audio = audio and usable(audio)
+        video = open_driving(driving, fps, max_frames, folder_paths.get_temp_directory(), check_interrupt)
         boxes = None if faces is None else mask_boxes(faces)
         looking = boxes is None and (finder == "opencv" or crop == "head")
 
@@ -214,5 +216,6 @@ class PersonaLiveLoadMotion(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str, audio=None) -> io.NodeOutput:
+        audio = audio and usable(audio)
         motion, fps = Motion.load(motion_path(file))
         return io.NodeOutput(Driving(motion, fps, audio), len(motion))

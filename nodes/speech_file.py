@@ -7,7 +7,7 @@ import os
 import folder_paths
 from comfy_api.latest import io
 
-from ..media.audio import map_audio
+from ..media.mapped_sound import map_audio
 from .host import check_interrupt
 from .schema import schema
 

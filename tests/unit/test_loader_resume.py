@@ -56,6 +56,8 @@ def test_values_of_every_kind_count():
 def test_how_a_tensor_lies_in_memory_does_not_count():
     tensor = torch.randn(3, 5)
     assert fingerprint(tensor) == fingerprint(tensor.T.contiguous().T)
+    row = torch.randn(1, 1, 5)
+    assert fingerprint(row) == fingerprint(torch.stack((row, row), -1)[..., 0])
 
 
 def test_a_long_sound_counts_to_its_last_sample():
