@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attention, attention
+from .attention import Attention
 from .config import BLOCK_LATENTS, S2VConfig
 from .precision import layer_norm, run
+from .product import attention
 from .regions import PLAIN, Regions
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS
 from .config import BLOCK_FRAMES, BLOCK_LATENTS
 from .sampler import BlockSampler
-from .vae import StreamingDecoder
+from .streaming import StreamingDecoder
 
 DTYPES = {
     torch.float32: "F32",

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ..liveavatar.fp8 import Fp8Attention, Fp8Block, require_fp8
+from ..gpu.fp8 import require_fp8
+from ..liveavatar.fp8 import Fp8Attention, Fp8Block
 from ..liveavatar.offload import WaitingBlock, spread
 from ..liveavatar.precision import Float32Layer, input_dtype
 from ..liveavatar.transformer import S2VTransformer

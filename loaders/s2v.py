@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..liveavatar.config import S2VConfig
-from ..liveavatar.precision import FLOAT32_PARTS, Float32Layer
+from ..liveavatar.config import FLOAT32_PARTS, S2VConfig
+from ..liveavatar.precision import Float32Layer
 from ..liveavatar.transformer import S2VTransformer
 from .files import check_keys, load_sharded
 from .lora import merge_lora, read_lora

@@ -10,13 +10,15 @@ import comfy.model_management
 import psutil
 import torch
 
+from ..gpu.fp8 import require_fp8
 from ..liveavatar import eight_kernels
 from ..liveavatar.config import SamplingConfig
-from ..liveavatar.fp8 import require_fp8
+from ..liveavatar.costs import Model, VideoCosts
 from ..liveavatar.offload import WaitingBlock
-from ..liveavatar.plan import Machine, Model, Plan, Wish, make_plan
+from ..liveavatar.plan import Machine, Plan, Wish, make_plan
+from ..liveavatar.streaming import LatentDecoder
 from ..liveavatar.transformer import S2VTransformer
-from ..liveavatar.vae import LatentDecoder, WanVAE
+from ..liveavatar.vae import WanVAE
 from ..loaders.fast_decoder import HostDecoder
 from ..loaders.fp8 import copied_bytes, fp8_copy
 from ..loaders.managed import when_displaced
@@ -104,7 +106,7 @@ def _load_decoder(vae: HostVAE, decoder: HostDecoder | None, memory: int) -> Lat
 def plan_run(model: Any, config: SamplingConfig, height: int, width: int, wish: Wish) -> Plan:
     """The plan for a host's MODEL on its device as it is now, with all other models out of the way."""
     known = Model(host_config(model), model.model_size(), compute_dtype(model))
-    return make_plan(known, height, width, config, machine_of(model, wish), wish)
+    return make_plan(VideoCosts(known, height, width, config), machine_of(model, wish), wish)
 
 
 def machine_of(model: Any, wish: Wish) -> Machine:

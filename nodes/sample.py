@@ -16,7 +16,7 @@ from ..liveavatar.plan import CHOICES, NO_WISH, Wish
 from ..liveavatar.state import GenerationState
 from ..loaders.conditioning import Condition, read
 from ..loaders.fast_decoder import HostDecoder, check_fits, decoder_from_host
-from ..loaders.resume import run_fingerprint
+from ..loaders.fingerprint import run_fingerprint
 from ..loaders.s2v import host_config
 from ..loaders.speech import Speech
 from ..loaders.vae import HostVAE, vae_from_host

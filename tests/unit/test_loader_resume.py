@@ -12,7 +12,8 @@ import torch
 from avatar.liveavatar.config import SamplingConfig
 from avatar.liveavatar.speech_source import Tracks
 from avatar.loaders.conditioning import Condition
-from avatar.loaders.resume import device_identity, fingerprint, model_identity, run_fingerprint
+from avatar.loaders.fingerprint import model_identity, run_fingerprint
+from avatar.loaders.resume import device_identity, fingerprint
 from avatar.loaders.speech import Speech
 from torch import nn
 

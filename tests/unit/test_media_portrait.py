@@ -6,14 +6,7 @@ import math
 
 import pytest
 import torch
-from avatar.media.portrait import (
-    AREAS,
-    check_size,
-    fit_size,
-    prepare_portrait,
-    resample_fps,
-    resize_frames,
-)
+from avatar.media.portrait import AREAS, check_size, fit_size, prepare_portrait, resample_fps, resize_frames
 
 import tools.pack  # noqa: F401
 

@@ -31,7 +31,8 @@ from avatar.liveavatar.fp8 import quantise_transformer
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.loaders.fp8 import _as_it_acts, _quantised
 from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
-from avatar.loaders.resume import fingerprint, model_identity
+from avatar.loaders.resume import fingerprint
+from avatar.loaders.fingerprint import model_identity
 from avatar.loaders.s2v import load_transformer, transformer_from_host
 
 

@@ -26,7 +26,14 @@ from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.state import GenerationState, save_tensors
 from avatar.liveavatar.vae import WanVAE
 from avatar.media.frames import AvatarStream, Resumable
-from avatar.media.journal import Journal, find_unfinished, growing_path, journal_path, state_path, unfinished
+from avatar.media.journal import (
+    Journal,
+    find_unfinished,
+    growing_path,
+    journal_path,
+    state_path,
+    unfinished,
+)
 from avatar.media.recording import Snapshots, record
 from avatar.media.writer import VideoWriter
 from diffusers import AutoencoderKLWan

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from avatar.liveavatar.config import FLOAT32_PARTS
 from avatar.loaders.files import load_sharded
 from avatar.loaders.lora import read_lora
-from avatar.loaders.s2v import FLOAT32_PARTS, check_host_model, load_transformer, read_config
+from avatar.loaders.s2v import check_host_model, load_transformer, read_config
 
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
