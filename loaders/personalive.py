@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class PersonaLiveFiles:
 
 def find_files(
     source: str,
-    root: Path,
+    roots: Path | Sequence[Path],
     download: bool = False,
     progress: Progress | None = None,
     need_vae: bool = True,
@@ -76,25 +76,25 @@ def find_files(
 
     source: a folder with the six weight files (also as ``personalive/`` or
     ``pretrained_weights/personalive/`` inside it), or the repository's name. The two models it builds on are
-    looked for beside the weights, in the folders above them and in ``root``; with ``download`` what is absent
-    is fetched into ``root``. FileNotFoundError names what is missing and what to do.
+    looked for beside the weights, in the folders above them and in ``roots``; with ``download`` what is absent
+    is fetched into the first of these. FileNotFoundError names what is missing and what to do.
     """
     local = Path(source).expanduser()
     if local.is_dir():
         base = local
     else:
         names = [f"{PUBLISHED_FOLDER}/{stem}.pth" for stem in WEIGHTS]
-        base = resolve_snapshot(source, names, root, download, progress)
+        base = resolve_snapshot(source, names, roots, download, progress)
     folder = weights_folder(base)
     weights = {stem: _weight_file(folder, stem) for stem in WEIGHTS}
-    places = [folder, *list(folder.parents)[:2], root]
+    places = [folder, *list(folder.parents)[:2]]
 
     def companion(repo: str, files: list[str]) -> Path:
         name = repo.partition("/")[2]
         for place in places:
             if (place / name).is_dir():
-                return resolve_snapshot(str(place / name), files, root, False)
-        return resolve_snapshot(repo, files, root, download, progress)
+                return resolve_snapshot(str(place / name), files, roots, False)
+        return resolve_snapshot(repo, files, roots, download, progress)
 
     variations = ["unet/config.json"]
     if not _has_base_unet(weights):
