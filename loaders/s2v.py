@@ -106,8 +106,14 @@ def load_host_model(
 
 
 def compute_dtype(model: Any) -> torch.dtype:
-    """The number format in which a host's MODEL computes, whatever its weights are stored in."""
-    return model.model.manual_cast_dtype or model.model.get_dtype()
+    """The number format in which a host's MODEL computes, whatever its weights are stored in, loaded or not.
+
+    That of the host's ModelComputeDtype counts; its "default" is what the host had chosen for the weights.
+    """
+    name = "manual_cast_dtype"
+    # While a model is loaded, its attributes are those of whichever clone was loaded last.
+    chosen = model.object_patches_backup.get(name, model.model.manual_cast_dtype)
+    return model.object_patches.get(name) or chosen or model.model.get_dtype()
 
 
 def check_host_model(model: Any) -> nn.Module:
