@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ from torch import nn
 from ..liveavatar.config import S2VConfig
 from ..liveavatar.precision import FLOAT32_PARTS, Float32Layer
 from ..liveavatar.transformer import S2VTransformer
-from .files import check_keys, load_sharded
+from .files import check_keys, load_sharded, read_json
 from .lora import merge_lora, read_lora
+from .sizes import check_layers, check_whole, empty
+
+MOST_TOKENS = 4096
+"""Of a prompt, padding included."""
 
 
 def read_config(folder: str | Path) -> S2VConfig:
@@ -21,10 +25,35 @@ def read_config(folder: str | Path) -> S2VConfig:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; download the checkpoint folder again.")
-    try:
-        return S2VConfig.from_dict(dict(json.loads(path.read_text(encoding="utf-8"))))
-    except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); download it again.") from error
+    values = read_json(path)
+    inject = values.get("audio_inject_layers", [])
+    if not isinstance(inject, list) or any(type(layer) is not int for layer in inject):
+        raise ValueError(
+            f"{path} is damaged (audio_inject_layers are not numbers of layers); download it again."
+        )
+    config = S2VConfig.from_dict(values)
+    _check_sizes(config, path)
+    return config
+
+
+def _check_sizes(config: S2VConfig, path: Path) -> None:
+    """ValueError, naming the file, for sizes that no model has, whatever its weights are."""
+    whole = {
+        name: value for name, value in asdict(config).items() if name not in ("eps", "audio_inject_layers")
+    }
+    check_whole(path, whole)
+    faults = []
+    if config.dim % (2 * config.num_heads):
+        faults.append(f"dim {config.dim} is no multiple of twice num_heads {config.num_heads}")
+    if config.text_len > MOST_TOKENS:
+        faults.append(f"text_len {config.text_len:,} is above {MOST_TOKENS:,}")
+    layers = config.audio_inject_layers
+    if len(set(layers)) < len(layers) or any(layer < 0 for layer in layers):
+        faults.append("audio_inject_layers are below 0, or there twice")
+    if not isinstance(config.eps, float) or not 0 < config.eps < 1:
+        faults.append(f"eps is {config.eps!r:.60}")
+    if faults:
+        raise ValueError(f"Download {path} again: {', '.join(faults)}.")
 
 
 def load_transformer(
@@ -50,7 +79,13 @@ def _read_transformer(folder: Path, lora: str | Path | None, strength: float) ->
     config = read_config(folder)
     pairs = read_lora(lora) if lora is not None else None
     state = load_sharded(folder)
-    with torch.device("meta"):
+    path = folder / "config.json"
+    check_layers(
+        path,
+        {"num_layers": config.num_layers, "audio_inject_layers": max(1, len(config.audio_inject_layers))},
+        state,
+    )
+    with empty(path, "transformer"):
         model = S2VTransformer(config)
     check_keys(state, model, f"the transformer in {folder}")
     model.load_state_dict(state, assign=True)

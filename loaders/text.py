@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-from .files import check_keys, load_state_dict
+from .files import check_file, check_keys, load_state_dict
+from .sizes import check_layers, check_whole, empty
 
 ENCODER_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
 TOKENIZER_FOLDER = "google/umt5-xxl"
@@ -116,6 +117,7 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
         else:
             raise ValueError(f"The text encoder file has an unknown weight {key}; {ENCODER_FILE} is needed.")
     layers = len({key.split(".")[2] for key in renamed if key.startswith("encoder.block.")})
+    check_layers(ENCODER_FILE, {"number of layers": layers}, state)
     try:
         vocabulary, dim = state["token_embedding.weight"].shape
         inner = state["blocks.0.attn.q.weight"].shape[0]
@@ -123,6 +125,11 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
         buckets, heads = state["blocks.0.pos_embedding.embedding.weight"].shape
     except KeyError as error:
         raise ValueError(f"The text encoder file lacks {error}; {ENCODER_FILE} is needed.") from error
+    except (ValueError, IndexError) as error:
+        raise ValueError(
+            f"The text encoder file has weights of another shape; {ENCODER_FILE} is needed."
+        ) from error
+    check_whole(ENCODER_FILE, {"number of heads": heads})
     config = UMT5Config(
         vocab_size=vocabulary,
         d_model=dim,
@@ -137,7 +144,7 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
         dropout_rate=0.0,
         use_cache=False,
     )
-    with torch.device("meta"):
+    with empty(ENCODER_FILE, "text encoder"):
         model = UMT5EncoderModel(config)
     model.set_input_embeddings(model.shared)
     renamed["encoder.embed_tokens.weight"] = renamed["shared.weight"]
@@ -151,4 +158,11 @@ def _read_tokenizer(folder: Path) -> Any:
         raise FileNotFoundError(
             f"The tokenizer folder {folder} does not exist; download it with the base model."
         )
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for path in folder.glob("*.json"):
+        check_file(path)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of many kinds, by which file is wrong
+        raise ValueError(
+            f"Download {folder} again: it holds no tokenizer that can be read ({error})."
+        ) from error
