@@ -8,10 +8,10 @@ from functools import partialmethod
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
 import torch
 
 from . import frame_operations as operations
+from .room import check_room
 from .speech_feed import SpeechFeed
 
 OnBlock = Callable[[int, int, torch.Tensor], None]
@@ -281,12 +281,9 @@ class FrameStream(Sequence):
     def _empty(self, count: int) -> torch.Tensor:
         """Room for some frames; MemoryError when there is not enough of it."""
         one = self._one()
-        needed, free = count * one.nbytes, psutil.virtual_memory().available
-        if one.device.type == "cpu" and needed > free:
-            raise MemoryError(
-                f"Use LiveAvatar Stream to Video, or a shorter stream: {count} of its frames at once need "
-                f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free."
-            )
+        if one.device.type == "cpu":
+            advice = "Use LiveAvatar Stream to Video, or a shorter stream"
+            check_room(count * one.nbytes, f"{count:,} of its frames at once", advice)
         return one.new_empty((count, *one.shape[1:]))
 
     def __iter__(self) -> Iterator[torch.Tensor]:

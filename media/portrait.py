@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from .frames import FrameStream
+from .room import check_room
 
 MULTIPLE = 64  # both sides of a video are multiples of this
 MIN_SIDE = 32  # a smaller portrait holds no face to speak of
@@ -136,6 +137,10 @@ def _through_pil(
     chosen: Sequence[int] | None = None,
 ) -> torch.Tensor:
     chosen = range(len(images)) if chosen is None else chosen
+    needed = len(chosen) * height * width * 3 * 4
+    check_room(
+        needed, f"{len(chosen):,} frames of {width}x{height}", "Use a shorter clip, or a smaller video"
+    )
     out = torch.empty(len(chosen), height, width, 3)
     for index, number in enumerate(chosen):
         pixels = np.asarray(resize(_to_pil(images[number]), height, width), dtype=np.uint8)

@@ -239,3 +239,11 @@ print("fine")
 
 def test_core_nodes_change_a_stream_frame_by_frame_or_say_that_they_cannot():
     run_in_host(CORE_NODES, advice=ADVICE)
+
+
+def test_a_pose_video_that_is_longer_than_memory_is_refused_before_any_frame_is_made():
+    source = Source()
+    endless = FrameStream(AvatarStream(source, frames=10**9, width=WIDTH, height=HEIGHT))
+    with pytest.raises(MemoryError, match="Use a shorter clip"):
+        resize_frames(endless, 64, 64, range(10**9))
+    assert source.passes == 0
