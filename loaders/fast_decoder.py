@@ -16,6 +16,7 @@ from .files import check_keys, load_state_dict
 from .folders import SHIPPED, TALKER
 from .managed import patcher_of
 from .resume import weights_identity
+from .sizes import empty
 
 PUBLISHED = "taew2_1.safetensors"
 FOLDERS = "vae_approx", "vae"
@@ -155,8 +156,8 @@ def _fill(state: Mapping[str, Tensor], what: str) -> TinyDecoder:
     """A network with these tensors as its parameters; their shapes tell how wide it is."""
     places = ("1", "8", "14", "20")
     found = [state.get(f"decoder.{place}.weight") for place in places]
-    widths = [w if x is None else x.shape[0] for x, w in zip(found, WIDTHS, strict=True)]
-    with torch.device("meta"):
+    widths = [x.shape[0] if x is not None and x.ndim else w for x, w in zip(found, WIDTHS, strict=True)]
+    with empty(what, "fast decoder"):
         network = TinyDecoder(tuple(widths))
     check_keys(state, network, what)
     for name, value in state.items():

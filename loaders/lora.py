@@ -168,7 +168,7 @@ def _pair(file: str, module: str, found: dict[str, torch.Tensor]) -> tuple[torch
     if found.keys() != {"A", "B"}:
         raise ValueError(f"{file} is incomplete: {module} has only one half of its pair; download it again.")
     a, b = found["A"], found["B"]
-    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or not a.shape[0]:
         raise ValueError(
             f"{file}: the pair of {module} does not fit together ({tuple(a.shape)} and {tuple(b.shape)}; "
             "[rank, in] and [out, rank] are needed); the file is broken or not a linear LoRA."

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..liveavatar.vae import WanVAE
 from .files import check_keys, load_state_dict
 from .managed import patcher_of
+from .sizes import empty
 
 WANTED = "use Wan 2.1's VAE (Wan2.1_VAE.pth or wan_2.1_vae.safetensors)."
 
@@ -165,11 +166,11 @@ def _width(state: Mapping[str, Tensor], side: str) -> int | None:
     """Channels next to the pixels: the first convolution's outputs, or the last norm's."""
     names = {"encoder": ("conv1.weight", "conv_in.weight"), "decoder": ("head.0.gamma", "norm_out.gamma")}
     for name in names[side]:
-        if (tensor := state.get(f"{side}.{name}")) is not None:
+        if (tensor := state.get(f"{side}.{name}")) is not None and tensor.ndim:
             return tensor.shape[0]
     return None
 
 
 def _empty_model(state: Mapping[str, Tensor]) -> AutoencoderKLWan:
-    with torch.device("meta"):
+    with empty("the VAE", "VAE"):
         return AutoencoderKLWan(base_dim=_width(state, "encoder"), decoder_base_dim=_width(state, "decoder"))

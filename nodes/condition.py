@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io, ui
 
 from ..liveavatar.condition import encode_pose, encode_reference
@@ -176,7 +175,7 @@ class LiveAvatarPoseVideo(io.ComfyNode):
     def execute(cls, positive, vae, frames, fps: float) -> io.NodeOutput:
         height, width = picture_size(positive)
         indices = resample_fps(len(frames), fps, FPS)
-        resized = resize_frames(frames[torch.tensor(indices)], height, width)
+        resized = resize_frames(frames, height, width, indices)
         wan_vae = vae_from_host(vae).load()
         pose = encode_pose(wan_vae, resized.permute(3, 0, 1, 2)[None] * 2 - 1, check_interrupt)
         return io.NodeOutput(with_pose(positive, wan_vae, pose))

@@ -165,7 +165,10 @@ class LiveAvatarStreamToFrames(io.ComfyNode):
                 io.Combo.Input(
                     "frames",
                     options=["batch", "stream"],
-                    tooltip="stream: for VideoHelperSuite's Video Combine. batch: for every other image node.",
+                    tooltip=(
+                        "stream: for VideoHelperSuite's Video Combine, also behind nodes that treat every picture by "
+                        "itself (crop, resize, invert, flip). batch: for every other image node."
+                    ),
                 ),
             ],
             outputs=[

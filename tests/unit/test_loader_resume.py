@@ -93,6 +93,8 @@ def host_model(**patches: list) -> SimpleNamespace:
     return SimpleNamespace(
         model=SimpleNamespace(diffusion_model=net, manual_cast_dtype=torch.float32),
         patches=found,
+        object_patches={},
+        object_patches_backup={},
         load_device=torch.device("cpu"),
     )
 
@@ -143,10 +145,13 @@ def run(**changes: object) -> str:
 
 
 def test_every_input_of_a_run_counts():
+    other_format = host_model()
+    other_format.object_patches["manual_cast_dtype"] = torch.float16
     speech = Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50)
     other_sound = {"waveform": torch.ones(1, 1, 100), "sample_rate": 16_000}
     changed = [
         {},
+        {"model": other_format},
         {"condition": Condition(**condition(seed=1), pose=None)},
         {"condition": Condition(**condition(), pose=torch.zeros(1))},
         {"speech": replace(speech, audio=other_sound)},
