@@ -7,6 +7,7 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import torch
+from comfy_api.latest import io
 from PIL import Image
 
 from ..liveavatar.vae import WanVAE
@@ -33,12 +34,26 @@ class Progress:
         self._bar.update_absolute(done, total, preview)
 
 
-def show_text(text: str, node_id: str | None) -> None:
-    """Show a line on a node while and after it runs."""
+def show_text(text: str, hidden: io.HiddenHolder | None) -> None:
+    """Show a line on a running node and after it; ``hidden`` are the node's hidden inputs (unique_id, extra_pnginfo).
+
+    Only the page that started the run is told, and which workflow it is for. The host's own progress text goes to
+    every page and onto whatever node has this id there, is set as HTML, and is saved among the node's settings.
+    """
     from server import PromptServer
 
-    if node_id is not None and PromptServer.instance is not None:
-        PromptServer.instance.send_progress_text(text, node_id)
+    server = PromptServer.instance
+    if hidden is None or server is None or server.client_id is None:
+        return
+    place = {"node": hidden.unique_id, "workflow": workflow_id(hidden.extra_pnginfo)}
+    server.send_sync("liveavatar.text", {**place, "text": text}, server.client_id)
+
+
+def workflow_id(extra_pnginfo: Any) -> str | None:
+    """The random id of the workflow that a page has sent along with a run; programs may send anything in its place."""
+    graph = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, dict) else None
+    found = graph.get("id") if isinstance(graph, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def load_vae(vae: Any, memory: int = 0) -> WanVAE:

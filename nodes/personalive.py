@@ -29,7 +29,7 @@ from ..personalive.face import (
 from ..personalive.pipeline import check_size
 from ..personalive.preprocess import lanczos, to_pil, to_uint8
 from .host import Progress, check_interrupt, show_text
-from .schema import schema
+from .schema import Node, schema
 
 CATEGORY = "LiveAvatar/PersonaLive"
 Model = io.Custom("PERSONALIVE")
@@ -38,7 +38,7 @@ DECODERS = ("full VAE", "tiny VAE")
 DTYPES = {"auto": None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-class PersonaLiveLoadModel(io.ComfyNode):
+class PersonaLiveLoadModel(Node):
     """All networks of PersonaLive."""
 
     @classmethod
@@ -119,7 +119,7 @@ class PersonaLiveLoadModel(io.ComfyNode):
         return io.NodeOutput(ManagedPersonaLive(engine))
 
 
-class PersonaLivePortrait(io.ComfyNode):
+class PersonaLivePortrait(Node):
     """Who is animated."""
 
     @classmethod
@@ -162,7 +162,7 @@ class PersonaLivePortrait(io.ComfyNode):
                 PortraitType.Output(display_name="portrait", is_output_list=True),
                 io.Image.Output(display_name="prepared image"),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -182,7 +182,7 @@ class PersonaLivePortrait(io.ComfyNode):
             head = given or (choose_face(found, who, *picture.shape[:2]) if found else None)
             cuts.append(_cut_portrait(picture, crop, width / height, head, given))
         if most > 1:
-            show_text(f"{most} faces: the {who} one is taken", cls.hidden.unique_id)
+            show_text(f"{most} faces: the {who} one is taken", cls.hidden)
         engine = personalive.load(height, width)
         portraits, prepared = [], []
         for part, box in cuts:

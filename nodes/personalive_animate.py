@@ -16,10 +16,10 @@ from .host import check_interrupt
 from .personalive import CATEGORY, Model, PortraitType
 from .personalive_motion import Driving, MotionType
 from .sample import AvatarStreamType
-from .schema import schema
+from .schema import MAX_SEED, Node, schema
 
 
-class PersonaLiveAnimate(io.ComfyNode):
+class PersonaLiveAnimate(Node):
     """Describes the video; frames are made as the stream is consumed."""
 
     @classmethod
@@ -41,7 +41,7 @@ class PersonaLiveAnimate(io.ComfyNode):
                     "seed",
                     default=42,
                     min=0,
-                    max=0xFFFFFFFF,
+                    max=MAX_SEED,
                     control_after_generate=True,
                     tooltip="The same seed gives the same video on the same device.",
                 ),
