@@ -22,13 +22,21 @@ def check_prefix(prefix: str) -> None:
     """ValueError, in one sentence, for a ``filename_prefix`` from which no file can be named."""
     if found := "".join(sorted(set(FORBIDDEN) & set(PLACEHOLDER.sub("", os.path.splitdrive(prefix)[1])))):
         raise ValueError(f"Take {' '.join(found)} out of filename_prefix: {shown(prefix)}.")
-    name = os.path.basename(os.path.normpath(prefix))
-    if not prefix.strip() or name in ("", ".", ".."):
+    *folders, name = Path(os.path.normpath(prefix)).parts or ("",)
+    if folders and folders[0] == "..":
+        raise _leads_out(prefix)
+    if not prefix.strip() or name in ("", ".", "..", os.sep):
         raise ValueError(f"End filename_prefix with a name for the file: it is {shown(prefix)}.")
     if any(len(part.encode()) > LONGEST for part in Path(prefix).parts) or len(prefix.encode()) > 2 * LONGEST:
         raise ValueError(
             f"Shorten filename_prefix: a name may have {LONGEST} bytes, with its folders {2 * LONGEST}."
         )
+
+
+def _leads_out(prefix: str) -> ValueError:
+    return ValueError(
+        f"Choose a filename_prefix inside of ComfyUI's output folder: {shown(prefix)} leads out."
+    )
 
 
 def place_for(prefix: str, root: str, width: int = 0, height: int = 0) -> tuple[Path, str, int, str]:
@@ -39,9 +47,7 @@ def place_for(prefix: str, root: str, width: int = 0, height: int = 0) -> tuple[
     check_prefix(prefix)
     target = os.path.dirname(os.path.join(root, os.path.normpath(prefix)))
     if not Path(os.path.abspath(target)).is_relative_to(os.path.abspath(root)):
-        raise ValueError(
-            f"Choose a filename_prefix inside of ComfyUI's output folder: {shown(prefix)} leads out."
-        )
+        raise _leads_out(prefix)
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, root, width, height)
     except (FileExistsError, NotADirectoryError) as error:
@@ -57,10 +63,11 @@ def inside(name: str) -> Path:
     root = Path(folder or folder_paths.get_input_directory()).resolve()
     try:
         path = (root / plain).resolve()
+        if path.is_relative_to(root):
+            path.is_file()  # raises where the name is too long
+            return path
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{shown(name)} is no name of a file; name one in ComfyUI's input folder."
         ) from error
-    if not path.is_relative_to(root):
-        raise ValueError(f"{name} is not inside of ComfyUI's input folder; name a file there.")
-    return path
+    raise ValueError(f"{shown(name)} is not inside of ComfyUI's input folder; name a file there.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -114,6 +115,13 @@ class PersonaLiveAnimate(Node):
             ],
             outputs=[AvatarStreamType.Output(display_name="stream")],
         )
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Steps that do not fit the window are refused when the workflow is queued, not once the model is loaded."""
+        super().check(values)
+        if "steps" in values:
+            StreamConfig(steps=values["steps"])
 
     @classmethod
     def execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -139,6 +140,13 @@ class LiveAvatarSampler(Node):
             outputs=[AvatarStreamType.Output(display_name="stream")],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Settings that do not go together are refused when the workflow is queued, not once the models are loaded."""
+        super().check(values)
+        settings = {name: values[name] for name in ("steps", "frames_per_clip") if name in values}
+        SamplingConfig(**settings, sink_distance=values.get("sink_distance") or None)
 
     @classmethod
     def execute(

@@ -12,6 +12,7 @@ from ..media.audio import map_audio
 from .host import check_interrupt
 from .names import inside
 from .schema import Node, schema
+from .values import shown
 
 
 class LiveAvatarLoadSpeechFile(Node):
@@ -51,7 +52,7 @@ class LiveAvatarLoadSpeechFile(Node):
         """Files that are not there are refused when the workflow is queued."""
         super().check(values)
         if "audio" in values and not inside(values["audio"]).is_file():
-            raise FileNotFoundError(f"There is no file {values['audio']} in the input folder.")
+            raise FileNotFoundError(f"There is no file {shown(values['audio'])} in the input folder.")
 
     @classmethod
     def execute(cls, audio: str) -> io.NodeOutput:
