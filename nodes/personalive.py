@@ -199,6 +199,8 @@ class PersonaLivePortrait(Node):
 
 def check_masks(masks: Tensor, height: int, width: int) -> None:
     """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
+    if masks.ndim != 3 or len(masks) == 0:
+        raise ValueError(f"The face mask is {list(masks.shape)}, not [pictures, height, width]; paint one.")
     if masks.shape[1:] != (height, width):
         raise ValueError(
             f"The face mask is {masks.shape[2]}x{masks.shape[1]}, the picture {width}x{height}; use a mask "
