@@ -13,6 +13,7 @@ const texts = new Map(); // workflow -> Map of execution id -> text
 function addLine(node) {
     const element = document.createElement("div");
     Object.assign(element.style, { font: `12px/${LINE}px sans-serif`, whiteSpace: "pre-wrap", overflow: "auto" });
+    element.className = WIDGET;
     element.style.color = "var(--input-text, #ddd)";
     element.style.overflowWrap = "anywhere";
     const widget = node.addDOMWidget(WIDGET, WIDGET, element, {
