@@ -6,9 +6,17 @@ import { findNode, rootGraph } from "./graph.js";
 // belongs to, and not among the settings that a workflow keeps.
 
 const WIDGET = "liveavatar-text";
-const LINE = 16;
+const LINE = 16; // pixels
+const LETTER = 6.5; // pixels, about
+const MARGIN = 6;
 
 const texts = new Map(); // workflow -> Map of execution id -> text
+
+/** How many lines a text takes on a node of this width. */
+function lines(text, width) {
+    const letters = Math.max(1, Math.floor((width - 2 * MARGIN) / LETTER));
+    return text.split("\n").reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / letters)), 0);
+}
 
 function addLine(node) {
     const element = document.createElement("div");
@@ -19,7 +27,8 @@ function addLine(node) {
     const widget = node.addDOMWidget(WIDGET, WIDGET, element, {
         serialize: false,
         hideOnZoom: false,
-        getMinHeight: () => LINE * Math.max(2, element.textContent.split("\n").length),
+        margin: MARGIN,
+        getMinHeight: () => LINE * lines(element.textContent, node.size[0]) + 2 * MARGIN,
     });
     widget.serialize = false;
     return widget;

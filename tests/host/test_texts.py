@@ -7,6 +7,7 @@ import json
 import pytest
 from playwright.sync_api import Page
 
+from tools.host import HostError
 from tools.host_events import HostEvents
 
 from .browser import queue_and_wait, screenshot
@@ -67,6 +68,22 @@ def test_what_looks_like_html_stays_text(ready, browser, tmp_path):
         assert page.evaluate(TEXTS)[NODES[0]] == said
         assert page.evaluate("() => document.querySelectorAll('.liveavatar-text *').length") == 0
         assert page.evaluate("() => window.ran") is None
+
+
+@pytest.mark.parametrize(
+    "input_", [(WRITER, "filename_prefix"), (NODES[0], "size"), (NODES[1], "sink")], ids=str
+)
+def test_html_in_a_setting_never_runs_in_the_page(ready, browser, tmp_path, input_):
+    type_, name = input_
+    workflow = small(seed=4713)
+    workflow[only(workflow, type_)]["inputs"][name] = "<img src=x onerror='window.ran = true'>"
+    with opened(browser) as page:
+        drop(page, workflow, tmp_path)
+        with pytest.raises(HostError, match=f"refused the workflow.*{name}"):
+            queue_and_wait(page)
+        page.wait_for_timeout(1000)
+        assert page.evaluate("() => window.ran") is None
+        assert page.evaluate("() => document.querySelectorAll('img[src=x]').length") == 0
 
 
 def test_the_figures_of_a_run_that_goes_on_need_no_first_block(ready, browser, tmp_path):
