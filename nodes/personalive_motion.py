@@ -222,6 +222,14 @@ class PersonaLiveLoadMotion(Node):
         )
 
     @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Files that are not there are refused when the workflow is queued."""
+        file = values.get("file")
+        if isinstance(file, str) and file.isprintable():
+            motion_path(file)
+        super().check(values)
+
+    @classmethod
     def execute(cls, file: str, audio=None) -> io.NodeOutput:
         motion, fps = Motion.load(motion_path(file))
         return io.NodeOutput(Driving(motion, fps, audio), len(motion))

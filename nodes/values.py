@@ -33,26 +33,34 @@ def _fault(item: io.Input, value: Any) -> str | None:
     if isinstance(item, io.Combo.Input):
         # A file may have been uploaded, or be in another folder than the listed one: the node looks for it.
         return None if item.upload or value in item.options else _not_in_list(item, value)
-    # NaN lies in no range.
     if isinstance(item, io.Int.Input):
-        fits = isinstance(value, Integral) and item.min <= value <= item.max
-        return None if fits else _not_a_number(item, value, "a whole number")
+        return _out_of_range(item, value, Integral, "a whole number")
     if isinstance(item, io.Float.Input):
-        fits = isinstance(value, Real) and item.min <= value <= item.max
-        return None if fits else _not_a_number(item, value, "a number")
+        return _out_of_range(item, value, Real, "a number")
     if isinstance(item, io.String.Input):
         return _not_a_line(item, value)
     return None
 
 
+# The faults that hosts find as well begin with their words.
+
+
 def _not_in_list(item: io.Combo.Input, value: Any) -> str:
     choices = ", ".join(map(str, item.options[:SHOWN_CHOICES])) or "it is empty"
     more = ", …" if len(item.options) > SHOWN_CHOICES else ""
-    return f"Choose another {item.id}: {shown(value)} is not in its list ({choices}{more})."
+    return f"Value not in list: choose another {item.id} than {shown(value)} ({choices}{more})."
 
 
-def _not_a_number(item: io.Int.Input | io.Float.Input, value: Any, kind: str) -> str:
-    return f"Set {item.id} to {kind} from {item.min} to {item.max}: it is {shown(value)}."
+def _out_of_range(item: io.Int.Input | io.Float.Input, value: Any, kind: type, words: str) -> str | None:
+    if not isinstance(value, kind) or value != value:  # NaN is not itself
+        fault = f"Value {shown(value)} is not {words}"
+    elif value < item.min:
+        fault = f"Value {shown(value)} smaller than min of {item.min}"
+    elif value > item.max:
+        fault = f"Value {shown(value)} bigger than max of {item.max}"
+    else:
+        return None
+    return f"{fault}: set {item.id} to {words} from {item.min} to {item.max}."
 
 
 def _not_a_line(item: io.String.Input, value: Any) -> str | None:

@@ -31,7 +31,7 @@ def queued(node, values):
     prompt = {{"1": {{"class_type": node, "inputs": dict(values)}}}}
     try:
         valid, errors, _ = asyncio.run(execution.validate_inputs("prompt", prompt, "1", {{}}))
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         return str(error)
     reasons = [error for error in errors if error["type"] != "required_input_missing"]
     assert len(reasons) < 2, reasons
@@ -43,7 +43,7 @@ def run(node, values):
     links = {{item.id: None for item in cls.define_schema().inputs if not hasattr(item, "default")}}
     try:
         cls.execute(**links, **values)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         return str(error)
     except Exception:  # it has nothing to work with here
         return None
