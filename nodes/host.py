@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import comfy.model_management
@@ -37,16 +38,20 @@ class Progress:
 def show_text(text: str, hidden: io.HiddenHolder | None) -> None:
     """Show a line on a running node and after it; ``hidden`` are the node's hidden inputs (unique_id, extra_pnginfo).
 
-    Only the page that started the run is told, and which workflow it is for. The host's own progress text goes to
-    every page and onto whatever node has this id there, is set as HTML, and is saved among the node's settings.
+    Only who started the run is told: a page with the workflow that it is for, a program with the host's own message. A
+    page would put that onto whatever node has this id, as HTML, and save it among the node's settings.
     """
     from server import PromptServer
 
     server = PromptServer.instance
     if hidden is None or server is None or server.client_id is None:
         return
-    place = {"node": hidden.unique_id, "workflow": workflow_id(hidden.extra_pnginfo)}
-    server.send_sync("liveavatar.text", {**place, "text": text}, server.client_id)
+    node = hidden.unique_id
+    if (workflow := workflow_id(hidden.extra_pnginfo)) is None:
+        server.send_progress_text(escape(text, quote=False), node, server.client_id)
+    else:
+        message = {"node": node, "workflow": workflow, "text": text}
+        server.send_sync("liveavatar.text", message, server.client_id)
 
 
 def workflow_id(extra_pnginfo: Any) -> str | None:

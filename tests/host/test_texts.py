@@ -121,9 +121,12 @@ def test_what_a_program_sends_in_place_of_the_workflow_does_not_stop_a_run(ready
     assert ready.errors(entry) == []
 
 
-def test_only_the_page_that_started_the_run_is_told(ready):
+@pytest.mark.parametrize("graph", ["a-graph", None])
+def test_only_who_started_the_run_is_told(ready, graph):
     with HostEvents(ready) as events, HostEvents(ready) as others:
-        ready.wait(submit(ready, small(seed=4712), events, "a-graph"))
+        ready.wait(submit(ready, small(seed=4712 + (graph is None)), events, graph))
         told = [data for kind, data in events.messages if kind == "liveavatar.text"]
-        assert {data["workflow"] for data in told} == {"a-graph"}
+        assert {data["workflow"] for data in told} == ({graph} if graph else set())
+        said = [any(b"own precision" in message for message in who.previews) for who in (events, others)]
+        assert said == [graph is None, False]  # a program gets the host's own message
         assert not [kind for kind, _ in others.messages if kind == "liveavatar.text"]
