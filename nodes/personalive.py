@@ -16,6 +16,7 @@ from ..loaders.personalive_host import (
     face_finder,
     model_folder,
 )
+from ..media.portrait import colours
 from ..personalive.driving import CROPS
 from ..personalive.face import (
     CHOICES,
@@ -172,7 +173,7 @@ class PersonaLivePortrait(Node):
         check_size(height, width)
         if face is not None:
             check_masks(face, *image.shape[1:3])
-        pictures = to_uint8(image[..., :3].float().cpu())
+        pictures = to_uint8(colours(image))
         masks = None if face is None else mask_boxes(face)
         cuts, most = [], 0
         for i, picture in enumerate(pictures):
