@@ -35,5 +35,8 @@ class Schedule:
 
 
 def clip_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Noise of one clip, float32 on the CPU, so that a seed gives the same video on every device."""
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+    """Noise of one clip, float32 on the CPU, so that a seed gives the same video on every device.
+
+    Seeds have 64 bits: behind the largest follows 0.
+    """
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed % 2**64))

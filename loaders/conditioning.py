@@ -13,6 +13,7 @@ from torch import Tensor
 from ..liveavatar.geometry import SPATIAL_STRIDE
 from ..liveavatar.vae import WanVAE
 
+LATENT_CHANNELS = 16
 REFERENCE, MOTION, POSE = "reference_latents", "reference_motion", "control_video"
 
 Conditioning = list[list[Any]]
@@ -65,7 +66,30 @@ def read(positive: Conditioning) -> Condition:
     context, values = positive[0]
     if not values.get(REFERENCE) or values.get(MOTION) is None:
         raise ValueError("The prompt has no portrait; connect it through LiveAvatar Reference Image first.")
-    return Condition(context[0], values[REFERENCE][-1], values[MOTION], values.get(POSE))
+    reference = values[REFERENCE][-1]
+    found = {"portrait": reference, "history": values[MOTION], "pose video": values.get(POSE)}
+    for name, latents in found.items():
+        if latents is not None:
+            _check_latents(name, latents, reference)
+    if not context.isfinite().all():
+        raise ValueError(
+            "The prompt holds NaN or infinite values; check the text encoder that it comes from."
+        )
+    return Condition(context[0], reference, values[MOTION], values.get(POSE))
+
+
+def _check_latents(name: str, latents: Any, reference: Tensor) -> None:
+    """ValueError unless latents are Wan 2.1's, of one video, of the portrait's size, and numbers."""
+    shape = list(getattr(latents, "shape", ()))
+    if len(shape) != 5 or shape[:2] != [1, LATENT_CHANNELS] or shape[3:] != list(reference.shape[3:]):
+        raise ValueError(
+            f"The {name} in the prompt is {shape or type(latents).__name__}, not latents of one Wan 2.1 video of the "
+            "portrait's size; connect the prompt through LiveAvatar Reference Image."
+        )
+    if not latents.isfinite().all():
+        raise ValueError(
+            f"The {name} in the prompt holds NaN or infinite values; encode it anew with another VAE or precision."
+        )
 
 
 def _with(positive: Conditioning, values: dict[str, Any]) -> Conditioning:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..media.frames import AvatarStream
 from ..media.mapped_sound import map_audio
+from ..media.portrait import colours
 from ..media.sound_file import NoSound
 
 BLOCK = 8  # frames looked at together
@@ -112,8 +113,8 @@ def _runs(frames: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _images(frames: Any) -> Iterator[Tensor]:
     """An IMAGE tensor, or a sequence of frames that behaves like one, as uint8 blocks."""
     for start in range(0, len(frames), BLOCK):
-        block = frames[start : start + BLOCK][..., :3]
-        yield (block.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+        block = colours(frames[start : start + BLOCK])
+        yield (block.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _limited(blocks: Iterator[Tensor], limit: int) -> Iterator[Tensor]:

@@ -86,7 +86,10 @@ def find_decoder(name: str) -> Path:
 def load_tiny_decoder(path: str | Path) -> TinyDecoder:
     """The network of a file, in the file's number format; ValueError, naming the file, when it is not one."""
     what = f"the fast decoder {path}"
-    return _fill(_decoder_part(load_state_dict(path), what), what)
+    network = _fill(_decoder_part(load_state_dict(path), what), what)
+    if broken := [name for name, weight in network.named_parameters() if not weight.float().isfinite().all()]:
+        raise ValueError(f"{what} is damaged: {broken[0]} holds NaN or infinite values; download it again.")
+    return network
 
 
 def load_in_host(name: str) -> HostDecoder:

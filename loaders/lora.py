@@ -7,6 +7,7 @@ ignored, or applied at the wrong strength, looks like a bad model.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def read_lora(path: str | Path) -> Lora:
 
     Understands ``lora_A``/``lora_B`` with or without ``.default`` and ``lora_down``/``lora_up``; module paths
     bare, behind ``base_model.model.`` and/or ``diffusion_model.``, or as ``lora_unet_*``. Alpha comes from
-    ``.alpha`` keys, otherwise from ``ALPHA_OVER_RANK``. FileNotFoundError or ValueError name the file.
+    ``.alpha`` keys, otherwise from ``ALPHA_OVER_RANK``. FileNotFoundError or ValueError name the file; values that
+    are no numbers are an error too.
     """
     path = Path(path)
     state = load_state_dict(path)
@@ -87,6 +89,12 @@ def read_lora(path: str | Path) -> Lora:
         raise ValueError(
             f"{path.name} is incomplete: alpha without weights for {_first(strangers)}; download it again."
         )
+    broken = [module for module, pair in pairs.items() if not all(map(_finite, pair))]
+    broken += [module for module, alpha in alphas.items() if not math.isfinite(alpha)]
+    if broken:
+        raise ValueError(
+            f"{path.name} is damaged: its weights for {_first(broken)} are NaN or infinite; download it again."
+        )
     alphas = {module: alphas.get(module, ALPHA_OVER_RANK * a.shape[0]) for module, (a, _) in pairs.items()}
     return Lora(pairs, alphas)
 
@@ -99,6 +107,7 @@ def merge_lora(model: nn.Module, lora: Lora, strength: float = 1.0) -> None:
     """
     from peft import LoraConfig, LoraModel
 
+    _check_strength(strength)
     lora = _resolve(lora, model)
     rank, alpha = lora.rank, lora.alpha
     config = LoraConfig(
@@ -142,6 +151,7 @@ def apply_to_host(model_patcher: Any, lora: Lora, strength: float = 1.0) -> Any:
     """
     from comfy.sd import load_lora_for_models
 
+    _check_strength(strength)
     lora = _resolve(lora, model_patcher.model.diffusion_model)
     patched, _ = load_lora_for_models(model_patcher, None, host_state_dict(lora), strength, 0.0)
 
@@ -168,12 +178,27 @@ def _pair(file: str, module: str, found: dict[str, torch.Tensor]) -> tuple[torch
     if found.keys() != {"A", "B"}:
         raise ValueError(f"{file} is incomplete: {module} has only one half of its pair; download it again.")
     a, b = found["A"], found["B"]
-    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or not a.shape[0]:
+    if not (a.is_floating_point() and b.is_floating_point()):
+        raise ValueError(
+            f"{file}: the pair of {module} holds {a.dtype}, no weights; choose a plain LoRA file."
+        )
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
         raise ValueError(
             f"{file}: the pair of {module} does not fit together ({tuple(a.shape)} and {tuple(b.shape)}; "
             "[rank, in] and [out, rank] are needed); the file is broken or not a linear LoRA."
         )
     return a, b
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return bool(tensor.float().isfinite().all())  # not every format of 8 bits can be asked itself
+
+
+def _check_strength(strength: float) -> None:
+    if not math.isfinite(strength):
+        raise ValueError(
+            f"Set the LoRA's strength to a number (1 is what it was trained with): it is {strength}."
+        )
 
 
 def _resolve(lora: Lora, model: nn.Module) -> Lora:

@@ -169,7 +169,9 @@ def motion_path(name: str) -> Path:
         for root in (folder_paths.get_input_directory(), folder_paths.get_output_directory()):
             if (path := Path(root) / name).is_file():
                 return path
-    raise FileNotFoundError(f"There is no motion file {name} in the input or output folder; reload the page.")
+    raise FileNotFoundError(
+        f"There is no motion file {name:.80} in the input or output folder; reload the page."
+    )
 
 
 def face_finder() -> FaceFinder:

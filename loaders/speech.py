@@ -145,6 +145,8 @@ def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
         raise ValueError(
             f"There are {speech.source.speakers} speakers but {len(masks)} masks; connect one mask per speaker."
         )
+    if any(mask.ndim < 2 or mask.numel() == 0 for mask in masks):
+        raise ValueError("A speaker's mask has no pixels; paint one over the picture.")
     stacked = [mask.reshape(-1, *mask.shape[-2:]).float().cpu() for mask in masks]
     sizes = {tuple(mask.shape[-2:]) for mask in stacked}
     if len(sizes) > 1:

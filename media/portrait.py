@@ -15,6 +15,7 @@ from .frames import FrameStream
 from .room import check_room
 
 MULTIPLE = 64  # both sides of a video are multiples of this
+NO_NUMBERS = "The image holds NaN or infinite pixels: the node that made it has failed."
 MIN_SIDE = 32  # a smaller portrait holds no face to speak of
 
 # Area caps by the names the reference uses. The aspect ratio always follows the picture.
@@ -129,6 +130,21 @@ def resize_frames(
     return _through_pil(frames, height, width, _cover, chosen)
 
 
+def colours(images: torch.Tensor) -> torch.Tensor:
+    """IMAGE [F, H, W, 1, 3 or 4] -> its float32 colours [F, H, W, 3], without transparency, on the CPU.
+
+    Raises ValueError for another shape, and for NaN or infinite pixels.
+    """
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
+        raise ValueError(
+            f"Pictures must be images [pictures, height, width, 1, 3 or 4], not {list(images.shape)}."
+        )
+    images = images[..., :3].float().cpu()
+    if not images.isfinite().all():
+        raise ValueError(NO_NUMBERS)
+    return images.expand(-1, -1, -1, 3)
+
+
 def _through_pil(
     images: torch.Tensor | FrameStream,
     height: int,
@@ -152,7 +168,7 @@ def _to_pil(image: torch.Tensor) -> Image.Image:
     """[H, W, 1, 3 or 4] in 0..1 as an 8-bit RGB picture."""
     image = image.detach().float().cpu()
     if not torch.isfinite(image).all():
-        raise ValueError("The image holds NaN or infinite pixels: the node that made it has failed.")
+        raise ValueError(NO_NUMBERS)
     image = image.clamp(0, 1)
     if image.shape[-1] == 4:
         colour, alpha = image[..., :3], image[..., 3:]

@@ -13,6 +13,7 @@ from .condition import (
     LiveAvatarSpeakerMasks,
 )
 from .fast_decoder import LiveAvatarLoadFastDecoder
+from .installed import refuse_second_copy
 from .live_speech import LiveAvatarLiveSpeech
 from .load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
 from .performance import LiveAvatarPerformanceOptions
@@ -28,6 +29,7 @@ class LiveAvatarExtension(ComfyExtension):
     """Registers the model folder and the nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        refuse_second_copy(LiveAvatarSampler)
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
         return [

@@ -11,12 +11,12 @@ from ..loaders.speech import assign_masks, encode_speech
 from ..loaders.vae import vae_from_host
 from ..media.portrait import check_size, fit_size, prepare_portrait, resample_fps, resize_frames
 from .host import check_interrupt, show_text
-from .schema import schema
+from .schema import Node, schema
 
 AvatarSpeech = io.Custom("AVATAR_SPEECH")
 
 
-class LiveAvatarEncodeSpeech(io.ComfyNode):
+class LiveAvatarEncodeSpeech(Node):
     """AUDIO to speech features."""
 
     @classmethod
@@ -49,7 +49,7 @@ class LiveAvatarEncodeSpeech(io.ComfyNode):
         return io.NodeOutput(encode_speech(audio_encoder, audios, check_interrupt))
 
 
-class LiveAvatarSpeakerMasks(io.ComfyNode):
+class LiveAvatarSpeakerMasks(Node):
     """Who is where in the picture."""
 
     @classmethod
@@ -75,7 +75,7 @@ class LiveAvatarSpeakerMasks(io.ComfyNode):
         return io.NodeOutput(assign_masks(speech, [mask, mask_2]))
 
 
-class LiveAvatarReferenceImage(io.ComfyNode):
+class LiveAvatarReferenceImage(Node):
     """The portrait."""
 
     @classmethod
@@ -122,7 +122,7 @@ class LiveAvatarReferenceImage(io.ComfyNode):
                 io.Int.Output(display_name="width"),
                 io.Int.Output(display_name="height"),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -134,7 +134,7 @@ class LiveAvatarReferenceImage(io.ComfyNode):
         else:
             height, width = fit_size(image.shape[1], image.shape[2], width * height)
         prepared = prepare_portrait(image, height, width)
-        show_text(f"{width} x {height}", cls.hidden.unique_id)
+        show_text(f"{width} x {height}", cls.hidden)
         wan_vae = vae_from_host(vae).load()
         pixels = prepared.permute(0, 3, 1, 2)[:, :, None] * 2 - 1
         reference, motion = encode_reference(wan_vae, pixels, settled=history == "settled")
@@ -142,7 +142,7 @@ class LiveAvatarReferenceImage(io.ComfyNode):
         return io.NodeOutput(positive, prepared, width, height, ui=ui.PreviewImage(prepared, cls=cls))
 
 
-class LiveAvatarPoseVideo(io.ComfyNode):
+class LiveAvatarPoseVideo(Node):
     """Body movement from a video."""
 
     @classmethod

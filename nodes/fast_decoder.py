@@ -5,12 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..loaders.fast_decoder import decoder_names, load_in_host
-from .schema import schema
+from .schema import Node, schema
 
 AvatarDecoder = io.Custom("AVATAR_DECODER")
 
 
-class LiveAvatarLoadFastDecoder(io.ComfyNode):
+class LiveAvatarLoadFastDecoder(Node):
     """A decoder of a few milliseconds, somewhat less sharp than the VAE's."""
 
     @classmethod

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
+from typing import Any
+
 import comfy.model_management
 import comfy.utils
 import torch
+from comfy_api.latest import io
 from PIL import Image
 
 PREVIEW_SIZE = 512
@@ -28,9 +32,27 @@ class Progress:
         self._bar.update_absolute(done, total, preview)
 
 
-def show_text(text: str, node_id: str | None) -> None:
-    """Show a line on a node while and after it runs."""
+def show_text(text: str, hidden: io.HiddenHolder | None) -> None:
+    """Show a line on a running node and after it; ``hidden`` are the node's hidden inputs (unique_id, extra_pnginfo).
+
+    Only who started the run is told: a page with the workflow that it is for, a program with the host's own message. A
+    page would put that onto whatever node has this id, as HTML, and save it among the node's settings.
+    """
     from server import PromptServer
 
-    if node_id is not None and PromptServer.instance is not None:
-        PromptServer.instance.send_progress_text(text, node_id)
+    server = PromptServer.instance
+    if hidden is None or server is None or server.client_id is None:
+        return
+    node = hidden.unique_id
+    if (workflow := workflow_id(hidden.extra_pnginfo)) is None:
+        server.send_progress_text(escape(text, quote=False), node, server.client_id)
+    else:
+        message = {"node": node, "workflow": workflow, "text": text}
+        server.send_sync("liveavatar.text", message, server.client_id)
+
+
+def workflow_id(extra_pnginfo: Any) -> str | None:
+    """The random id of the workflow that a page has sent along with a run; programs may send anything in its place."""
+    graph = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, dict) else None
+    found = graph.get("id") if isinstance(graph, dict) else None
+    return found if isinstance(found, str) else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from pathlib import Path
+from typing import Any
 
-import folder_paths
 from av import Codec
 from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
@@ -19,14 +18,15 @@ from ..loaders.speech import Speech
 from ..media.growing_file import GrowingFile
 from ..media.speech_feed import SpeechFeed, feeds
 from .condition import AvatarSpeech
-from .host import check_interrupt
-from .schema import schema
+from .host import check_interrupt, workflow_id
+from .names import inside
+from .schema import Node, schema
 
 RATES = [16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 OWN_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
-class LiveAvatarLiveSpeech(io.ComfyNode):
+class LiveAvatarLiveSpeech(Node):
     """Speech that is not there yet."""
 
     @classmethod
@@ -102,13 +102,25 @@ class LiveAvatarLiveSpeech(io.ComfyNode):
                 ),
             ],
             outputs=[AvatarSpeech.Output(display_name="speech")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
         """Live speech is over after a run: the next one begins anew."""
         return time.time_ns()
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Ids that can be guessed and files elsewhere are refused when the workflow is queued."""
+        super().check(values)
+        if (own := values.get("id")) and not OWN_ID.fullmatch(own):
+            raise ValueError(
+                "The id of live speech needs 16 to 128 letters, digits, - or _, so that nobody can guess it; leave it "
+                "empty for a new secret one."
+            )
+        if file := values.get("file"):
+            inside(file)
 
     @classmethod
     def execute(
@@ -121,15 +133,10 @@ class LiveAvatarLiveSpeech(io.ComfyNode):
         file: str = "",
         file_rests: float = 10.0,
     ) -> io.NodeOutput:
-        if id and not OWN_ID.fullmatch(id):
-            raise ValueError(
-                "The id of live speech needs 16 to 128 letters, digits, - or _, so that nobody can guess it; leave it "
-                "empty for a new secret one."
-            )
         poll = nothing
         rate = int(sample_rate)
         if file:
-            growing = GrowingFile(_inside(file), rate, file_rests)
+            growing = GrowingFile(inside(file), rate, file_rests)
             rate = min(found for found in Codec("aac", "w").audio_rates if found >= growing.rate)
         feed = SpeechFeed(rate, ahead_seconds=lookahead)
         if file:
@@ -150,15 +157,6 @@ class LiveAvatarLiveSpeech(io.ComfyNode):
             known.close()  # left behind by a run that failed
         feeds[id_] = feed
         if server is not None and server.client_id is not None:
-            place = {"id": id_, "node": cls.hidden.unique_id, "prompt": feed.owner}
+            workflow = workflow_id(cls.hidden.extra_pnginfo)
+            place = {"id": id_, "node": cls.hidden.unique_id, "workflow": workflow, "prompt": feed.owner}
             server.send_sync("liveavatar.speech", place, server.client_id)
-
-
-def _inside(name: str) -> Path:
-    """A file of the host's input, output or temporary folder; ValueError for one elsewhere."""
-    plain, folder = folder_paths.annotated_filepath(name)
-    root = Path(folder or folder_paths.get_input_directory()).resolve()
-    path = (root / plain).resolve()
-    if not path.is_relative_to(root):
-        raise ValueError(f"{name} is not inside of ComfyUI's input folder; name a file there.")
-    return path

@@ -13,7 +13,7 @@ from ..loaders.lora import apply_to_host, read_lora
 from ..loaders.s2v import load_host_model
 from ..loaders.text import TextEncoder
 from .host import Progress
-from .schema import schema
+from .schema import Node, schema
 
 DTYPES = {
     "auto": None,
@@ -30,7 +30,7 @@ DOWNLOAD_TIP = (
 )
 
 
-class LiveAvatarLoadCheckpoint(io.ComfyNode):
+class LiveAvatarLoadCheckpoint(Node):
     """Everything from one checkpoint folder."""
 
     @classmethod
@@ -99,7 +99,7 @@ class LiveAvatarLoadCheckpoint(io.ComfyNode):
         return io.NodeOutput(model, clip, vae, audio_encoder)
 
 
-class LiveAvatarApplyLora(io.ComfyNode):
+class LiveAvatarApplyLora(Node):
     """The LoRA on any S2V MODEL, at the right scale."""
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 import comfy.model_management
 import psutil
 import torch
+from comfy_api.latest import io
 
 from ..gpu.fp8 import require_fp8
 from ..liveavatar import eight_kernels
@@ -57,13 +58,13 @@ def load_for_sampling(
     height: int,
     width: int,
     wish: Wish,
-    node_id: str | None = None,
+    hidden: io.HiddenHolder | None = None,
     decoder: HostDecoder | None = None,
 ) -> Loaded:
     """Plan a ``width`` x ``height`` video, and bring the models to the GPU beside the room that it needs.
 
-    The plan, and what takes long before it, is shown on the node ``node_id``. ValueError and MemoryError of
-    `make_plan` come before anything is loaded.
+    The plan, and what takes long before it, is shown on the node with the hidden inputs ``hidden``. ValueError and
+    MemoryError of `make_plan` come before anything is loaded.
     """
     device = model.load_device
     plan = plan_run(model, config, height, width, wish)
@@ -75,7 +76,7 @@ def load_for_sampling(
 
         def report(done: int, total: int) -> None:
             check_interrupt()
-            show_text(f"Converting the model to fp8: {done} of {total} blocks", node_id)
+            show_text(f"Converting the model to fp8: {done} of {total} blocks", hidden)
 
         copy = fp8_copy(model, performance.blocks_on_cpu, report)
 
@@ -93,7 +94,7 @@ def load_for_sampling(
         pixels = _load_decoder(vae, decoder, needed)
         bring_back(needed)
         transformer, patcher = transformer_from_host(model), model
-    show_text(plan.text, node_id)
+    show_text(plan.text, hidden)
     come_back = when_displaced([patcher, shows], bring_back)
     return Loaded(plan, transformer, vae.vae, pixels, device, waiting, come_back)
 

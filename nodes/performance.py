@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..liveavatar.plan import Wish
-from .schema import schema
+from .schema import Node, schema
 
 AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
 
@@ -14,7 +14,7 @@ CACHES = {"auto": None, "model": False, "8 bit": True}
 ATTENTION = {"auto": None, "model": False, "8 bit": True}
 
 
-class LiveAvatarPerformanceOptions(io.ComfyNode):
+class LiveAvatarPerformanceOptions(Node):
     """Fixes some of what the sampler's plan would choose."""
 
     @classmethod

@@ -17,6 +17,7 @@ from ..loaders.personalive_host import (
     face_finder,
     model_folders,
 )
+from ..media.portrait import colours
 from ..personalive.driving import CROPS
 from ..personalive.face import (
     CHOICES,
@@ -30,7 +31,7 @@ from ..personalive.face import (
 from ..personalive.pipeline import check_size
 from ..personalive.preprocess import lanczos, to_pil, to_uint8
 from .host import Progress, check_interrupt, show_text
-from .schema import schema
+from .schema import Node, schema
 
 CATEGORY = "LiveAvatar/PersonaLive"
 Model = io.Custom("PERSONALIVE")
@@ -39,7 +40,7 @@ DECODERS = ("full VAE", "tiny VAE")
 DTYPES = {"auto": None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-class PersonaLiveLoadModel(io.ComfyNode):
+class PersonaLiveLoadModel(Node):
     """All networks of PersonaLive."""
 
     @classmethod
@@ -119,7 +120,7 @@ class PersonaLiveLoadModel(io.ComfyNode):
         return io.NodeOutput(ManagedPersonaLive(engine))
 
 
-class PersonaLivePortrait(io.ComfyNode):
+class PersonaLivePortrait(Node):
     """Who is animated."""
 
     @classmethod
@@ -162,7 +163,7 @@ class PersonaLivePortrait(io.ComfyNode):
                 PortraitType.Output(display_name="portrait", is_output_list=True),
                 io.Image.Output(display_name="prepared image"),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -172,7 +173,7 @@ class PersonaLivePortrait(io.ComfyNode):
         check_size(height, width)
         if face is not None:
             check_masks(face, *image.shape[1:3])
-        pictures = to_uint8(image[..., :3].float().cpu())
+        pictures = to_uint8(colours(image))
         masks = None if face is None else mask_boxes(face)
         cuts, most = [], 0
         for i, picture in enumerate(pictures):
@@ -182,7 +183,7 @@ class PersonaLivePortrait(io.ComfyNode):
             head = given or (choose_face(found, who, *picture.shape[:2]) if found else None)
             cuts.append(_cut_portrait(picture, crop, width / height, head, given))
         if most > 1:
-            show_text(f"{most} faces: the {who} one is taken", cls.hidden.unique_id)
+            show_text(f"{most} faces: the {who} one is taken", cls.hidden)
         engine = personalive.load(height, width)
         portraits, prepared = [], []
         for part, box in cuts:
@@ -199,6 +200,8 @@ class PersonaLivePortrait(io.ComfyNode):
 
 def check_masks(masks: Tensor, height: int, width: int) -> None:
     """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
+    if masks.ndim != 3 or len(masks) == 0:
+        raise ValueError(f"The face mask is {list(masks.shape)}, not [pictures, height, width]; paint one.")
     if masks.shape[1:] != (height, width):
         raise ValueError(
             f"The face mask is {masks.shape[2]}x{masks.shape[1]}, the picture {width}x{height}; use a mask "

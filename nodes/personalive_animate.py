@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -16,10 +17,10 @@ from .host import check_interrupt
 from .personalive import CATEGORY, Model, PortraitType
 from .personalive_motion import Driving, MotionType
 from .sample import AvatarStreamType
-from .schema import schema
+from .schema import MAX_SEED, Node, schema
 
 
-class PersonaLiveAnimate(io.ComfyNode):
+class PersonaLiveAnimate(Node):
     """Describes the video; frames are made as the stream is consumed."""
 
     @classmethod
@@ -41,7 +42,7 @@ class PersonaLiveAnimate(io.ComfyNode):
                     "seed",
                     default=42,
                     min=0,
-                    max=0xFFFFFFFF,
+                    max=MAX_SEED,
                     control_after_generate=True,
                     tooltip="The same seed gives the same video on the same device.",
                 ),
@@ -114,6 +115,13 @@ class PersonaLiveAnimate(io.ComfyNode):
             ],
             outputs=[AvatarStreamType.Output(display_name="stream")],
         )
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Steps that do not fit the window are refused when the workflow is queued, not once the model is loaded."""
+        super().check(values)
+        if "steps" in values:
+            StreamConfig(steps=values["steps"])
 
     @classmethod
     def execute(

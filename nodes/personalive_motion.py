@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
@@ -17,9 +18,10 @@ from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
 from ..personalive.face import CHOICES, mask_boxes
 from ..personalive.motion import Motion
 from .host import check_interrupt, show_text
+from .names import check_prefix, place_for
 from .personalive import CATEGORY, Model, check_masks
 from .sample import AvatarStreamType
-from .schema import schema
+from .schema import Node, schema
 
 MotionType = io.Custom("PERSONALIVE_MOTION")
 FINDERS = ("keypoints", "opencv")
@@ -34,7 +36,7 @@ class Driving:
     audio: dict | None
 
 
-class PersonaLiveExtractMotion(io.ComfyNode):
+class PersonaLiveExtractMotion(Node):
     """What the portrait is to do."""
 
     @classmethod
@@ -105,7 +107,7 @@ class PersonaLiveExtractMotion(io.ComfyNode):
                 ),
             ],
             outputs=[MotionType.Output(display_name="motion"), io.Int.Output(display_name="frame count")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -153,7 +155,7 @@ class PersonaLiveExtractMotion(io.ComfyNode):
         ):
             parts.append(part.motion.to("cpu"))
             frames += part.frames
-            show_text(_progress(len(frames), part.faces, who, crop), cls.hidden.unique_id)
+            show_text(_progress(len(frames), part.faces, who, crop), cls.hidden)
         sound = audio or video.audio
         if sound is not None:
             sound = sound_of_frames(sound, frames, video.fps)
@@ -168,7 +170,7 @@ def _progress(frames: int, faces: int, who: str, crop: str) -> str:
     return f"{frames} frames, up to {faces} faces: the {who} one is followed{advice}"
 
 
-class PersonaLiveSaveMotion(io.ComfyNode):
+class PersonaLiveSaveMotion(Node):
     """A motion as a file."""
 
     @classmethod
@@ -188,15 +190,22 @@ class PersonaLiveSaveMotion(io.ComfyNode):
         )
 
     @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Names that no file can have are refused when the workflow is queued."""
+        super().check(values)
+        if "filename_prefix" in values:
+            check_prefix(values["filename_prefix"])
+
+    @classmethod
     def execute(cls, motion: Driving, filename_prefix: str) -> io.NodeOutput:
         root = folder_paths.get_output_directory()
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, root)
+        folder, name, counter, subfolder = place_for(filename_prefix, root)
         file = f"{name}_{counter:05}_{MOTION_SUFFIX}"
-        motion.motion.save(Path(folder) / file, motion.fps)
+        motion.motion.save(folder / file, motion.fps)
         return io.NodeOutput(ui=ui.PreviewText(str(Path(subfolder) / file)))
 
 
-class PersonaLiveLoadMotion(io.ComfyNode):
+class PersonaLiveLoadMotion(Node):
     """A motion from a file."""
 
     @classmethod
@@ -213,6 +222,14 @@ class PersonaLiveLoadMotion(io.ComfyNode):
             ],
             outputs=[MotionType.Output(display_name="motion"), io.Int.Output(display_name="frame count")],
         )
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Files that are not there are refused when the workflow is queued."""
+        file = values.get("file")
+        if isinstance(file, str) and file.isprintable():
+            motion_path(file)
+        super().check(values)
 
     @classmethod
     def execute(cls, file: str, audio=None) -> io.NodeOutput:

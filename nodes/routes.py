@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from aiohttp import web
 from comfy.model_management import InterruptProcessingException
@@ -18,9 +19,11 @@ from server import PromptServer
 from ..media.frames import AvatarStream
 from ..media.live import LiveStream, streams
 from . import speech_routes
+from .host import workflow_id
 
 PIECE = 256 * 1024
 POLL_SECONDS = 0.1
+OFFSET_DIGITS = 18
 HEADERS = {"Cache-Control": "no-store", "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
 
 
@@ -35,15 +38,14 @@ def register() -> None:
 
 
 @contextmanager
-def watchable(video: AvatarStream, place: dict[str, str], extra_pnginfo: dict | None) -> Iterator[LiveStream]:
+def watchable(video: AvatarStream, place: dict[str, str], extra_pnginfo: Any) -> Iterator[LiveStream]:
     """A LiveStream of the running node that pages can watch while the block of code runs.
 
     ``place`` is the file as the host's /view knows it: filename, subfolder, type.
     """
     context = get_executing_context()
-    graph = (extra_pnginfo or {}).get("workflow")  # only runs from a page have one
     owner = {
-        "workflow": graph.get("id") if isinstance(graph, dict) else None,
+        "workflow": workflow_id(extra_pnginfo),  # only runs from a page have one
         "node": context and context.node_id,
         "prompt": context and context.prompt_id,
     }
@@ -96,7 +98,7 @@ async def stream_bytes(request: web.Request) -> web.StreamResponse:
     try:
         wanted = request.http_range
     except ValueError as error:
-        raise web.HTTPRequestRangeNotSatisfiable(text=str(error)) from None
+        raise web.HTTPRequestRangeNotSatisfiable(text="Ask for a range such as bytes=0-999.") from error
     try:
         with live.reader():
             while not live.size and not live.complete:
@@ -151,6 +153,6 @@ def _stream(request: web.Request) -> LiveStream:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= OFFSET_DIGITS):
         raise web.HTTPBadRequest(text="'from' must be a number of bytes.")
     return int(text)

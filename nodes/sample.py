@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -28,14 +29,14 @@ from .host import check_interrupt, show_text
 from .loading import load_for_sampling, plan_run
 from .out_of_memory import memory_explained
 from .performance import AvatarPerformance
-from .schema import schema
+from .schema import MAX_SEED, Node, schema
 
 AvatarStreamType = io.Custom("AVATAR_STREAM")
 
 FIRST_BLOCK = "First block: kernels for this GPU are loaded, or made (about 10 s, once; they stay on disk)."
 
 
-class LiveAvatarSampler(io.ComfyNode):
+class LiveAvatarSampler(Node):
     """Describes the video; frames are made as the stream is consumed."""
 
     @classmethod
@@ -60,7 +61,7 @@ class LiveAvatarSampler(io.ComfyNode):
                     "seed",
                     default=42,
                     min=0,
-                    max=0xFFFFFFFF,
+                    max=MAX_SEED,
                     control_after_generate=True,
                     tooltip="The same seed gives the same video on the same device.",
                 ),
@@ -136,8 +137,15 @@ class LiveAvatarSampler(io.ComfyNode):
                 ),
             ],
             outputs=[AvatarStreamType.Output(display_name="stream")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Settings that do not go together are refused when the workflow is queued, not once the models are loaded."""
+        super().check(values)
+        settings = {name: values[name] for name in ("steps", "frames_per_clip") if name in values}
+        SamplingConfig(**settings, sink_distance=values.get("sink_distance") or None)
 
     @classmethod
     def execute(
@@ -172,11 +180,11 @@ class LiveAvatarSampler(io.ComfyNode):
         height, width = condition.size
         wish = replace(options or NO_WISH, choice=performance, fast_decoder=fast.name if fast else "")
         plan_run(model, config, height, width, wish)  # what cannot be is said before anything is loaded
-        node_id = cls.hidden.unique_id
+        hidden = cls.hidden
 
         def start(state: GenerationState | None = None) -> Iterator[Tensor]:
             with memory_explained(model, config, height, width, wish):
-                loaded = load_for_sampling(model, vae, config, height, width, wish, node_id, fast)
+                loaded = load_for_sampling(model, vae, config, height, width, wish, hidden, fast)
                 transformer, wan_vae, device = loaded.transformer, loaded.vae, loaded.device
 
                 def normalised(latents: Tensor | None) -> Tensor | None:
@@ -198,10 +206,10 @@ class LiveAvatarSampler(io.ComfyNode):
 
                 def say(text: str) -> None:
                     said.append(text)
-                    show_text(text, node_id)
+                    show_text(text, hidden)
 
                 if device.type == "cuda":
-                    show_text(f"{loaded.plan.text}\n{FIRST_BLOCK}", node_id)
+                    show_text(f"{loaded.plan.text}\n{FIRST_BLOCK}", hidden)
                 with BlockOffload(loaded.waiting, device):
                     blocks = generate(
                         transformer,
@@ -218,7 +226,7 @@ class LiveAvatarSampler(io.ComfyNode):
                     with closing(blocks):
                         for number, block in enumerate(blocks):
                             if number == 0 and device.type == "cuda" and not said:
-                                show_text(loaded.plan.text, node_id)
+                                show_text(loaded.plan.text, hidden)
                             yield block
                             # Whoever took the block may have needed the memory, as PersonaLive does.
                             if loaded.decoder.device != device:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
 
 from ..media.mapped_sound import map_audio
 from .host import check_interrupt
-from .schema import schema
+from .names import inside
+from .schema import Node, schema
+from .values import shown
 
 
-class LiveAvatarLoadSpeechFile(io.ComfyNode):
+class LiveAvatarLoadSpeechFile(Node):
     """A long sound, which stays on the disk."""
 
     @classmethod
@@ -41,18 +44,18 @@ class LiveAvatarLoadSpeechFile(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, audio: str) -> str:
         """Changes with the file."""
-        status = os.stat(folder_paths.get_annotated_filepath(audio))
+        status = os.stat(inside(audio))
         return f"{status.st_size} {status.st_mtime_ns}"
 
     @classmethod
-    def validate_inputs(cls, audio: str) -> bool | str:
-        """Whether the file is there."""
-        return (
-            folder_paths.exists_annotated_filepath(audio) or f"There is no file {audio} in the input folder."
-        )
+    def check(cls, values: dict[str, Any]) -> None:
+        """Files that are not there are refused when the workflow is queued."""
+        super().check(values)
+        if "audio" in values and not inside(values["audio"]).is_file():
+            raise FileNotFoundError(f"There is no file {shown(values['audio'])} in the input folder.")
 
     @classmethod
     def execute(cls, audio: str) -> io.NodeOutput:
-        path = folder_paths.get_annotated_filepath(audio)
+        path = str(inside(audio))
         os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
         return io.NodeOutput(map_audio(path, folder_paths.get_temp_directory(), check_interrupt))

@@ -13,6 +13,9 @@ from ..media.speech_feed import Closed, Full, SpeechFeed, feeds
 
 POST_BYTES = 32 << 20
 FORMATS = ("s16", "f32")
+LOOK_SECONDS = 1.0
+"""How often a post that is still arriving looks whether the run goes on."""
+SHOWN_LETTERS = 40
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -27,9 +30,9 @@ async def speak(request: web.Request) -> web.Response:
     """Sound to be spoken: a whole sound file, or with ``?rate=`` plain samples (``&channels=1&format=s16`` or
     ``f32``). ``replace=1``: in place of what waits; the body may be empty then."""
     feed = _feed(request)
-    replace = request.query.get("replace", "0") == "1"
-    data = await _body(request)
     try:
+        replace = _number(request.query, "replace", 0, 1) == 1
+        data = await _body(request, feed)
         if data:
             samples, rate = await asyncio.to_thread(_samples, request.query, data, feed.limit_seconds)
         elif replace:
@@ -78,12 +81,23 @@ def _status(feed: SpeechFeed) -> web.Response:
     return web.json_response(figures, headers=HEADERS)
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, feed: SpeechFeed) -> bytes:
+    """What was posted. Closed when the run ends before it has all arrived: its memory must not stay then."""
     data = bytearray()
-    async for piece in request.content.iter_chunked(1 << 16):
-        data += piece
+    while not request.content.at_eof():
+        try:
+            data += await asyncio.wait_for(request.content.readany(), LOOK_SECONDS)
+        except asyncio.TimeoutError:
+            pass  # nothing new; the run may have ended
+        except web.RequestPayloadError as error:
+            text = "Send the sound as it is: its body cannot be read as its headers say."
+            refusal = web.HTTPBadRequest(text=text, headers=HEADERS)
+            refusal.force_close()  # nobody knows where the next request begins
+            raise refusal from error
         if len(data) > POST_BYTES:
             raise _too_large(f"One request may carry {POST_BYTES >> 20} MB of sound; send it in pieces.")
+        if feed.closed:
+            raise Closed("This speech has ended.")
     return bytes(data)
 
 
@@ -99,12 +113,12 @@ def _samples(query, data: bytes, limit_seconds: float) -> tuple[torch.Tensor, in
     channels = _number(query, "channels", 1, MOST_CHANNELS)
     format_ = query.get("format", FORMATS[0])
     if format_ not in FORMATS:
-        raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format_}.")
+        raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format_[:SHOWN_LETTERS]}.")
     return mono_samples(data, format_, channels), rate
 
 
 def _number(query, name: str, least: int, most: int) -> int:
     text = query.get(name, str(least))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-        raise ValueError(f"{name} must be a number from {least} to {most}, not {text}.")
+        raise ValueError(f"{name} must be a number from {least} to {most}, not {text[:SHOWN_LETTERS]}.")
     return int(text)

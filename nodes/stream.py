@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
+from typing import Any
 
 import folder_paths
 import psutil
@@ -14,14 +14,15 @@ from ..media.journal import find_unfinished
 from ..media.recording import Snapshots, record
 from ..media.writer import VideoWriter
 from .host import Progress, show_text
+from .names import check_prefix, place_for
 from .routes import announce, watchable
 from .sample import AvatarStreamType
-from .schema import schema
+from .schema import Node, schema
 
 FLOAT_FRAME_BYTES = 3 * 4
 
 
-class LiveAvatarStreamToVideo(io.ComfyNode):
+class LiveAvatarStreamToVideo(Node):
     """The stream as a file."""
 
     @classmethod
@@ -83,6 +84,13 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
         )
 
     @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Names that no file can have are refused when the workflow is queued."""
+        super().check(values)
+        if "filename_prefix" in values:
+            check_prefix(values["filename_prefix"])
+
+    @classmethod
     def execute(
         cls,
         stream: AvatarStream,
@@ -93,16 +101,14 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
         snapshot_gb: int = 40,
     ) -> io.NodeOutput:
         root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, root, stream.width, stream.height
-        )
+        folder, name, counter, subfolder = place_for(filename_prefix, root, stream.width, stream.height)
         file = f"{name}_{counter:05}_.mp4"
         fingerprint = None
         if resume and stream.resumable is not None:
             fingerprint = f"{stream.resumable.fingerprint()}-{crf}"
-            if begun := find_unfinished(Path(folder), name, fingerprint):
+            if begun := find_unfinished(folder, name, fingerprint):
                 file = begun.name
-        path = Path(folder) / file
+        path = folder / file
         place = ui.SavedResult(file, subfolder, io.FolderType.output if save_output else io.FolderType.temp)
         progress = Progress()
         # The readers of the live stream are cut loose before the writer closes and replaces the file.
@@ -123,7 +129,7 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
         ):
             snapshots = None if fingerprint is None else Snapshots(path, snapshot_gb * 10**9)
             if begun := writer.frames_written:
-                show_text(f"Going on with {file} at {begun / stream.fps:.1f} s", cls.hidden.unique_id)
+                show_text(f"Going on with {file} at {begun / stream.fps:.1f} s", cls.hidden)
                 live.go_on(begun, writer.size)
             with closing(record(stream, writer, snapshots)) as blocks:
                 for reached, block in blocks:
@@ -140,13 +146,14 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
 
         if args.disable_metadata:
             return {}
-        found = dict(cls.hidden.extra_pnginfo or {})
+        sent = cls.hidden.extra_pnginfo
+        found = dict(sent) if isinstance(sent, dict) else {}
         if cls.hidden.prompt is not None:
             found["prompt"] = cls.hidden.prompt
         return found
 
 
-class LiveAvatarStreamToFrames(io.ComfyNode):
+class LiveAvatarStreamToFrames(Node):
     """The stream as images."""
 
     @classmethod

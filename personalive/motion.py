@@ -12,9 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .config import MOTION_TOKENS, MOTION_WIDTH
 from .keypoints import Pose
 
 FORMAT = "personalive-motion-1"
+SHAPES = {
+    "keypoints": [21, 3],
+    "angles": [3],
+    "translation": [3],
+    "scale": [1],
+    "tokens": [MOTION_TOKENS, MOTION_WIDTH],
+}
+"""Of one frame of each tensor in a file."""
+FASTEST = 1000.0
+"""Frames per second of a driving video at most."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +78,52 @@ class Motion:
 
     @classmethod
     def load(cls, path: str | Path) -> tuple[Motion, float]:
-        """Read what :meth:`save` wrote, with its frames per second."""
+        """Read what :meth:`save` wrote, with its frames per second.
+
+        Raises FileNotFoundError, and ValueError for everything that :meth:`save` does not write; shapes are compared
+        before anything is read.
+        """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"There is no motion file {path}.")
         try:
             with safe_open(str(path), "pt") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError(f"{path} is no PersonaLive motion file.")
-                t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
+                stranger = metadata.get("format") != FORMAT
+                if not stranger:
+                    fps = _frames_per_second(metadata.get("fps", ""))
+                    _check_shapes({name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
+                    t = {name: _numbers(name, file.get_tensor(name)) for name in SHAPES}
+        except (SafetensorError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}); extract the motion again.") from error
-        pose = Pose(t["keypoints"], t["angles"], t["translation"], t["scale"])
-        return cls(pose, t["tokens"]), float(json.loads(metadata["fps"]))
+        if stranger:
+            raise ValueError(f"{path} is no PersonaLive motion file.")
+        return cls(Pose(t["keypoints"], t["angles"], t["translation"], t["scale"]), t["tokens"]), fps
+
+
+def _frames_per_second(text: str) -> float:
+    fps = float(text)
+    if not 0 < fps <= FASTEST:
+        raise ValueError(f"{text} frames per second")
+    return fps
+
+
+def _check_shapes(found: dict[str, list[int]]) -> None:
+    """ValueError unless the tensors of a file are those of a motion, all of as many frames."""
+    frames = found.get("tokens", [0])[:1]
+    if frames == [0]:
+        raise ValueError("no frames")
+    for name, shape in SHAPES.items():
+        if found.get(name) != frames + shape:
+            raise ValueError(f"{name} is {found.get(name, 'missing')}, not {frames + shape}")
+
+
+def _numbers(name: str, tensor: Tensor) -> Tensor:
+    """A tensor of a file in float32; ValueError for one with NaN or infinite values."""
+    tensor = tensor.float()
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinite values")
+    return tensor
 
 
 def regroup(parts: Iterable[Motion], size: int) -> Iterator[Motion]:

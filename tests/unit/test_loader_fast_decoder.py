@@ -51,6 +51,15 @@ def test_files_with_the_published_names_load(tmp_path, widths, name):
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    state = published()
+    state["decoder.1.weight"].view(-1)[3] = value
+    save_file(state, tmp_path / "taew2_1.safetensors")
+    with pytest.raises(ValueError, match=r"taew2_1\.safetensors is damaged: decoder\.1\.weight holds NaN"):
+        load_tiny_decoder(tmp_path / "taew2_1.safetensors")
+
+
 def without(*names: str) -> dict[str, Tensor]:
     return {key: value for key, value in published().items() if key not in names}
 
