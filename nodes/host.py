@@ -46,3 +46,14 @@ def load_vae(vae: Any, memory: int = 0) -> WanVAE:
     model = vae_from_host(vae)
     comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=True)
     return WanVAE(model)
+
+
+def is_running(prompt_id: str | None) -> bool:
+    """Whether a run is still going on; True where nobody knows."""
+    from server import PromptServer
+
+    queue = getattr(PromptServer.instance, "prompt_queue", None)
+    if prompt_id is None or queue is None:
+        return True
+    running, _ = queue.get_current_queue_volatile()
+    return any(item[1] == prompt_id for item in running)

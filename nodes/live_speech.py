@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 
 import folder_paths
@@ -19,7 +20,7 @@ from ..loaders.speech import Speech
 from ..media.growing_file import GrowingFile
 from ..media.speech_feed import SpeechFeed, feeds
 from .condition import AvatarSpeech
-from .host import check_interrupt
+from .host import check_interrupt, is_running
 from .schema import schema
 
 RATES = [16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
@@ -148,6 +149,7 @@ class LiveAvatarLiveSpeech(io.ComfyNode):
             if known.owner == feed.owner and not known.closed:
                 raise ValueError(f"Two nodes of this workflow listen to the id {id_}; give each its own.")
             known.close()  # left behind by a run that failed
+        feed.wanted = partial(is_running, feed.owner)
         feeds[id_] = feed
         if server is not None and server.client_id is not None:
             place = {"id": id_, "node": cls.hidden.unique_id, "prompt": feed.owner}

@@ -16,6 +16,7 @@ from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
 from ..personalive.face import CHOICES, mask_boxes
 from ..personalive.motion import Motion
 from .host import check_interrupt, show_text
+from .output_names import new_file, place_for
 from .personalive import CATEGORY, Model, check_masks
 from .sample import AvatarStreamType
 from .schema import schema
@@ -182,16 +183,16 @@ class PersonaLiveSaveMotion(io.ComfyNode):
                 io.String.Input("filename_prefix", default="motion/PersonaLive", tooltip="Folder and name."),
             ],
             outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, motion: Driving, filename_prefix: str) -> io.NodeOutput:
-        root = folder_paths.get_output_directory()
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, root)
-        file = f"{name}_{counter:05}_{MOTION_SUFFIX}"
-        motion.motion.save(Path(folder) / file, motion.fps)
-        return io.NodeOutput(ui=ui.PreviewText(str(Path(subfolder) / file)))
+        place = place_for(filename_prefix, folder_paths.get_output_directory(), cls.hidden)
+        path = new_file(place, MOTION_SUFFIX)
+        motion.motion.save(path, motion.fps)
+        return io.NodeOutput(ui=ui.PreviewText(str(Path(place.subfolder) / path.name)))
 
 
 class PersonaLiveLoadMotion(io.ComfyNode):

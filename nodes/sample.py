@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -231,7 +232,7 @@ class LiveAvatarSampler(io.ComfyNode):
 
         resumable = Resumable(
             fingerprint=identity,
-            state=GenerationState,
+            state=partial(GenerationState, check_interrupt=check_interrupt),
             about={"width": width, "height": height, "frames": frames, "settings": asdict(config)},
         )
         return io.NodeOutput(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -26,8 +27,9 @@ from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.state import GenerationState, save_tensors
 from avatar.liveavatar.vae import WanVAE
 from avatar.media.frames import AvatarStream, Resumable
-from avatar.media.journal import Journal, find_unfinished, growing_path, journal_path, state_path, unfinished
-from avatar.media.recording import Snapshots, record
+from avatar.media.journal import Damaged, Journal, growing_path, journal_path, state_path
+from avatar.media.recording import Snapshots, begin, record
+from avatar.media.unfinished import claim, find_unfinished
 from avatar.media.writer import VideoWriter
 from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file
@@ -100,23 +102,24 @@ def stream(
 
 
 def generated(
-    folder: Path, video: AvatarStream, limit: int = GIGABYTE, stop_after: int | None = None
+    folder: Path,
+    video: AvatarStream,
+    limit: int = GIGABYTE,
+    stop_after: int | None = None,
+    say=logging.warning,
 ) -> tuple:
     """What the node does: a file that is begun or gone on with; ends with `Killed` behind ``stop_after`` frames.
 
     Returns the path, the frames that the pass has made in order (repeated ones too) and the snapshots.
     """
-    fingerprint = video.resumable.fingerprint()
-    path = (
-        find_unfinished(folder, "v", fingerprint)
-        or folder / f"v_{len(list(folder.glob('*.mp4'))) + 1:05}_.mp4"
-    )
     made, clock = [], [0.0]
-    options = {"width": W, "height": H, "audio": video.audio, "fingerprint": fingerprint}
+    options = {"width": W, "height": H, "audio": video.audio, "about": video.resumable.about}
+    writer = begin(folder, "v", 1, video.resumable.fingerprint(), say, **options)
+    path = writer.path
     try:
-        with VideoWriter(path, **options, about=video.resumable.about) as writer:
+        with writer:
             snapshots = Snapshots(path, limit, clock=lambda: clock[0])
-            with closing(record(video, writer, snapshots)) as blocks:
+            with closing(record(video, writer, snapshots, say)) as blocks:
                 for reached, block in blocks:
                     clock[0] += 10
                     made.append(block)
@@ -228,7 +231,7 @@ def test_a_state_of_another_video_and_a_damaged_one_are_refused(tmp_path):
     state = GenerationState(fingerprint="one")
     next(passes(state=state))
     state.save(path)
-    with pytest.raises(ValueError, match="not the saved state of this video"):
+    with pytest.raises(ValueError, match="of another video"):
         GenerationState(path, "other")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged"):
@@ -387,21 +390,30 @@ def test_the_journal_says_what_the_file_holds(tmp_path):
     assert written["size"] == growing_path(path).stat().st_size
 
 
+def claimed(path: Path, fingerprint: str) -> bool:
+    found = claim(path, fingerprint)
+    if found:
+        found.file.close()
+    return found is not None
+
+
 def test_what_does_not_fit_the_journal_is_not_gone_on_with(tmp_path):
     video = stream()
     path, _, _ = generated(tmp_path, video, stop_after=33)
     fingerprint = video.resumable.fingerprint()
-    assert unfinished(path, fingerprint) and unfinished(path, "other") is None
+    assert claimed(path, fingerprint) and not claimed(path, "other")
     growing, journal = growing_path(path).read_bytes(), journal_path(path).read_text()
-    growing_path(path).write_bytes(growing[:-1])
-    assert unfinished(path, fingerprint) is None
-    growing_path(path).write_bytes(b"\0" * len(growing))
-    assert unfinished(path, fingerprint) is None
+    for broken in (growing[:-1], b"\0" * len(growing), growing[:-9] + b"\0" * 9):
+        growing_path(path).write_bytes(broken)
+        with pytest.raises(Damaged, match=r"v_00001_\.mp4\.resume was changed"):
+            claim(path, fingerprint)
     growing_path(path).write_bytes(growing)
-    assert unfinished(path, fingerprint)
-    for broken in ("", "[]", journal.replace('"version": 1', '"version": 2'), journal.replace("33", '"33"')):
+    assert claimed(path, fingerprint)
+    others = [journal.replace('"version": 2', '"version": 3'), journal.replace("33", "32")]
+    for broken in ("", "[]", "[" * 100_000, "{}" * 1_000_000, journal.replace("33", '"33"'), *others):
         journal_path(path).write_text(broken)
-        assert unfinished(path, fingerprint) is None
+        with pytest.raises(Damaged, match=r"v_00001_\.mp4\.resume\.json is damaged"):
+            claim(path, fingerprint)
 
 
 def test_a_file_that_is_being_written_is_left_alone(tmp_path):
