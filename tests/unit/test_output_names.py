@@ -6,17 +6,15 @@ import pytest
 
 from tests.unit.in_host import run_in_host
 
+# The module by itself: the whole package would start a server.
 BEGIN = """
-import sys
-sys.argv[1:] = ["--cpu"]
-import comfy.options
-comfy.options.enable_args_parsing()
-import os, time
+import importlib.util, os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-sys.path.insert(0, {root!r})
-import tools.pack
-from avatar.nodes.output_names import date, fill_in, new_file, place_for
+spec = importlib.util.spec_from_file_location("output_names", Path({root!r}) / "nodes" / "output_names.py")
+names = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(names)
+date, fill_in, new_file, place_for = names.date, names.fill_in, names.new_file, names.place_for
 
 root = {folder!r}
 """
