@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,14 @@ class Snapshots:
         """Remove the oldest snapshots of other videos; OSError when there is no room for another one."""
         if size > self.limit:
             raise OSError(f"it needs {size / 1e9:.1f} GB, and {self.limit / 1e9:.0f} GB are given for them.")
-        others = [path for path in self.path.parent.glob("*.resume.safetensors") if path != self.path]
-        others.sort(key=lambda path: path.stat().st_mtime)
-        while others and sum(path.stat().st_size for path in others) + size > self.limit:
-            others.pop(0).unlink()
+        others = []
+        for path in self.path.parent.glob("*.resume.safetensors"):
+            with suppress(FileNotFoundError):  # its video was finished in this moment, by another host
+                if path != self.path:
+                    others.append((path.stat().st_mtime, path.stat().st_size, path))
+        others.sort()
+        while others and sum(taken for _, taken, _ in others) + size > self.limit:
+            others.pop(0)[2].unlink(missing_ok=True)
         free = shutil.disk_usage(self.path.parent).free
         if free < size + FREE_BYTES:
             raise OSError(f"it needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of disk space are free.")

@@ -5,11 +5,13 @@ Whoever looks at one holds its lock meanwhile, so that runs of several hosts in 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -86,7 +88,7 @@ def take_back(video: Path, claimed: Claim) -> BinaryIO:
     if lock(file) and os.fstat(file.fileno()).st_size >= claimed.journal.size:
         return file
     file.close()
-    raise FileExistsError(f"Cannot write the video {video}: another run is writing it.")
+    raise FileExistsError(errno.EEXIST, "another run is writing it")
 
 
 def _sound(file: BinaryIO, growing: Path, video: Path, journal: Journal) -> Any:
@@ -123,21 +125,21 @@ def find_unfinished(
                 claimed.file.close()
                 return video
         except Damaged as error:
-            if _set_apart(video):
-                say(f"{error} {video.name} cannot be gone on with and stays as it is; a new video is begun.")
+            say(f"{error} {video.name} cannot be gone on with and stays as it is; a new video is begun.")
+            _set_apart(video)
     return None
 
 
-def _set_apart(video: Path) -> bool:
-    """Leave a video as it is for good; False where somebody writes it."""
+def _set_apart(video: Path) -> None:
+    """Leave a video as it is for good, if nobody writes it."""
     growing = growing_path(video)
     with abandoned(growing if growing.is_file() else video) as alone:
-        pass
-    if alone and growing.is_file() and not video.is_file():
-        os.replace(growing, video)
-    if alone:
-        forget(video)
-    return alone
+        pass  # Windows removes no open files
+    with suppress(OSError):  # of another user
+        if alone and growing.is_file() and not video.is_file():
+            os.replace(growing, video)
+        if alone:
+            forget(video)
 
 
 def clear_orphans(folder: Path) -> None:
@@ -147,7 +149,10 @@ def clear_orphans(folder: Path) -> None:
     videos = {name.removesuffix(end) for name in names for end in endings if name.endswith(".mp4" + end)}
     for video in (folder / name for name in videos):
         growing = growing_path(video)
-        with abandoned(growing if growing.is_file() else video) as alone:
+        with (
+            abandoned(growing if growing.is_file() else video) as alone,
+            suppress(OSError),
+        ):  # of another user
             if not alone:
                 continue
             for draft in (draft_of(journal_path(video)), draft_of(state_path(video)), finishing_path(video)):

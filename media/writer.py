@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -17,19 +19,11 @@ from .file_lock import lock
 from .fragments import FragmentEncoder
 from .journal import Journal, finishing_path, forget, growing_path
 from .speech_feed import SpeechFeed
-from .unfinished import claim, take_back
+from .unfinished import Claim, claim, take_back
 
 
 class _Lost(OSError):
     """The file is not where it was written, or not what was written."""
-
-
-def _new_file(path: Path) -> BinaryIO:
-    file = path.open("xb", buffering=0)
-    if not lock(file):
-        file.close()
-        raise FileExistsError(f"Cannot write the video {path}: another run is writing it.")
-    return file
 
 
 class VideoWriter:
@@ -75,7 +69,9 @@ class VideoWriter:
         self.frames_written = begun.frames if begun else 0
         self._size = begun.size if begun else 0
         self._digest = claimed.digest if claimed else hashlib.sha256()
-        try:
+        with ExitStack() as stack:
+            if claimed:
+                stack.callback(claimed.file.close)
             self._encoder = FragmentEncoder(
                 width=width,
                 height=height,
@@ -87,15 +83,8 @@ class VideoWriter:
                 frames=self.frames_written,
                 fragments=begun.fragments if begun else 0,
             )
-            self._file = take_back(self.path, claimed) if claimed else _new_file(self.path)  # closed by close
-            self._file.truncate(self._size)
-            self._file.seek(self._size)
-        except BaseException as error:
-            if claimed:
-                claimed.file.close()
-            if isinstance(error, OSError) and error.strerror:
-                raise type(error)(f"Cannot write the video {self.path}: {error.strerror}.") from error
-            raise
+            self._file = self._open(claimed)  # closed by close
+            stack.pop_all()
 
     @property
     def size(self) -> int:
@@ -180,6 +169,19 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.close(complete=kind is None)
+
+    def _open(self, claimed: Claim | None) -> BinaryIO:
+        try:
+            file = take_back(self.path, claimed) if claimed else self.path.open("xb", buffering=0)
+            if not claimed and not lock(file):
+                file.close()
+                raise FileExistsError(errno.EEXIST, "another run is writing it")
+            file.truncate(self._size)
+            file.seek(self._size)
+        except OSError as error:
+            kind = FileExistsError if isinstance(error, FileExistsError) else OSError
+            raise kind(f"Cannot write the video {self.path}: {error.strerror}.") from error
+        return file
 
     def _check_still_there(self) -> None:
         """Raise where the file is no longer what was written, or where; nothing is written then, now or later."""
