@@ -6,17 +6,16 @@ at 704x384 in 4 steps of the 14B model in bf16. What follows from the inputs (co
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .checksum import PIECE, Checksum
 from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS
 from .config import BLOCK_FRAMES, BLOCK_LATENTS
 from .sampler import BlockSampler
@@ -31,9 +30,7 @@ DTYPES = {
     torch.uint8: "U8",
 }
 CHECKSUM = "checksum"
-"""The last tensor of a saved state: SHA-256 of all of the file before it."""
-CHECKSUM_BYTES = 32
-PIECE = 1 << 24  # bytes
+"""The last tensor of a saved state: that of all of the file before it."""
 
 
 class GenerationState:
@@ -124,25 +121,22 @@ def frames_of(blocks: int) -> int:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written."""
     header, end = {"__metadata__": dict(metadata)}, 0
-    checksum = torch.empty(CHECKSUM_BYTES, dtype=torch.uint8)
-    for name, tensor in {**tensors, CHECKSUM: checksum}.items():
+    for name, tensor in {**tensors, CHECKSUM: torch.empty(Checksum.size, dtype=torch.uint8)}.items():
         start, end = end, end + tensor.nbytes
         header[name] = {"dtype": DTYPES[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [start, end]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
     head = len(head).to_bytes(8, "little") + head
     draft = path.with_name(path.name + ".new")
-    digest = hashlib.sha256(head)
     try:
-        # Hashing takes as long as a fast disk does; beside the writing it costs nothing.
-        with ThreadPoolExecutor(1) as beside, draft.open("wb") as file:
+        with draft.open("wb") as file, Checksum() as checksum:
+            checksum.update(head)
             file.write(head)
             for tensor in tensors.values():
                 data = memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
-                hashed = beside.submit(digest.update, data)
+                checksum.update(data)
                 file.write(data)
-                hashed.result()
-            file.write(digest.digest())
+            file.write(checksum.digest())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -150,15 +144,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 def _verify(path: Path, check_interrupt: Callable[[], None]) -> None:
     """Raise ValueError for a file that is not what `save_tensors` has written; nothing of it is interpreted."""
-    digest = hashlib.sha256()
     try:
-        left = path.stat().st_size - CHECKSUM_BYTES
-        with path.open("rb", buffering=0) as file:
+        left = path.stat().st_size - Checksum.size
+        with path.open("rb", buffering=0) as file, Checksum() as checksum:
             while left > 0 and (piece := file.read(min(PIECE, left))):
-                digest.update(piece)
+                checksum.update(piece)
                 left -= len(piece)
                 check_interrupt()
-            sound = left == 0 and file.read() == digest.digest()
+            sound = left == 0 and file.read() == checksum.digest()
     except OSError as error:
         raise ValueError(f"The snapshot {path.name} cannot be read ({error.strerror}).") from error
     if not sound:
