@@ -16,7 +16,7 @@ from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
 from ..personalive.face import CHOICES, mask_boxes
 from ..personalive.motion import Motion
 from .host import check_interrupt, show_text
-from .output_names import new_file, place_for
+from .output_names import fill_in, new_file, place_for
 from .personalive import CATEGORY, Model, check_masks
 from .sample import AvatarStreamType
 from .schema import schema
@@ -186,6 +186,11 @@ class PersonaLiveSaveMotion(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
+        """Another date in the name is another file, even if nothing else has changed."""
+        return fill_in(filename_prefix or "", None)
 
     @classmethod
     def execute(cls, motion: Driving, filename_prefix: str) -> io.NodeOutput:

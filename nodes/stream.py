@@ -12,7 +12,7 @@ from comfy_api.latest import InputImpl, io, ui
 from ..media.frames import AvatarStream, FrameStream
 from ..media.recording import Snapshots, begin, record
 from .host import Progress, show_text
-from .output_names import place_for
+from .output_names import fill_in, place_for
 from .routes import announce, watchable
 from .sample import AvatarStreamType
 from .schema import schema
@@ -83,6 +83,11 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
+        """Another date in the name is another file, even if nothing else has changed."""
+        return fill_in(filename_prefix or "", None)
 
     @classmethod
     def execute(

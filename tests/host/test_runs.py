@@ -140,6 +140,15 @@ def test_a_prefix_may_hold_the_date_and_values_of_nodes(ready):
     assert path.relative_to(ready.output_dir).parts == tuple(expected)
 
 
+def test_another_date_in_the_name_makes_another_file_of_the_same_workflow(ready):
+    workflow = small(seed=43)
+    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="dated/%date:yyyyMMddhhmmss%")
+    ready.run(workflow)
+    time.sleep(1.1)
+    ready.run(workflow)
+    assert len({path.name for path in (ready.output_dir / "dated").iterdir()}) == 2
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
 def test_a_video_that_is_deleted_while_it_is_made_is_not_said_to_be_kept(ready):
     workflow = small(seed=42, seconds=0)
