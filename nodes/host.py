@@ -56,3 +56,14 @@ def workflow_id(extra_pnginfo: Any) -> str | None:
     graph = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, dict) else None
     found = graph.get("id") if isinstance(graph, dict) else None
     return found if isinstance(found, str) else None
+
+
+def is_running(prompt_id: str | None) -> bool:
+    """Whether a run is still going on; True where nobody knows."""
+    from server import PromptServer
+
+    queue = getattr(PromptServer.instance, "prompt_queue", None)
+    if prompt_id is None or queue is None:
+        return True
+    running, _ = queue.get_current_queue_volatile()
+    return any(item[1] == prompt_id for item in running)

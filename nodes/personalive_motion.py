@@ -18,7 +18,8 @@ from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
 from ..personalive.face import CHOICES, mask_boxes
 from ..personalive.motion import Motion
 from .host import check_interrupt, show_text
-from .names import check_prefix, place_for
+from .names import check_prefix
+from .output_names import fill_in, new_file, place_for
 from .personalive import CATEGORY, Model, check_masks
 from .sample import AvatarStreamType
 from .schema import Node, schema
@@ -186,6 +187,7 @@ class PersonaLiveSaveMotion(Node):
                 io.String.Input("filename_prefix", default="motion/PersonaLive", tooltip="Folder and name."),
             ],
             outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
@@ -197,12 +199,16 @@ class PersonaLiveSaveMotion(Node):
             check_prefix(values["filename_prefix"])
 
     @classmethod
+    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
+        """Another date in the name is another file, even if nothing else has changed."""
+        return fill_in(filename_prefix or "", None)
+
+    @classmethod
     def execute(cls, motion: Driving, filename_prefix: str) -> io.NodeOutput:
-        root = folder_paths.get_output_directory()
-        folder, name, counter, subfolder = place_for(filename_prefix, root)
-        file = f"{name}_{counter:05}_{MOTION_SUFFIX}"
-        motion.motion.save(folder / file, motion.fps)
-        return io.NodeOutput(ui=ui.PreviewText(str(Path(subfolder) / file)))
+        place = place_for(filename_prefix, folder_paths.get_output_directory(), cls.hidden)
+        path = new_file(place, MOTION_SUFFIX)
+        motion.motion.save(path, motion.fps)
+        return io.NodeOutput(ui=ui.PreviewText(str(Path(place.subfolder) / path.name)))
 
 
 class PersonaLiveLoadMotion(Node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
@@ -239,7 +240,7 @@ class LiveAvatarSampler(Node):
 
         resumable = Resumable(
             fingerprint=identity,
-            state=GenerationState,
+            state=partial(GenerationState, check_interrupt=check_interrupt),
             about={"width": width, "height": height, "frames": frames, "settings": asdict(config)},
         )
         return io.NodeOutput(

@@ -65,6 +65,8 @@ async def status(request: web.Request) -> web.Response:
 
 def _feed(request: web.Request) -> SpeechFeed:
     feed = feeds.get(request.match_info["id"])
+    if feed is not None and not feed.wanted():
+        feed.close()
     if feed is None or feed.closed:
         raise web.HTTPNotFound(text="No speech with this id is running.", headers=HEADERS)
     return feed
