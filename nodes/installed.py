@@ -27,4 +27,4 @@ def refuse_second_copy(node: type[io.ComfyNode]) -> None:
 
 
 def _folder(node: type[io.ComfyNode]) -> Path:
-    return Path(sys.modules[node.__module__].__file__).parents[1]
+    return Path(sys.modules[node.__module__.partition(".")[0]].__file__).parent

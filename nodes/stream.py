@@ -10,14 +10,14 @@ import folder_paths
 import psutil
 from comfy_api.latest import InputImpl, io, ui
 
+from ..host.progress import Progress, show_text
 from ..media.frames import AvatarStream, FrameStream
 from ..media.recording import Snapshots, begin, record
-from .host import Progress, show_text
+from ..serving.live import announce, watchable
 from .names import check_prefix
 from .output_names import fill_in, place_for
-from .routes import announce, watchable
-from .sample import AvatarStreamType
 from .schema import Node, schema
+from .types import AvatarStreamType
 
 FLOAT_FRAME_BYTES = 3 * 4
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from avatar.liveavatar.advice import advice, explained
-from avatar.liveavatar.config import S2VConfig, SamplingConfig
-from avatar.liveavatar.costs import Model, VideoCosts
-from avatar.liveavatar.plan import Machine, Wish
+from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.costs import Model, VideoCosts
+from avatar.engines.parts.planning.advice import advice, explained
+from avatar.engines.parts.planning.plan import Machine, Wish
 
 GB = 10**9
 FULL = Model(S2VConfig(), 32 * GB, torch.bfloat16, streams=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.state import GenerationState
+from avatar.engines.liveavatar.state import GenerationState
 from avatar.media.frames import AvatarStream
 from avatar.media.journal import growing_path, journal_path, state_path
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from avatar.liveavatar import checksum
-from avatar.liveavatar.checksum import Checksum
+from avatar.engines.parts import checksum
+from avatar.engines.parts.checksum import Checksum
 
 DATA = bytes(range(256)) * 40
 

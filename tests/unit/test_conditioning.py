@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.condition import encode_pose, encode_reference, pose_block
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.conditioning import picture_size, read, with_pose, with_reference
+from avatar.engines.liveavatar.condition import encode_pose, encode_reference, pose_block
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.liveavatar.conditioning import picture_size, read, with_pose, with_reference
 from diffusers import AutoencoderKLWan
 
 

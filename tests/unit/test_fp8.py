@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.gpu.fp8 import Fp8Linear, require_fp8
-from avatar.liveavatar import fp8
-from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.transformer import S2VTransformer
+from avatar.engines.gpu.fp8 import Fp8Linear, require_fp8
+from avatar.engines.liveavatar import fp8_blocks as fp8
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.transformer import S2VTransformer
 from torch import Tensor, nn
 
 from benchmarks.liveavatar_models import random_transformer

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from avatar.engines.personalive.preprocess import to_uint8
 from avatar.media.frames import AvatarStream, FrameStream
 from avatar.media.portrait import prepare_portrait, resize_frames
-from avatar.personalive.preprocess import to_uint8
 
 from tests.unit.in_host import run_in_host
 
@@ -191,7 +191,7 @@ from comfy_extras import nodes_images
 sys.path.insert(0, {root!r})
 import tools.pack
 from avatar.loaders.files import load_state_dict
-from avatar.loaders.folders import TALKER
+from avatar.loaders.liveavatar.folders import TALKER
 from avatar.media.frames import AvatarStream, FrameStream
 
 torch.set_num_threads(1)

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.liveavatar.tiny_decoder import WIDTHS, FastDecoder, TinyDecoder
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders import fast_decoder
-from avatar.loaders.fast_decoder import (
+from avatar.engines.parts.wan.fast_decoder import WIDTHS, FastDecoder, TinyDecoder
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.identity import fingerprint
+from avatar.loaders.wan import fast_decoder
+from avatar.loaders.wan.fast_decoder import (
     HostDecoder,
     check_fits,
     decoder_from_host,
@@ -19,7 +20,6 @@ from avatar.loaders.fast_decoder import (
     find_decoder,
     load_tiny_decoder,
 )
-from avatar.loaders.resume import fingerprint
 from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -186,8 +186,8 @@ comfy.options.enable_args_parsing()
 sys.path.insert(0, {root!r})
 import tools.pack, torch
 import comfy.sd, comfy.utils
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.fast_decoder import decoder_from_host
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.wan.fast_decoder import decoder_from_host
 from diffusers import AutoencoderKLWan
 
 with torch.inference_mode():  # as the host runs its nodes

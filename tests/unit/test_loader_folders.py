@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.loaders import folders, personalive_host
 from avatar.loaders.hub import LIVE_AVATAR, WAN_S2V, known_files
-from avatar.loaders.personalive import PERSONALIVE, WEIGHTS
+from avatar.loaders.liveavatar import folders
+from avatar.loaders.personalive import host_objects as personalive_host
+from avatar.loaders.personalive.networks import PERSONALIVE, WEIGHTS
 from safetensors.torch import save_file
 
 

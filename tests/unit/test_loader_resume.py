@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.speech_source import Tracks
-from avatar.loaders.conditioning import Condition
-from avatar.loaders.fingerprint import model_identity, run_fingerprint
-from avatar.loaders.resume import device_identity, fingerprint
-from avatar.loaders.speech import Speech
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.loaders.identity import device_identity, fingerprint
+from avatar.loaders.liveavatar.conditioning import Condition
+from avatar.loaders.liveavatar.fingerprint import model_identity, run_fingerprint
+from avatar.loaders.liveavatar.speech import Speech
 from torch import nn
 
 import tools.pack
@@ -71,7 +71,7 @@ def test_a_long_sound_counts_to_its_last_sample():
 def test_another_process_finds_the_same():
     code = (
         "import tools.pack, torch\n"
-        "from avatar.loaders.resume import fingerprint\n"
+        "from avatar.loaders.identity import fingerprint\n"
         "print(fingerprint({'x': torch.arange(9.0), 'a': [1, None, 'text', 2.5]}))"
     )
     done = subprocess.run(

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatar.loaders.audio import AudioEncoder
-from avatar.loaders.fast_decoder import load_tiny_decoder
 from avatar.loaders.files import check_file, load_sharded, load_state_dict
-from avatar.loaders.personalive import find_files, load_personalive
-from avatar.loaders.s2v import load_transformer
-from avatar.loaders.text import ENCODER_FILE, TOKENIZER_FOLDER, TextEncoder, umt5_encoder
-from avatar.loaders.vae import load_vae
+from avatar.loaders.liveavatar.transformer import load_transformer
+from avatar.loaders.personalive.networks import find_files, load_personalive
+from avatar.loaders.wan.fast_decoder import load_tiny_decoder
+from avatar.loaders.wan.text import ENCODER_FILE, TOKENIZER_FOLDER, TextEncoder, umt5_encoder
+from avatar.loaders.wan.vae import load_vae
+from avatar.loaders.wan.wav2vec2 import AudioEncoder
 from safetensors.torch import save_file
 
 from tools.tiny_checkpoint import make, text_encoder_shapes, weights, write_audio_encoder, write_tokenizer

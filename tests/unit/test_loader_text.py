@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.loaders.text import ENCODER_FILE, TextEncoder, clean, umt5_encoder
+from avatar.loaders.wan.text import ENCODER_FILE, TextEncoder, clean, umt5_encoder
 
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import text_encoder_shapes, weights, write_tokenizer
@@ -93,8 +93,8 @@ from comfy_extras.nodes_model_merging import CLIPSave
 from safetensors.torch import load_file, save_file
 sys.path.insert(0, {root!r})
 import tools.pack
-from avatar.loaders.host_clip import host_clip
-from avatar.loaders.text import ENCODER_FILE, TextEncoder, text_rows, umt5_encoder
+from avatar.loaders.wan.clip import host_clip
+from avatar.loaders.wan.text import ENCODER_FILE, TextEncoder, text_rows, umt5_encoder
 
 torch.set_num_threads(1)
 folder, place = Path({folder!r}), Path({place!r})

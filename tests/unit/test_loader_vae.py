@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.vae import convert_wan_vae_keys, load_vae, vae_from_host
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.wan.vae import convert_wan_vae_keys, load_vae, vae_from_host
 from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 
@@ -151,8 +151,8 @@ comfy.options.enable_args_parsing()
 sys.path.insert(0, {root!r})
 import tools.pack, torch
 import comfy.sd, comfy.utils
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.vae import load_vae, vae_from_host
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.wan.vae import load_vae, vae_from_host
 
 with torch.inference_mode():  # as the host runs its nodes
     host = comfy.sd.VAE(sd=comfy.utils.load_torch_file({path!r}))

@@ -21,10 +21,10 @@ from pathlib import Path
 import comfy.model_management, comfy.sd, torch
 sys.path.insert(0, {root!r})
 import tools.pack
-from avatar.liveavatar.fp8 import quantise_transformer
-from avatar.loaders.fp8 import _quantised, fp8_copy
-from avatar.loaders.lora import apply_to_host, read_lora
-from avatar.loaders.s2v import load_transformer
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.loaders.liveavatar.fp8_copy import _quantised, fp8_copy
+from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
+from avatar.loaders.liveavatar.transformer import load_transformer
 
 
 torch.set_num_threads(1)
@@ -117,18 +117,16 @@ from pathlib import Path
 import comfy.model_management, comfy.sd, comfy.utils, torch
 sys.path.insert(0, {root!r})
 import tools.pack
-# Without a server, and without the nodes' schemas.
+# Without a server.
 sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=None))
-sys.modules["avatar.nodes"] = types.ModuleType("avatar.nodes")
-sys.modules["avatar.nodes"].__path__ = [{root!r} + "/nodes"]
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.offload import BlockOffload
-from avatar.liveavatar.pipeline import Scene, generate
-from avatar.liveavatar.plan import Wish
-from avatar.liveavatar.speech_source import Tracks
-from avatar.loaders.lora import apply_to_host, read_lora
-from avatar.loaders.vae import vae_from_host
-from avatar.nodes.loading import load_for_sampling
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.gpu.offload import BlockOffload
+from avatar.engines.liveavatar.pipeline import Scene, generate
+from avatar.engines.parts.planning.plan import Wish
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
+from avatar.loaders.wan.vae import vae_from_host
+from avatar.sessions.liveavatar import load_for_sampling
 
 torch.set_num_threads(1)
 folder = Path({folder!r})
@@ -186,9 +184,9 @@ if {staged}:
     vae = vae_from_host(theirs)
     found, _ = video(Wish("quality"))
     assert (found - plain).abs().max() <= 1, "other frames"
-    from avatar.loaders.fp8 import _quantised
-    from avatar.liveavatar.fp8 import quantise_transformer
-    from avatar.loaders.s2v import load_transformer
+    from avatar.loaders.liveavatar.fp8_copy import _quantised
+    from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+    from avatar.loaders.liveavatar.transformer import load_transformer
     with torch.inference_mode():
         lora = folder / "tiny-lora/liveavatar.safetensors"
         merged = load_transformer(folder / "tiny-wide", torch.bfloat16, lora=lora)

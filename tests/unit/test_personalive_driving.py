@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.loaders.driving import open_driving, sound_of_frames
+from avatar.media.driving import open_driving, sound_of_frames
 from avatar.media.frames import AvatarStream
 
 

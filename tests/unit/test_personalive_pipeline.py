@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatar.loaders.personalive import find_files, load_personalive
-from avatar.personalive.config import StreamConfig
-from avatar.personalive.driving import driving_motion
-from avatar.personalive.keypoints import Pose
-from avatar.personalive.motion import Motion, mirrored, regroup
-from avatar.personalive.scheduler import Scheduler
+from avatar.engines.parts.face.keypoints import Pose
+from avatar.engines.personalive.config import StreamConfig
+from avatar.engines.personalive.driving import driving_motion
+from avatar.engines.personalive.motion import Motion, mirrored, regroup
+from avatar.engines.personalive.scheduler import Scheduler
+from avatar.loaders.personalive.networks import find_files, load_personalive
 from safetensors import safe_open
 from safetensors.torch import save_file
 

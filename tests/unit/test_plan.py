@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from avatar.liveavatar.config import FLOAT32_PARTS, S2VConfig, SamplingConfig
-from avatar.liveavatar.costs import Model, VideoCosts, fp8_bytes
-from avatar.liveavatar.fp8 import quantise_transformer
-from avatar.liveavatar.plan import CHOICES, RESERVE, Machine, Wish, make_plan
+from avatar.engines.liveavatar.config import FLOAT32_PARTS, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.engines.parts.planning.plan import CHOICES, RESERVE, Machine, Wish, make_plan
 
 from tests.unit import tiny_s2v
 

@@ -20,12 +20,12 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.performance import RESIDENT, Performance
-from avatar.liveavatar.pipeline import Scene, generate
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.state import GenerationState, save_tensors
-from avatar.liveavatar.vae import WanVAE
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.pipeline import Scene, generate
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.state import GenerationState, save_tensors
+from avatar.engines.parts.planning.performance import RESIDENT, Performance
+from avatar.engines.parts.wan.vae import WanVAE
 from avatar.media.frames import AvatarStream, Resumable
 from avatar.media.journal import Damaged, Journal, growing_path, journal_path, state_path
 from avatar.media.recording import Snapshots, begin, record

@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 from avatar.media.live import LiveStream, streams
 from avatar.media.speech_feed import SpeechFeed, feeds
-from avatar.nodes import routes, speech_routes
+from avatar.serving import live as routes, speech as speech_routes
 
 feed = SpeechFeed(24_000)
 feeds["somebody-who-speaks"] = feed

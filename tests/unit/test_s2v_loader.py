@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.liveavatar.config import FLOAT32_PARTS
+from avatar.engines.liveavatar.config import FLOAT32_PARTS
 from avatar.loaders.files import load_sharded
-from avatar.loaders.lora import read_lora
-from avatar.loaders.s2v import check_host_model, load_transformer, read_config
+from avatar.loaders.liveavatar.lora import read_lora
+from avatar.loaders.liveavatar.transformer import check_host_model, load_transformer, read_config
 
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
@@ -135,10 +135,10 @@ from pathlib import Path
 import comfy.model_management, comfy.sd, folder_paths, nodes, torch
 sys.path.insert(0, {root!r})
 import tools.pack
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
-from avatar.loaders.s2v import load_host_model, load_transformer, transformer_from_host
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.loaders.liveavatar.lora import apply_to_host, merge_lora, read_lora
+from avatar.loaders.liveavatar.transformer import load_host_model, load_transformer, transformer_from_host
 
 torch.set_num_threads(1)
 folder = Path({folder!r})
@@ -224,7 +224,7 @@ COMPUTE_PROGRAM = (
     HOST_PROGRAM.partition("def check(")[0]
     + """
 from comfy_extras.nodes_model_advanced import ModelComputeDtype
-from avatar.loaders.s2v import compute_dtype
+from avatar.loaders.liveavatar.transformer import compute_dtype
 
 formats = {{"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}}
 with torch.inference_mode():

@@ -9,17 +9,17 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.audio_features import (
+from avatar.engines.liveavatar.speech_timing import (
     feature_track,
     frame_features,
     frame_indices,
     track_blocks,
     track_parts,
 )
-from avatar.loaders.audio import AudioEncoder
-from avatar.loaders.audio_windows import hidden_state_windows, loudness
-from avatar.loaders.resume import fingerprint
-from avatar.loaders.speech import WindowedSpeech, assign_masks, encode_speech, video_frames
+from avatar.loaders.identity import fingerprint
+from avatar.loaders.liveavatar.speech import WindowedSpeech, assign_masks, encode_speech, video_frames
+from avatar.loaders.wan.wav2vec2 import AudioEncoder
+from avatar.loaders.wan.wav2vec2_windows import hidden_state_windows, loudness
 from avatar.media.audio import pad, to_mono, trim
 from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
