@@ -34,11 +34,11 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 import diffusers
 import transformers
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
-from avatar.engines.personalive import temporal_attention
 from avatar.engines.personalive.codec import KLCodec, TinyCodec, channels_last
 from avatar.engines.personalive.config import MotionEncoderConfig, StreamConfig, UNetConfig
 from avatar.engines.personalive.denoising_unet import DenoisingUNet
-from avatar.engines.personalive.group_norm import use_channels_last_norms
+from avatar.engines.personalive.fast import temporal_attention
+from avatar.engines.personalive.fast.group_norm import use_channels_last_norms
 from avatar.engines.personalive.image_encoder import ClipImageEncoder
 from avatar.engines.personalive.motion_encoder import MotionEncoder
 from avatar.engines.personalive.pipeline import PersonaLive, Portrait, Stream

@@ -14,10 +14,11 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 from avatar.engines.gpu.triton_support import available
-from avatar.engines.personalive import fused, temporal_attention
 from avatar.engines.personalive.codec import channels_last
 from avatar.engines.personalive.config import LATENT_SCALE
-from avatar.engines.personalive.group_norm import use_channels_last_norms
+from avatar.engines.personalive.fast import blocks as fused
+from avatar.engines.personalive.fast import temporal_attention
+from avatar.engines.personalive.fast.group_norm import use_channels_last_norms
 from avatar.engines.personalive.modules import (
     BlockContext,
     MotionModule,

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
+from .fast.temporal_attention import temporal_attention
 from .layers import Attention, TransformerBlock, attend, sincos, to_map, to_tokens
-from .temporal_attention import temporal_attention
 
 
 class BlockContext(NamedTuple):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..gpu.triton_support import available, require_compiler
-from .fused import use_fused, use_plain
-from .fused_reading import use_fused_reading, use_plain_reading
-from .group_norm import use_channels_last_norms, use_plain_norms
+from .fast.blocks import use_fused, use_plain
+from .fast.group_norm import use_channels_last_norms, use_plain_norms
+from .fast.reading import use_fused_reading, use_plain_reading
 from .pipeline import PersonaLive
 
 WARM_UP_RUNS = 3

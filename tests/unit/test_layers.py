@@ -21,7 +21,16 @@ MAY_IMPORT = {
     "engines/gpu": ("engines/gpu",),
 }
 """The ground (`host`, `media`) is open to all but the engines; engines know neither each other nor ComfyUI."""
-COMFYUI = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
+COMFYUI = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "folder_paths",
+    "nodes",
+    "server",
+    "execution",
+}
 KNOWS_COMFYUI = ("nodes", "serving", "sessions", "loaders", "host")
 MOST_FILES = 22
 

@@ -10,15 +10,21 @@ import torch
 import torch.nn.functional as F
 from avatar.engines.gpu import exact_linear, map_kernels
 from avatar.engines.parts.face.motion_extractor import ResponseNorm
-from avatar.engines.personalive import (
-    fused,
-    fused_kernels,
-    fused_reading,
+from avatar.engines.personalive import runtime
+from avatar.engines.personalive.fast import (
+    blocks as fused,
+)
+from avatar.engines.personalive.fast import (
     group_norm,
     picture_attention,
-    runtime,
     temporal_attention,
     token_attention,
+)
+from avatar.engines.personalive.fast import (
+    kernels as fused_kernels,
+)
+from avatar.engines.personalive.fast import (
+    reading as fused_reading,
 )
 from avatar.engines.personalive.layers import Attention
 from avatar.engines.personalive.motion_encoder import ConvBlock

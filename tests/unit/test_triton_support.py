@@ -11,7 +11,7 @@ from avatar.engines.liveavatar import fp8_blocks as fp8
 from avatar.engines.liveavatar import regions
 from avatar.engines.parts.kv import formats as kv_storage
 from avatar.engines.parts.wan import vae_fused
-from avatar.engines.personalive import group_norm, temporal_attention
+from avatar.engines.personalive.fast import group_norm, temporal_attention
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CUDA = torch.device("cuda")

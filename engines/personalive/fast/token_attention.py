@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layers import Attention
+from ..layers import Attention
 
 try:
     import triton

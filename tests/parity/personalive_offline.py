@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from avatar.engines.parts.face.keypoints import Pose
+from avatar.engines.parts.face.motion_extractor import IMAGE_SIZE
+from avatar.engines.personalive.motion import Motion
+from avatar.engines.personalive.motion_encoder import FACE_SIZE
+from avatar.engines.personalive.pipeline import PersonaLive, Portrait, Stream
+from avatar.engines.personalive.preprocess import lanczos
 from PIL import Image
 from torch import Tensor
-
-from ..parts.face.keypoints import Pose
-from ..parts.face.motion_extractor import IMAGE_SIZE
-from .motion import Motion
-from .motion_encoder import FACE_SIZE
-from .pipeline import PersonaLive, Portrait, Stream
-from .preprocess import lanczos
 
 FIRST_CHECK = 9
 FULL_BANK = 4

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..gpu.triton_support import available
+from ...gpu.triton_support import available
 
 try:
     import triton

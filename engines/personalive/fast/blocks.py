@@ -21,11 +21,11 @@ from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from ..gpu.map_kernels import Raise, add_maps, norm_maps, scale_and_rectify, spread_pixels
-from .denoising_unet import UpStage
-from .fused_kernels import add_norm, geglu, join_reference
-from .layers import TransformerBlock, attend, to_map, to_tokens
-from .modules import BlockContext, FrameTransformer, SpatialBlock, SpatialTransformer, TemporalAttention
+from ...gpu.map_kernels import Raise, add_maps, norm_maps, scale_and_rectify, spread_pixels
+from ..denoising_unet import UpStage
+from ..layers import TransformerBlock, attend, to_map, to_tokens
+from ..modules import BlockContext, FrameTransformer, SpatialBlock, SpatialTransformer, TemporalAttention
+from .kernels import add_norm, geglu, join_reference
 from .picture_attention import picture_attention
 from .temporal_attention import temporal_attention
 from .token_attention import narrow_weights, token_attention

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..gpu.map_kernels import norm_maps
-from ..gpu.triton_support import available
+from ...gpu.map_kernels import norm_maps
+from ...gpu.triton_support import available
 
 
 class ChannelsLastGroupNorm(nn.GroupNorm):

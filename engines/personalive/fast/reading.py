@@ -9,12 +9,12 @@ import torch
 from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
 
-from ..gpu.exact_linear import exact_linear
-from ..gpu.map_kernels import scale_and_rectify
-from ..parts.face.motion_extractor import Block
-from .fused_kernels import geglu
-from .layers import to_map, to_tokens
-from .motion_encoder import ConvBlock
+from ...gpu.exact_linear import exact_linear
+from ...gpu.map_kernels import scale_and_rectify
+from ...parts.face.motion_extractor import Block
+from ..layers import to_map, to_tokens
+from ..motion_encoder import ConvBlock
+from .kernels import geglu
 
 
 class FusedConvBlock(ConvBlock):
