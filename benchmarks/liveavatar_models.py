@@ -13,7 +13,7 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 from avatar.liveavatar.audio_features import TRACK_RATE
-from avatar.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
+from avatar.liveavatar.config import BLOCK_FRAMES, FLOAT32_PARTS, FPS, S2VConfig, SamplingConfig
 from avatar.liveavatar.fp8 import quantise_transformer
 from avatar.liveavatar.framepack import HISTORY_LATENTS
 from avatar.liveavatar.performance import RESIDENT, Performance
@@ -23,7 +23,6 @@ from avatar.liveavatar.speech_source import Tracks
 from avatar.liveavatar.tiny_decoder import FastDecoder, TinyDecoder
 from avatar.liveavatar.transformer import S2VTransformer
 from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.s2v import FLOAT32_PARTS
 from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 

@@ -35,12 +35,7 @@ import diffusers
 import transformers
 from avatar.personalive import temporal_attention
 from avatar.personalive.codec import KLCodec, TinyCodec, channels_last
-from avatar.personalive.config import (
-    MotionEncoderConfig,
-    MotionExtractorConfig,
-    StreamConfig,
-    UNetConfig,
-)
+from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, StreamConfig, UNetConfig
 from avatar.personalive.denoising_unet import DenoisingUNet
 from avatar.personalive.group_norm import use_channels_last_norms
 from avatar.personalive.image_encoder import ClipImageEncoder

@@ -32,7 +32,8 @@ from avatar.loaders import live_speech
 from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder
 from avatar.loaders.audio_windows import hidden_state_windows, hidden_states, loudness
 from avatar.loaders.speech import encode_speech
-from avatar.media.audio import load_audio, map_audio, to_mono
+from avatar.media.audio import to_mono
+from avatar.media.mapped_sound import map_audio
 from avatar.media.speech_feed import SpeechFeed
 
 from tools.tiny_checkpoint import write_audio_encoder
@@ -115,7 +116,7 @@ def main() -> None:
         if args.encoder is None:
             write_audio_encoder(Path(folder))
         encoder = AudioEncoder.from_folder(args.encoder or folder, dtype=torch.float32)
-    sound = torch.cat([to_mono(load_audio(path), SAMPLE_RATE) for path in args.speech])
+    sound = torch.cat([to_mono(map_audio(path), SAMPLE_RATE) for path in args.speech])
     if args.memory:
         memory(encoder, sound, args.memory)
         return

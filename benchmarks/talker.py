@@ -23,17 +23,20 @@ from torch import Tensor
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.gpu.fp8 import require_fp8
 from avatar.liveavatar.audio_features import feature_track
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
-from avatar.liveavatar.config import BLOCK_FRAMES, FPS, TEMPORAL_STRIDE, SamplingConfig
-from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
+from avatar.liveavatar.config import BLOCK_FRAMES, FPS, SamplingConfig
+from avatar.liveavatar.fp8 import quantise_transformer
+from avatar.liveavatar.geometry import TEMPORAL_STRIDE
 from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import Scene, block_count, generate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.speech_source import Tracks
+from avatar.liveavatar.streaming import to_uint8_frames
 from avatar.liveavatar.tiny_decoder import FastDecoder
 from avatar.liveavatar.transformer import S2VTransformer
-from avatar.liveavatar.vae import WanVAE, to_uint8_frames
+from avatar.liveavatar.vae import WanVAE
 from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder
 from avatar.loaders.audio_windows import hidden_states
 from avatar.loaders.fast_decoder import load_tiny_decoder

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attention, attention
+from .attention import Attention
 from .config import BLOCK_LATENTS, S2VConfig
 from .precision import layer_norm, run
+from .product import attention
 from .regions import PLAIN, Regions
 
 
@@ -94,8 +95,9 @@ class AdaIN(nn.Module):
         self.linear = nn.Linear(dim, 2 * dim)
 
     def forward(self, overall: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """[B, frames, dim] -> shift and scale, each [B, frames, dim]."""
-        shift, scale = run(self.linear, F.silu(overall), dtype).chunk(2, dim=-1)
+        """[B, frames, dim] -> shift and scale in ``dtype``, each [B, frames, dim]."""
+        # Queries take the format of the shift, and must have that of the keys.
+        shift, scale = run(self.linear, F.silu(overall), dtype).to(dtype).chunk(2, dim=-1)
         return shift.contiguous(), scale.contiguous()  # once, and not for every step
 
 

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from .geometry import TEMPORAL_STRIDE
+
 FPS = 25
-TEMPORAL_STRIDE = 4
-"""Video frames per latent frame."""
-SPATIAL_STRIDE = 8
-"""Pixels per latent row or column."""
 BLOCK_LATENTS = 3
 """Latent frames that are denoised together (LiveAvatar, section 3.2): 12 video frames."""
 BLOCK_FRAMES = BLOCK_LATENTS * TEMPORAL_STRIDE
@@ -18,6 +16,9 @@ MOTION_FRAMES = 73
 """Frames of motion history the model was trained with: 19 latent frames."""
 SIZE_MULTIPLE = 64
 """Widths and heights are multiples of this: VAE 8, patches 2, coarsest motion patches 4."""
+
+FLOAT32_PARTS = ("time_embedding.", "time_projection.", "head.head", "casual_audio_encoder.")
+"""Layers that the reference computes in float32 whatever the model's dtype is."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..gpu import triton_support
+from ..gpu.row_kernels import FLOAT8, triton
 from . import eight_hopper
 from .flash import plain
-from .row_kernels import FLOAT8, triton
 
 if triton is not None:
     import triton.language as tl

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from .sampler import BlockSampler
-from .vae import StreamingDecoder
+from .streaming import StreamingDecoder
 
 Result = TypeVar("Result")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .attention import attention
+from .product import attention
 
 
 @dataclass(frozen=True)

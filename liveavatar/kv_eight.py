@@ -12,13 +12,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..gpu.row_kernels import FLOAT8, LARGEST
 from . import eight_kernels as kernels
-from .attention import attention
 from .eight_kernels import TILE, tiles
 from .kv_cache import CacheShape
 from .kv_storage import LEVELS
 from .memory import Layout
-from .row_kernels import FLOAT8, LARGEST
+from .product import attention
 
 SMALLEST = 1e-12
 KEYS, VALUES = 0, 1

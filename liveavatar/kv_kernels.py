@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .row_kernels import triton
+from ..gpu.row_kernels import triton
 
 if triton is not None:
     import triton.language as tl

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..gpu.triton_support import available
 from . import kv_kernels as kernels
-from .attention import attention
 from .kv_cache import CacheShape
 from .memory import Layout
+from .product import attention
 
 LEVELS = 127
 

@@ -14,16 +14,17 @@ from torch import Tensor
 
 from ..gpu.transfer import fetch
 from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
-from .config import BLOCK_FRAMES, BLOCK_LATENTS, TEMPORAL_STRIDE, SamplingConfig
+from .config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
 from .fallback import Fallback
+from .geometry import TEMPORAL_STRIDE
 from .performance import RESIDENT, Performance
 from .prefetch import Lane
 from .sampler import BlockSampler
 from .speakers import routing_masks
 from .speech_source import SpeechSource, nothing
 from .state import GenerationState
+from .streaming import LatentDecoder, to_uint8_frames
 from .transformer import S2VTransformer
-from .vae import LatentDecoder, to_uint8_frames
 
 
 @dataclass(frozen=True)

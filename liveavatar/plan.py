@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from typing import Protocol
 
-import torch
-
-from .config import SPATIAL_STRIDE, S2VConfig, SamplingConfig
-from .kv_packed import caches_bytes
 from .performance import RESIDENT, Performance
-from .precision import FLOAT32_PARTS
-from .sampler import cache_shape
-from .transformer import S2VTransformer
 
 CHOICES = ("auto", "quality", "balanced", "fast", "low memory")
 WORKSPACE_BYTES_PER_PIXEL = 36_000
@@ -69,20 +62,44 @@ class Wish:
 NO_WISH = Wish()
 
 
-@dataclass(frozen=True)
-class Model:
-    """The transformer as it is to be planned for.
+class Costs(Protocol):
+    """What an engine needs for one video, by the choices of a run; bytes. Each engine has its own.
 
     Attributes:
-        bytes: of all weights as they are.
-        dtype: in which it computes.
-        streams: whether its owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
+        height, width: of the video, in pixels; multiples of ``size_multiple``.
+        steps: denoising steps, each with caches of its own.
+        layers: transformer blocks, whose weights can wait in CPU memory.
+        weights: of the transformer as it is.
+        streams: whether the model's owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
     """
 
-    architecture: S2VConfig
-    bytes: int
-    dtype: torch.dtype
-    streams: bool = True
+    height: int
+    width: int
+    size_multiple: int
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def layers(self) -> int: ...
+
+    @property
+    def weights(self) -> int: ...
+
+    @property
+    def streams(self) -> bool: ...
+
+    def caches(self, performance: Performance) -> tuple[int, int]:
+        """Caches on the GPU, and those that wait in CPU memory."""
+
+    def fp8_weights(self) -> tuple[int, int]:
+        """The transformer with float8 weights, and one of its blocks."""
+
+    def smaller(self, height: int, width: int) -> Costs:
+        """The same for another size."""
+
+    def in_steps(self, steps: int) -> Costs:
+        """The same with another number of steps."""
 
 
 @dataclass(frozen=True)
@@ -129,25 +146,20 @@ class Plan:
         return line + (f", and {self.cpu / 1e9:.1f} GB of CPU memory" if self.cpu else "")
 
 
-def make_plan(
-    model: Model, height: int, width: int, sampling: SamplingConfig, machine: Machine, wish: Wish = NO_WISH
-) -> Plan:
-    """The fastest way of the wished kind that fits in what is free; sizes in pixels.
+def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
+    """The fastest way of the wished kind that fits in what is free.
 
     Raises:
         ValueError: the wish asks for something that this machine cannot do.
         MemoryError: nothing that the wish allows fits.
     """
-    _check(wish, model, sampling, machine)
-    plans = [
-        _measure(model, height, width, sampling, machine, performance)
-        for performance in _candidates(wish, model, sampling, machine)
-    ]
+    _check(wish, costs, machine)
+    plans = [_measure(costs, machine, performance) for performance in _candidates(wish, costs, machine)]
     limit = machine.free - RESERVE * machine.total if machine.gpu else machine.free
     fits = [plan for plan in plans if plan.needed <= limit and plan.cpu <= machine.free_cpu]
     if fits:
         return fits[0]
-    if model.streams:
+    if costs.streams:
         # A window in CPU memory costs less time per byte than weights do, which every step needs anew.
         for plan in reversed(plans):
             streamed = plan.needed - limit
@@ -155,7 +167,8 @@ def make_plan(
                 return replace(plan, weights=int(plan.weights - streamed), streamed=int(streamed))
     least = min(plans, key=lambda plan: plan.needed)
     raise MemoryError(
-        f"A {width}x{height} video in {sampling.steps} steps needs at least {least.needed / 1e9:.1f} GB of GPU memory"
+        f"A {costs.width}x{costs.height} video in {costs.steps} steps needs at least {least.needed / 1e9:.1f} GB of "
+        "GPU memory"
         + (f" and {least.cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
         + f"; {machine.free / 1e9:.1f} GB of {machine.total / 1e9:.1f} GB are free"
         + (f" and {machine.free_cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
@@ -163,7 +176,7 @@ def make_plan(
     )
 
 
-def _check(wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine) -> None:
+def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
     if wish.choice not in CHOICES:
         raise ValueError(f"performance is '{wish.choice}'; choose one of {', '.join(CHOICES)}.")
     if (wish.choice == "fast" or wish.fp8) and not machine.fp8:
@@ -175,13 +188,12 @@ def _check(wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine)
         raise ValueError(
             "Caches and blocks in CPU memory help a GPU only; set both to 0 or -1 on this device."
         )
-    if wish.caches_on_cpu is not None and wish.caches_on_cpu > sampling.steps:
+    if wish.caches_on_cpu is not None and wish.caches_on_cpu > costs.steps:
+        raise ValueError(f"{wish.caches_on_cpu} caches in CPU memory are more than the {costs.steps} steps.")
+    if wish.blocks_on_cpu is not None and wish.blocks_on_cpu > costs.layers:
         raise ValueError(
-            f"{wish.caches_on_cpu} caches in CPU memory are more than the {sampling.steps} steps."
+            f"{wish.blocks_on_cpu} blocks in CPU memory are more than the model's {costs.layers}."
         )
-    layers = model.architecture.num_layers
-    if wish.blocks_on_cpu is not None and wish.blocks_on_cpu > layers:
-        raise ValueError(f"{wish.blocks_on_cpu} blocks in CPU memory are more than the model's {layers}.")
     if wish.blocks_on_cpu and (wish.fp8 is False or not machine.fp8 or wish.choice == "quality"):
         raise ValueError(
             "Blocks wait in CPU memory in fp8 only (in the model's own precision ComfyUI off-loads by itself); choose "
@@ -196,12 +208,10 @@ def _check(wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine)
         raise ValueError("Attention in 8 bits needs caches in 8 bits; set caches to auto.")
 
 
-def _candidates(
-    wish: Wish, model: Model, sampling: SamplingConfig, machine: Machine
-) -> Iterator[Performance]:
+def _candidates(wish: Wish, costs: Costs, machine: Machine) -> Iterator[Performance]:
     """Everything that the wish allows, the fastest first."""
-    steps = sampling.steps if machine.gpu else 0
-    blocks = model.architecture.num_layers if machine.gpu else 0
+    steps = costs.steps if machine.gpu else 0
+    blocks = costs.layers if machine.gpu else 0
     own, small = RESIDENT, Performance(int8_caches=True)
     fp8, small_fp8 = Performance(fp8=True), Performance(fp8=True, int8_caches=True)
     waiting = [replace(small_fp8, caches_on_cpu=n) for n in range(1, steps + 1)]
@@ -235,50 +245,14 @@ def _candidates(
         yield chosen
 
 
-def _measure(
-    model: Model,
-    height: int,
-    width: int,
-    sampling: SamplingConfig,
-    machine: Machine,
-    performance: Performance,
-) -> Plan:
-    shape = cache_shape(model.architecture, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE, sampling)
-    caches, waiting = caches_bytes(
-        shape,
-        sampling.steps,
-        model.dtype,
-        performance.int8_caches,
-        performance.caches_on_cpu,
-        performance.attention8,
-    )
-    weights, cpu = model.bytes, 0
+def _measure(costs: Costs, machine: Machine, performance: Performance) -> Plan:
+    caches, waiting = costs.caches(performance)
+    weights, cpu = costs.weights, 0
     if performance.fp8:
-        copy, block = fp8_bytes(model.architecture, model.dtype)
+        copy, block = costs.fp8_weights()
         cpu = max(0, copy - machine.copied)
         weights = copy - (performance.blocks_on_cpu - min(2, performance.blocks_on_cpu)) * block
     # On a CPU it is another size, and swapped out rather than missing.
     per_pixel = WORKSPACE_BYTES_PER_PIXEL + performance.ahead * AHEAD_BYTES_PER_PIXEL if machine.gpu else 0
-    return Plan(performance, weights, caches, per_pixel * height * width, 0, waiting + cpu, machine.total)
-
-
-@cache
-def fp8_bytes(architecture: S2VConfig, dtype: torch.dtype) -> tuple[int, int]:
-    """Memory of a transformer after `fp8.quantise_transformer`: all of it, and one of its blocks."""
-    with torch.device("meta"):
-        model = S2VTransformer(architecture)
-    quantised = (*model.blocks, *model.audio_injector.injector)
-
-    def size(module: torch.nn.Module) -> int:
-        return sum(
-            parameter.numel() if parameter.ndim == 2 else parameter.numel() * dtype.itemsize
-            for parameter in module.parameters()
-        )
-
-    inside = {id(p) for module in quantised for p in module.parameters()}
-    rest = sum(
-        parameter.numel() * (4 if name.startswith(FLOAT32_PARTS) else dtype.itemsize)
-        for name, parameter in model.named_parameters()
-        if id(parameter) not in inside
-    )
-    return sum(map(size, quantised)) + rest, size(model.blocks[0])
+    workspace = per_pixel * costs.height * costs.width
+    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total)

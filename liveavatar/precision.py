@@ -8,9 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FLOAT32_PARTS = ("time_embedding.", "time_projection.", "head.head", "casual_audio_encoder.")
-"""Layers that the reference computes in float32 whatever the model's dtype is."""
-
 
 class Float32Layer(nn.Module):
     """A layer that computes in float32 although its weights are stored in another format.

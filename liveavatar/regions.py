@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..gpu import row_kernels
 from ..gpu.triton_support import available
-from . import row_kernels
 from .precision import layer_norm
 from .rope import rotate
 

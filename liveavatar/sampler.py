@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..gpu.transfer import send
 from .audio import SpeechTokens
-from .config import BLOCK_LATENTS, S2VConfig, SamplingConfig
+from .config import BLOCK_LATENTS, SamplingConfig
+from .costs import cache_shape
 from .framepack import motion_rotation
-from .kv_cache import CacheShape
 from .kv_packed import PackedCache, make_caches, move_to_cpu
 from .performance import RESIDENT, Performance
 from .regions import regions_for
@@ -23,19 +23,6 @@ from .transformer import S2VTransformer
 
 PREFILL_TIME = 30
 """Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
-
-
-def cache_shape(architecture: S2VConfig, height: int, width: int, config: SamplingConfig) -> CacheShape:
-    """Cache sizes for latents of ``height`` x ``width``; use it to plan memory before sampling."""
-    tokens = (height // 2) * (width // 2)
-    return CacheShape(
-        layers=architecture.num_layers,
-        heads=architecture.num_heads,
-        head_dim=architecture.head_dim,
-        condition_tokens=tokens * 5 // 2,
-        ring_tokens=tokens * config.clip_latents,
-        block_tokens=tokens * BLOCK_LATENTS,
-    )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..gpu.row_kernels import triton
 from ..gpu.triton_support import available
-from .row_kernels import triton
 
 if triton is not None:
     import triton.language as tl

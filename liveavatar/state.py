@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .checksum import PIECE, Checksum
 from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS
 from .config import BLOCK_FRAMES, BLOCK_LATENTS
 from .sampler import BlockSampler
-from .vae import StreamingDecoder
+from .streaming import StreamingDecoder
 
 DTYPES = {
     torch.float32: "F32",
@@ -28,26 +29,36 @@ DTYPES = {
     torch.int8: "I8",
     torch.uint8: "U8",
 }
+CHECKSUM = "checksum"
+"""The last tensor of a saved state: that of all of the file before it."""
 
 
 class GenerationState:
     """Where one pass over a video is: handed to `generate`, then saved whenever the consumer wants to.
 
     Args:
-        source: a saved state to go on from; None to begin at the beginning. ValueError when it cannot be read, or
-            belongs to another video.
+        source: a saved state to go on from; None to begin at the beginning. ValueError when it cannot be read,
+            is not what was saved, or belongs to another video.
         fingerprint: of what decides the video.
+        check_interrupt: called while a saved state is looked through; raises to stop.
     """
 
-    def __init__(self, source: Path | None = None, fingerprint: str = "") -> None:
+    def __init__(
+        self,
+        source: Path | None = None,
+        fingerprint: str = "",
+        check_interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
         self._source, self._fingerprint = source, fingerprint
         self._sampler: BlockSampler | None = None
         self._decoder: StreamingDecoder | None = None
         self._first_block = 0
         if source is not None:
-            metadata = _metadata(source)
-            if metadata.get("fingerprint") != fingerprint or not metadata.get("blocks", "").isdigit():
-                raise ValueError(f"{source} is not the saved state of this video.")
+            _verify(source, check_interrupt)
+            with safe_open(source, "pt") as file:
+                metadata = file.metadata() or {}
+            if metadata.get("fingerprint") != fingerprint:
+                raise ValueError(f"The snapshot {source.name} is of another video.")
             self._first_block = int(metadata["blocks"])
 
     @property
@@ -76,8 +87,8 @@ class GenerationState:
                     decoder.restore(saved, PRIME_LATENTS + self._first_block * BLOCK_LATENTS)
             except (SafetensorError, KeyError, ValueError) as error:
                 raise RuntimeError(
-                    f"The snapshot {self._source} does not fit this run ({error}): it is damaged, or was saved with "
-                    "other memory settings; use those again, or delete it to generate from the beginning."
+                    f"The snapshot {self._source} does not fit this run ({error}): it was saved with other memory "
+                    "settings; use those again, or delete it to generate from the beginning."
                 ) from error
         return self._first_block
 
@@ -108,30 +119,43 @@ def frames_of(blocks: int) -> int:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file tensor by tensor; ``path`` is replaced once all of it is written."""
+    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written."""
     header, end = {"__metadata__": dict(metadata)}, 0
-    for name, tensor in tensors.items():
+    for name, tensor in {**tensors, CHECKSUM: torch.empty(Checksum.size, dtype=torch.uint8)}.items():
         start, end = end, end + tensor.nbytes
         header[name] = {"dtype": DTYPES[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [start, end]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
+    head = len(head).to_bytes(8, "little") + head
     draft = path.with_name(path.name + ".new")
     try:
-        with draft.open("wb") as file:
-            file.write(len(head).to_bytes(8, "little") + head)
+        with draft.open("wb") as file, Checksum() as checksum:
+            checksum.update(head)
+            file.write(head)
             for tensor in tensors.values():
-                file.write(memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy()))
+                data = memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+                checksum.update(data)
+                file.write(data)
+            file.write(checksum.digest())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _verify(path: Path, check_interrupt: Callable[[], None]) -> None:
+    """Raise ValueError for a file that is not what `save_tensors` has written; nothing of it is interpreted."""
     try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}).") from error
+        left = path.stat().st_size - Checksum.size
+        with path.open("rb", buffering=0) as file, Checksum() as checksum:
+            while left > 0 and (piece := file.read(min(PIECE, left))):
+                checksum.update(piece)
+                left -= len(piece)
+                check_interrupt()
+            sound = left == 0 and file.read() == checksum.digest()
+    except OSError as error:
+        raise ValueError(f"The snapshot {path.name} cannot be read ({error.strerror}).") from error
+    if not sound:
+        raise ValueError(f"The snapshot {path.name} is damaged.")
 
 
 class _Lazily(Mapping):

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import TEMPORAL_STRIDE
-from .vae import StreamingDecoder, WanVAE
+from .geometry import TEMPORAL_STRIDE
+from .streaming import StreamingDecoder
+from .vae import WanVAE
 from .vae_layers import lay_out_for_gpu
 
 CHANNELS = 16

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attention, attention
+from .attention import Attention
 from .audio import AudioInjector, CausalAudioEncoder, SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig
 from .framepack import FramePacker, tokens
 from .precision import input_dtype, layer_norm, run
+from .product import attention
 from .regions import PLAIN, Regions
 from .rope import Rotation
 

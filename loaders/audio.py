@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from ..media.audio import resample
-from .files import check_file, check_keys, load_state_dict
+from .files import check_keys, load_state_dict, read_json
 from .managed import ManagedModule
+from .sizes import check_layers, empty
 
 SAMPLE_RATE = 16000
 RECEPTIVE_FIELD = 400  # samples that one frame sees before the position embedding
@@ -71,15 +72,13 @@ class AudioEncoder:
         bfloat16. Raises FileNotFoundError or ValueError.
         """
         folder = Path(folder)
-        config = _read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
         if config.get("model_type") != "wav2vec2":
             raise ValueError(
                 f"{folder} holds a {config.get('model_type')} model; a wav2vec2 model is needed."
             )
-        preprocessor = _read_json(folder / "preprocessor_config.json")
-        with torch.device("meta"):
-            wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**config))
-        _load_weights(wav2vec2, folder)
+        preprocessor = read_json(folder / "preprocessor_config.json")
+        wav2vec2 = _load_model(config, folder)
         return cls(HiddenLayers(wav2vec2.to(dtype), preprocessor.get("do_normalize", True)), device)
 
     def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict[str, Any]:
@@ -111,13 +110,8 @@ def at_least_one_frame(waveform: torch.Tensor) -> torch.Tensor:
     return nn.functional.pad(waveform, (0, max(0, RECEPTIVE_FIELD - waveform.shape[-1])))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    check_file(path)
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _load_weights(model: Wav2Vec2Model, folder: Path) -> None:
-    """Fill a model on the meta device from a folder's weights, without the CTC head."""
+def _load_model(values: dict[str, Any], folder: Path) -> Wav2Vec2Model:
+    """The model of a config and of the folder's weights, without the CTC head."""
     names = ("model.safetensors", "pytorch_model.bin")
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
@@ -130,7 +124,26 @@ def _load_weights(model: Wav2Vec2Model, folder: Path) -> None:
         stem, _, leaf = name.rpartition(".")
         if not name.startswith("lm_head."):
             state[f"{stem}.{_OLD_NAMES[leaf]}" if leaf in _OLD_NAMES else name] = tensor
+    model = _empty_model(values, state, folder / "config.json")
     # used in training only, and absent from some files
-    state.setdefault("masked_spec_embed", torch.zeros(model.config.hidden_size))
+    trained_only = "masked_spec_embed"
+    state.setdefault(trained_only, torch.empty(model.config.hidden_size, device="meta"))
     check_keys(state, model, f"the audio encoder {path}")
+    if state[trained_only].is_meta:
+        state[trained_only] = torch.zeros(model.config.hidden_size)
     model.load_state_dict(state, assign=True)
+    return model
+
+
+def _empty_model(values: dict[str, Any], state: dict[str, torch.Tensor], path: Path) -> Wav2Vec2Model:
+    """The model of a config on the meta device; ValueError, naming its file, when the sizes cannot be the weights'."""
+    with empty(path, "wav2vec2 model"):
+        config = Wav2Vec2Config(**values)
+        counts = {"num_hidden_layers": config.num_hidden_layers, "conv_dim": len(config.conv_dim)}
+        adapters = {"num_adapter_layers": config.num_adapter_layers} if config.add_adapter else {}
+        hop = math.prod(config.conv_stride)
+    check_layers(path, counts | adapters, state)
+    if hop != HOP:
+        raise ValueError(f"Download {path} again: it takes {hop:,} samples for a frame instead of {HOP}.")
+    with empty(path, "wav2vec2 model"):
+        return Wav2Vec2Model(config)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..liveavatar.config import SPATIAL_STRIDE
+from ..liveavatar.geometry import SPATIAL_STRIDE
 from ..liveavatar.vae import WanVAE
 
 LATENT_CHANNELS = 16

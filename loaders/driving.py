@@ -4,9 +4,8 @@ sound."""
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -14,9 +13,10 @@ import av
 import torch
 from torch import Tensor
 
-from ..media.audio import load_audio
 from ..media.frames import AvatarStream
+from ..media.mapped_sound import map_audio
 from ..media.portrait import colours
+from ..media.sound_file import NoSound
 
 BLOCK = 8  # frames looked at together
 FADE_SECONDS = 0.003  # at both sides of a cut in the sound
@@ -31,10 +31,32 @@ class DrivingVideo:
     audio: dict | None
 
 
-def open_driving(source: Any, fps: float, max_frames: int = 0) -> DrivingVideo:
+@dataclass(frozen=True)
+class _File:
+    """A video file: its frames from ``start`` to ``stop`` (seconds on its clock, of which the first is shown at
+    ``begin``), played at ``fps``."""
+
+    place: str | io.BytesIO
+    fps: float
+    begin: float
+    start: float
+    stop: float
+
+
+def open_driving(
+    source: Any,
+    fps: float,
+    max_frames: int = 0,
+    folder: str | None = None,
+    check_interrupt: Callable[[], None] = lambda: None,
+) -> DrivingVideo:
     """A driving video from an AVATAR_STREAM, a core VIDEO, or IMAGE frames, read lazily.
 
-    fps: of IMAGE frames; the others know their own. max_frames: stop there; 0 reads everything.
+    The sound of a VIDEO begins with its first frame: what the file has before is left out, and where the file's
+    sound begins later, silence comes first.
+
+    fps: of IMAGE frames; the others know their own. max_frames: stop there; 0 reads everything. folder: where the
+    decoded sound of a VIDEO lies; see `map_audio`. check_interrupt: called while that is decoded; raises to stop.
     ValueError says what is wrong with the source.
     """
     if isinstance(source, AvatarStream):
@@ -45,10 +67,9 @@ def open_driving(source: Any, fps: float, max_frames: int = 0) -> DrivingVideo:
             )
         blocks, fps, audio = source.blocks, source.fps, source.audio
     elif hasattr(source, "get_stream_source"):
-        place = source.get_stream_source()
-        fps, sounds = _probe(place)
-        audio = _sound(source, place) if sounds else None
-        blocks = lambda: _decoded(place, fps)  # noqa: E731
+        file = _probe(source)
+        fps, blocks = file.fps, lambda: _decoded(file)
+        audio = _sound(file, folder, check_interrupt)
     else:
         if len(source) == 0:
             raise ValueError("The driving video has no frames.")
@@ -117,28 +138,33 @@ def _open(place: str | io.BytesIO) -> av.container.InputContainer:
         raise ValueError(f"The driving video cannot be read ({error}).") from error
 
 
-def _probe(place: str | io.BytesIO) -> tuple[float, bool]:
-    """Frames per second (the average of a variable rate), and whether there is sound."""
+def _probe(source: Any) -> _File:
+    """What is to be read of a core VIDEO; the average of a variable frame rate."""
+    place = source.get_stream_source()
+    # Newer hosts cut a VIDEO by noting what part of the file it is.
+    start, seconds = getattr(source, "get_active_trim_window", lambda: (0.0, 0.0))()
     with _open(place) as container:
         if not container.streams.video:
             raise ValueError("The driving video has no picture.")
         rate = container.streams.video[0].average_rate or container.streams.video[0].guessed_rate
-        sounds = bool(container.streams.audio)
     if not rate:
         raise ValueError("The driving video does not say its frame rate; convert it to mp4 first.")
-    return float(rate), sounds
+    file = _File(
+        place, float(rate), 0.0, start or float("-inf"), start + seconds if seconds else float("inf")
+    )
+    return replace(file, begin=next(_frames(file))[0])
 
 
-def _sound(source: Any, place: str | io.BytesIO) -> dict | None:
-    """The sound of a VIDEO; one in memory is small, so the host may read all of it."""
-    if isinstance(place, str) and os.path.isfile(place):
-        return load_audio(place)
-    return source.get_components().audio
+def _sound(file: _File, folder: str | None, check_interrupt: Callable[[], None]) -> dict | None:
+    try:
+        return map_audio(file.place, folder, check_interrupt, file.begin, file.stop, "the driving video")
+    except NoSound:
+        return None
 
 
-def _decoded(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
+def _decoded(file: _File) -> Iterator[Tensor]:
     """Frames of a file at a constant rate: what the file shows in the middle of each frame's time."""
-    ticks = _at_constant_rate(place, fps)
+    ticks = _at_constant_rate(file)
     done = 0
     while block := list(islice(ticks, BLOCK)):
         if any(frame.shape != block[0].shape for frame in block):
@@ -149,29 +175,40 @@ def _decoded(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
         yield torch.stack(block)
 
 
-def _at_constant_rate(place: str | io.BytesIO, fps: float) -> Iterator[Tensor]:
+def _at_constant_rate(file: _File) -> Iterator[Tensor]:
     shown: Tensor | None = None
-    first: float | None = None
     count = 0
-    with _open(place) as container:
+    for time, frame in _frames(file):
+        while shown is not None and (count + 0.5) / file.fps <= time - file.begin:
+            yield shown
+            count += 1
+        shown = _upright(frame)
+    yield shown
+
+
+def _frames(file: _File) -> Iterator[tuple[float, av.VideoFrame]]:
+    """What is to be read of a file, at least one frame: (seconds on its clock, frame)."""
+    count = 0
+    with _open(file.place) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         try:
+            if file.start > 0:
+                container.seek(int(file.start / stream.time_base), stream=stream)
             for frame in container.decode(stream):
                 if frame.time is None:
                     raise ValueError("The driving video has frames without a time; convert it to mp4 first.")
-                first = frame.time if first is None else first
-                while shown is not None and (count + 0.5) / fps <= frame.time - first:
-                    yield shown
+                if frame.time >= file.stop:
+                    break
+                if frame.time >= file.start:
+                    yield frame.time, frame
                     count += 1
-                shown = _upright(frame)
         except av.error.FFmpegError as error:
             raise ValueError(
                 f"The driving video is damaged after {count} frames ({error.strerror})."
             ) from error
-    if shown is None:
+    if not count:
         raise ValueError("The driving video has no frames.")
-    yield shown
 
 
 def _upright(frame: av.VideoFrame) -> Tensor:

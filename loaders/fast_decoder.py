@@ -14,7 +14,9 @@ from ..liveavatar.tiny_decoder import CHANNELS, WIDTHS, FastDecoder, TinyDecoder
 from ..liveavatar.vae import WanVAE
 from .files import check_keys, load_state_dict
 from .folders import SHIPPED, TALKER
+from .managed import patcher_of
 from .resume import weights_identity
+from .sizes import empty
 
 PUBLISHED = "taew2_1.safetensors"
 FOLDERS = "vae_approx", "vae"
@@ -93,21 +95,18 @@ def load_tiny_decoder(path: str | Path) -> TinyDecoder:
 def load_in_host(name: str) -> HostDecoder:
     """A decoder from `decoder_names`, ready for the host's memory management."""
     from comfy import model_management
-    from comfy.model_patcher import ModelPatcher
 
     network = load_tiny_decoder(find_decoder(name))
     device = model_management.vae_device()
     half = next(network.parameters()).dtype == torch.float16
     dtype = model_management.vae_dtype(device, [torch.float16 if half else torch.bfloat16])
-    patcher = ModelPatcher(
-        network.to(dtype), load_device=device, offload_device=model_management.vae_offload_device()
-    )
     title = "tiny talker" if name == SHIPPED else Path(name).stem
-    return HostDecoder(network, title, RAW_MARK in title.lower(), patcher)
+    rest = model_management.vae_offload_device()
+    return _hosted(network.to(dtype), title, RAW_MARK in title.lower(), device, rest)
 
 
 def decoder_from_host(vae: Any) -> HostDecoder:
-    """A host's VAE object that holds such a decoder, over the same Parameter objects.
+    """A host's VAE object that holds such a decoder, with a copy of its weights (see `loaders.vae.HostVAE`).
 
     ValueError for every other VAE, and for one that the host takes for HunyuanVideo's: it does so with all files in
     float16, among them taew2_1.
@@ -121,8 +120,21 @@ def decoder_from_host(vae: Any) -> HostDecoder:
             "it with LiveAvatar Load Fast Decoder instead of Load VAE."
         )
     what = "the decoder input"
-    network = _fill(_decoder_part(dict(host.named_parameters()), what), what)
-    return HostDecoder(network, "lighttaew2_1", True, vae.patcher)
+    state = {
+        name: weight.detach().to("cpu", vae.vae_dtype, copy=True) for name, weight in host.named_parameters()
+    }
+    network, device, rest = (
+        _fill(_decoder_part(state, what), what),
+        vae.patcher.load_device,
+        vae.patcher.offload_device,
+    )
+    return _hosted(network, "lighttaew2_1", True, device, rest)
+
+
+def _hosted(
+    network: TinyDecoder, name: str, raw: bool, device: torch.device, rest: torch.device
+) -> HostDecoder:
+    return HostDecoder(network, name, raw, patcher_of(network, device, rest))
 
 
 def check_fits(decoder: HostDecoder, vae: WanVAE) -> None:
@@ -147,8 +159,8 @@ def _fill(state: Mapping[str, Tensor], what: str) -> TinyDecoder:
     """A network with these tensors as its parameters; their shapes tell how wide it is."""
     places = ("1", "8", "14", "20")
     found = [state.get(f"decoder.{place}.weight") for place in places]
-    widths = [w if x is None else x.shape[0] for x, w in zip(found, WIDTHS, strict=True)]
-    with torch.device("meta"):
+    widths = [x.shape[0] if x is not None and x.ndim else w for x, w in zip(found, WIDTHS, strict=True)]
+    with empty(what, "fast decoder"):
         network = TinyDecoder(tuple(widths))
     check_keys(state, network, what)
     for name, value in state.items():

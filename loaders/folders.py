@@ -23,9 +23,9 @@ def register() -> None:
 
 def checkpoint_names() -> list[str]:
     """Checkpoint folders that can be chosen: the published one first, then the shipped one and what is on disk."""
-    local = [path.name for path in _subfolders() if (path / "config.json").is_file()]
     published = WAN_S2V.partition("/")[2]
-    return [WAN_S2V, *_shipped(), *sorted(name for name in local if name != published)]
+    local = {folder.name for folder in _checkpoints() if folder.name != published}
+    return [WAN_S2V, *_shipped(), *sorted(local)]
 
 
 def lora_names() -> list[str]:
@@ -34,22 +34,22 @@ def lora_names() -> list[str]:
     import folder_paths
 
     published = LIVE_AVATAR.partition("/")[2]
-    local = [
+    local = {
         f"{folder.name}/{path.name}"
         for folder in _subfolders()
         if folder.name != published and not (folder / "config.json").is_file()
         for path in folder.glob("*.safetensors")
-    ]
+    }
     return [LIVE_AVATAR, NO_LORA, *_shipped(), *sorted(local), *folder_paths.get_filename_list("loras")]
 
 
 def find_checkpoint(name: str, download: bool, progress: Callable[[int, int], None]) -> Path:
     """The folder of a checkpoint from `checkpoint_names`; downloads the published one only on consent."""
     if name == WAN_S2V:
-        return resolve_snapshot(WAN_S2V, known_files(WAN_S2V), _root(), download, progress)
+        return resolve_snapshot(WAN_S2V, known_files(WAN_S2V), _roots(), download, progress)
     if name in _shipped():
         return TALKER / "base"
-    for folder in _subfolders():
+    for folder in _checkpoints():
         if folder.name == name:
             return folder
     raise FileNotFoundError(f"The checkpoint folder {name} is no longer in models/{FOLDER}; reload the page.")
@@ -65,7 +65,7 @@ def find_lora(name: str, download: bool, progress: Callable[[int, int], None]) -
         return TALKER / "lora" / "liveavatar.safetensors"
     if name == LIVE_AVATAR:
         files = known_files(LIVE_AVATAR)
-        return resolve_snapshot(LIVE_AVATAR, files, _root(), download, progress) / files[0]
+        return resolve_snapshot(LIVE_AVATAR, files, _roots(), download, progress) / files[0]
     for folder in _subfolders():
         if name in {f"{folder.name}/{path.name}" for path in folder.glob("*.safetensors")}:
             return folder / name.partition("/")[2]
@@ -78,14 +78,14 @@ def _shipped() -> list[str]:
 
 
 def _roots() -> list[Path]:
+    """All registered folders; downloads go to the first one."""
     import folder_paths
 
     return [Path(root) for root in folder_paths.get_folder_paths(FOLDER)]
 
 
-def _root() -> Path:
-    """Where downloads go: the first registered folder."""
-    return _roots()[0]
+def _checkpoints() -> list[Path]:
+    return [folder for folder in _subfolders() if (folder / "config.json").is_file()]
 
 
 def _subfolders() -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,11 +10,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ..liveavatar.fp8 import Fp8Attention, Fp8Block, require_fp8
+from ..gpu.fp8 import require_fp8
+from ..liveavatar.fp8 import Fp8Attention, Fp8Block
 from ..liveavatar.offload import WaitingBlock, spread
 from ..liveavatar.precision import Float32Layer, input_dtype
 from ..liveavatar.transformer import S2VTransformer
-from .s2v import compute_dtype, host_config, transformer_from_host
+from .managed import patcher_of
+from .s2v import CASTS, compute_dtype, host_config, transformer_from_host
 
 Report = Callable[[int, int], None]
 """Called with the blocks that are done and their number; raises to stop."""
@@ -22,6 +25,9 @@ DTYPE = torch.bfloat16
 """Of everything that is not quantised; products of float8 rows come in no other."""
 WORKING_BYTES = 4 * 2**30
 """Room for one layer at a time, in float32 and in between."""
+UNIT = 256.0
+"""Length of the vectors that weights are found with: the layer adds its bias to so many times a weight, so a 16-bit sum
+loses as little of the weight. No larger than float8 holds, since a host may quantise what comes in."""
 
 
 class Fp8Copy:
@@ -46,12 +52,9 @@ class Fp8Copy:
     def load(self, device: torch.device, others: list[Any], memory: int) -> None:
         """Have the host bring the resident layers to ``device``, with other models, leaving ``memory`` bytes free."""
         from comfy import model_management
-        from comfy.model_patcher import ModelPatcher
 
         if self.patcher is None:
-            self.patcher = ModelPatcher(
-                self.resident, load_device=device, offload_device=model_management.unet_offload_device()
-            )
+            self.patcher = patcher_of(self.resident, device, model_management.unet_offload_device())
         model_management.load_models_gpu(
             [self.patcher, *others], memory_required=memory, force_full_load=True
         )
@@ -132,42 +135,63 @@ def _take_over(
     for path, layer in target.named_modules():
         theirs = source.get_submodule(path)
         for name, _ in list(layer.named_parameters(recurse=False)):
-            if isinstance(layer, nn.Linear):
-                value = _linear(theirs, layer.in_features, name, device, computed)
-            elif isinstance(layer, nn.Embedding):
-                value = theirs(torch.arange(layer.num_embeddings, device=device))
-            else:
-                value = _parameter(theirs, name, device)
-            exact = _layer(theirs) is not theirs or value.dtype == torch.float32 != computed
+            value = _as_it_acts(theirs, layer, name, device, computed)
+            exact = isinstance(theirs, Float32Layer) or (
+                computed != torch.float32 and getattr(_layer(theirs), name).dtype == torch.float32
+            )
             value = value.to(kept or (torch.float32 if exact else DTYPE), copy=True)
             setattr(layer, name, nn.Parameter(value, requires_grad=False))
 
 
+def _as_it_acts(
+    theirs: nn.Module, layer: nn.Module, name: str, device: torch.device, computed: torch.dtype
+) -> Tensor:
+    """A parameter of ``theirs``, a host's layer, as the ordinary ``layer`` of the same sizes would hold it.
+
+    Found by what the layer makes of unit vectors, or of nothing: it may keep its weights in any form, bring them to the
+    GPU while it computes, and patch them there. Parameters that belong to no leaf layer are read.
+    """
+    if isinstance(layer, nn.Embedding):
+        return theirs(torch.arange(layer.num_embeddings, device=device))
+    if isinstance(layer, nn.Linear):
+        dtype = input_dtype(theirs, computed)
+        bias = theirs(torch.zeros(1, 1, layer.in_features, device=device, dtype=dtype))[0, 0]
+        if name == "bias":
+            return bias
+        units = UNIT * torch.eye(layer.in_features, device=device, dtype=dtype)[None]
+        return (
+            theirs(units)[0]
+            .float()
+            .sub_(bias.float() if layer.bias is not None else 0)
+            .div_(UNIT)
+            .t()
+            .contiguous()
+        )
+    if isinstance(layer, (nn.Conv1d, nn.Conv3d)):
+        call, dtype = _precise(theirs, computed)
+        shape = (layer.in_channels, *layer.kernel_size)
+        bias = call(torch.zeros(1, *shape, device=device, dtype=dtype)).flatten()
+        if name == "bias":
+            return bias
+        units = torch.eye(math.prod(shape), device=device, dtype=dtype).unflatten(1, shape)
+        return (call(units).flatten(1) - bias).t().unflatten(1, shape).contiguous()
+    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
+        call, dtype = _precise(theirs, computed)
+        zero = torch.zeros(1, *layer.normalized_shape, device=device, dtype=dtype)
+        if name == "bias":
+            return call(zero)[0]
+        # Of mean 0 and variance 1, so that the norm leaves it as it is but for its epsilon.
+        signs = torch.ones_like(zero)
+        signs[..., 1::2] = -1
+        return ((call(signs) - call(zero)) * signs * math.sqrt(1 + (layer.eps or 0)))[0]
+    return getattr(theirs, name).detach().to(device).as_subclass(Tensor)
+
+
+def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor], Tensor], torch.dtype]:
+    """How to call a host's small layer so that nothing is rounded, and with which number format."""
+    cast = getattr(layer, CASTS, None)
+    return (cast, torch.float32) if cast is not None else (layer, input_dtype(layer, computed))
+
+
 def _layer(layer: nn.Module) -> nn.Module:
     return layer.layer if isinstance(layer, Float32Layer) else layer
-
-
-def _linear(layer: nn.Module, width: int, name: str, device: torch.device, computed: torch.dtype) -> Tensor:
-    """Weight or bias of a host's linear layer, as it acts: found by what it makes of the unit vectors, or of nothing.
-
-    The layer may keep its weights in any form, and patch them while it computes.
-    """
-    inner = _layer(layer)
-    dtype = input_dtype(layer, computed)
-    if name == "bias":
-        return layer(torch.zeros(1, 1, width, device=device, dtype=dtype))[0, 0]
-    bias = inner._parameters.get("bias")
-    inner._parameters["bias"] = None  # it would round the weight
-    try:
-        return layer(torch.eye(width, device=device, dtype=dtype)[None])[0].t().contiguous()
-    finally:
-        inner._parameters["bias"] = bias
-
-
-def _parameter(layer: nn.Module, name: str, device: torch.device) -> Tensor:
-    """A parameter of a layer of another kind, with the host's patches."""
-    inner = _layer(layer)
-    value = getattr(inner, name).detach().to(device)
-    for patch in getattr(inner, f"{name}_function", ()):
-        value = patch(value)
-    return value.as_subclass(Tensor)

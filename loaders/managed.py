@@ -10,6 +10,19 @@ import torch
 from torch import nn
 
 
+def patcher_of(module: nn.Module, device: torch.device, rest: torch.device) -> Any:
+    """What ComfyUI's memory management moves between ``device``, where ``module`` computes, and ``rest``.
+
+    Always the host's plain patcher: the one that stages weights (dynamic loading) needs the host's own layers, which
+    fetch them.
+    """
+    from comfy.model_patcher import ModelPatcher
+
+    # The host writes attributes (``device``) onto its module that models of libraries keep read-only.
+    holder = nn.ModuleDict({"module": module})
+    return ModelPatcher(holder, load_device=device, offload_device=rest)
+
+
 class ManagedModule:
     """A module that is brought to its computing device on demand.
 
@@ -31,15 +44,12 @@ class ManagedModule:
 
     def _load_in_host(self) -> torch.device:
         from comfy import model_management
-        from comfy.model_patcher import ModelPatcher
 
         if self.patcher is None:
-            # the host writes attributes (``device``) onto its module that transformers models keep read-only
-            holder = nn.ModuleDict({"module": self.module})
-            self.patcher = ModelPatcher(
-                holder,
-                load_device=model_management.text_encoder_device(),
-                offload_device=model_management.text_encoder_offload_device(),
+            self.patcher = patcher_of(
+                self.module,
+                model_management.text_encoder_device(),
+                model_management.text_encoder_offload_device(),
             )
         if not _is_loaded(self.patcher, self.patcher.model_size()):
             model_management.load_model_gpu(self.patcher)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,17 @@ from ..personalive.motion_extractor import MotionExtractor
 from ..personalive.pipeline import PersonaLive
 from ..personalive.pose_guider import PoseGuider
 from ..personalive.reference_unet import ReferenceUNet
-from .files import PICKLES, SAFETENSORS, check_file, check_keys, load_sharded, load_state_dict
+from .files import (
+    PICKLES,
+    SAFETENSORS,
+    check_file,
+    check_keys,
+    load_sharded,
+    load_state_dict,
+    read_json,
+)
 from .hub import resolve_snapshot
+from .sizes import check_layers, check_whole, empty, fill
 
 PERSONALIVE = "huaichang/PersonaLive"
 IMAGE_VARIATIONS = "lambdalabs/sd-image-variations-diffusers"
@@ -42,6 +50,7 @@ WEIGHTS = (
 )
 PUBLISHED_FOLDER = "pretrained_weights/personalive"
 STEM = "diffusion_pytorch_model"
+MOST_POSITIONS = 4096
 # Names of the VAE's attention layers in files of early diffusers versions.
 OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 Progress = Callable[[int, int], None]
@@ -65,7 +74,7 @@ class PersonaLiveFiles:
 
 def find_files(
     source: str,
-    root: Path,
+    roots: Path | Sequence[Path],
     download: bool = False,
     progress: Progress | None = None,
     need_vae: bool = True,
@@ -76,25 +85,25 @@ def find_files(
 
     source: a folder with the six weight files (also as ``personalive/`` or
     ``pretrained_weights/personalive/`` inside it), or the repository's name. The two models it builds on are
-    looked for beside the weights, in the folders above them and in ``root``; with ``download`` what is absent
-    is fetched into ``root``. FileNotFoundError names what is missing and what to do.
+    looked for beside the weights, in the folders above them and in ``roots``; with ``download`` what is absent
+    is fetched into the first of these. FileNotFoundError names what is missing and what to do.
     """
     local = Path(source).expanduser()
     if local.is_dir():
         base = local
     else:
         names = [f"{PUBLISHED_FOLDER}/{stem}.pth" for stem in WEIGHTS]
-        base = resolve_snapshot(source, names, root, download, progress)
+        base = resolve_snapshot(source, names, roots, download, progress)
     folder = weights_folder(base)
     weights = {stem: _weight_file(folder, stem) for stem in WEIGHTS}
-    places = [folder, *list(folder.parents)[:2], root]
+    places = [folder, *list(folder.parents)[:2]]
 
     def companion(repo: str, files: list[str]) -> Path:
         name = repo.partition("/")[2]
         for place in places:
             if (place / name).is_dir():
-                return resolve_snapshot(str(place / name), files, root, False)
-        return resolve_snapshot(repo, files, root, download, progress)
+                return resolve_snapshot(str(place / name), files, roots, False)
+        return resolve_snapshot(repo, files, roots, download, progress)
 
     variations = ["unet/config.json"]
     if not _has_base_unet(weights):
@@ -140,7 +149,7 @@ def load_personalive(
     Where the files have a tiny VAE (TAESD), frames are decoded with it: faster, and a little softer.
     The keypoint network stays in float32. ValueError names a file that does not fit.
     """
-    config = UNetConfig.from_dict(_json(files.unet / "config.json"))
+    config = _unet_config(files.unet / "config.json")
     guider = _pose_guider(files.weights["pose_guider"])
     if guider.conv_out_modify.out_channels != config.block_out_channels[0]:
         raise ValueError(
@@ -184,21 +193,24 @@ def _denoising_unet(files: PersonaLiveFiles, config: UNetConfig) -> DenoisingUNe
         state.update(load_sharded(files.unet, STEM))
     for stem in ("denoising_unet", "temporal_module"):
         state.update(load_state_dict(files.weights[stem]))
-    with torch.device("meta"):
+    path = files.unet / "config.json"
+    _check_unet_layers(path, config, state)
+    with empty(path, "UNet"):
         model = DenoisingUNet(config)
     for name, module in model.named_modules():
-        if isinstance(module, PositionTable):
-            table = PositionTable(module.pe.shape[-1], module.pe.shape[1]).pe
-            state.setdefault(f"{name}.pe", table)
+        if isinstance(module, PositionTable) and f"{name}.pe" not in state:
+            state[f"{name}.pe"] = PositionTable(module.pe.shape[-1], module.pe.shape[1]).pe
     where = f"{files.weights['denoising_unet']} and {files.weights['temporal_module'].name} together"
     _fill(model, _only_known(state, model, where), where)
     return model
 
 
 def _reference_unet(path: Path, config: UNetConfig) -> ReferenceUNet:
-    with torch.device("meta"):
+    state = load_state_dict(path)
+    _check_unet_layers(path, config, state)
+    with empty(path, "UNet"):
         model = ReferenceUNet(config)
-    _fill(model.unet, load_state_dict(path), str(path))
+    _fill(model.unet, state, str(path))
     return model
 
 
@@ -206,9 +218,7 @@ def _motion_encoder(path: Path) -> MotionEncoder:
     state = load_state_dict(path)
     width = _shape(state, "model.att_1.pos_embed.proj.weight", path)[0]
     heads = MotionEncoderConfig.heads
-    model = MotionEncoder(MotionEncoderConfig(heads, width // heads))
-    _fill(model, state, str(path))
-    return model
+    return fill(lambda: MotionEncoder(MotionEncoderConfig(heads, width // heads)), state, str(path), path)
 
 
 def _motion_extractor(path: Path) -> MotionExtractor:
@@ -217,12 +227,14 @@ def _motion_extractor(path: Path) -> MotionExtractor:
     depths = tuple(
         len({key.split(".")[3] for key in state if key.startswith(f"detector.stages.{i}.")}) for i in range(4)
     )
+    check_layers(path, {"number of blocks": sum(depths)}, state)
     points = _shape(state, "detector.fc_kp.weight", path)[0] // 3
-    model = MotionExtractor(MotionExtractorConfig(depths, dims, points))
-    state.setdefault("idx_tensor", model.idx_tensor)
+    config = MotionExtractorConfig(depths, dims, points)
+    with empty(path, "motion extractor"):
+        model = MotionExtractor(config)
+    state.setdefault("idx_tensor", torch.arange(len(model.idx_tensor)))
     state = {key: value.float() for key, value in _only_known(state, model, str(path)).items()}
-    _fill(model, state, str(path))
-    return model
+    return fill(lambda: MotionExtractor(config), state, str(path), path)
 
 
 def _pose_guider(path: Path) -> PoseGuider:
@@ -230,9 +242,8 @@ def _pose_guider(path: Path) -> PoseGuider:
     first = _shape(state, "conv_in.weight", path)[0]
     strided = (f"blocks.{i}.weight" for i in range(1, 2 * len(PoseGuiderConfig.channels) - 2, 2))
     channels = (first, *(_shape(state, key, path)[0] for key in strided))
-    model = PoseGuider(PoseGuiderConfig(channels, _shape(state, "conv_out_modify.weight", path)[0]))
-    _fill(model, state, str(path))
-    return model
+    config = PoseGuiderConfig(channels, _shape(state, "conv_out_modify.weight", path)[0])
+    return fill(lambda: PoseGuider(config), state, str(path), path)
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
@@ -250,39 +261,70 @@ def _only_known(state: dict[str, Tensor], model: nn.Module, where: str) -> dict[
 
 
 def _shape(state: Mapping[str, Tensor], key: str, path: Path) -> torch.Size:
-    if key not in state:
+    if key not in state or not state[key].ndim:
         raise ValueError(f"{path} is a file of another model: it has no weight {key}")
     return state[key].shape
 
 
 def _image_encoder(folder: Path) -> CLIPVisionModelWithProjection:
-    config = CLIPVisionConfig.from_dict(_json(folder / "config.json"))
-    model = CLIPVisionModelWithProjection(config)
+    path = folder / "config.json"
+    values = read_json(path)
+    with empty(path, "image encoder"):
+        config = CLIPVisionConfig.from_dict(values)
     state = (
         load_sharded(folder, "model") if _exists(folder, "model") else load_sharded(folder, "pytorch_model")
     )
     # written by old versions of transformers, computed by new ones
     state = {key: value for key, value in state.items() if not key.endswith("position_ids")}
-    _fill(model, state, f"the image encoder in {folder}")
-    return model
+    check_layers(path, {"num_hidden_layers": config.num_hidden_layers}, state)
+    return fill(lambda: CLIPVisionModelWithProjection(config), state, f"the image encoder in {folder}", path)
 
 
 def _vae(folder: Path) -> AutoencoderKL:
-    model = AutoencoderKL.from_config(_json(folder / "config.json"))
+    path = folder / "config.json"
+    values = read_json(path)
     state = {}
     for key, value in load_sharded(folder, STEM).items():
         if ".attentions." in key:
             for old, new in OLD_ATTENTION.items():
                 key = key.replace(old, new)
         state[key] = value
-    _fill(model, state, f"the VAE in {folder}")
-    return model
+    check_layers(path, _counts(values, "layers_per_block", "block_out_channels"), state)
+    return fill(lambda: AutoencoderKL.from_config(values), state, f"the VAE in {folder}", path)
 
 
 def _tiny_vae(folder: Path) -> AutoencoderTiny:
-    model = AutoencoderTiny.from_config(_json(folder / "config.json"))
-    _fill(model, load_sharded(folder, STEM), f"the tiny VAE in {folder}")
-    return model
+    path = folder / "config.json"
+    values, state = read_json(path), load_sharded(folder, STEM)
+    blocks = "num_encoder_blocks", "num_decoder_blocks"
+    check_whole(path, {name: values[name] for name in blocks if name in values}, lists=blocks)
+    check_layers(
+        path, {name: sum(values[name]) for name in blocks if isinstance(values.get(name), list)}, state
+    )
+    return fill(lambda: AutoencoderTiny.from_config(values), state, f"the tiny VAE in {folder}", path)
+
+
+def _unet_config(path: Path) -> UNetConfig:
+    config = UNetConfig.from_dict(read_json(path))
+    sizes = {
+        k: v for k, v in asdict(config).items() if k not in ("down_block_types", "up_block_types", "norm_eps")
+    }
+    check_whole(path, sizes, lists=["block_out_channels"])
+    if not isinstance(config.block_out_channels, tuple):
+        raise ValueError(f"Download {path} again: its block_out_channels are no list.")
+    if config.position_length > MOST_POSITIONS:
+        raise ValueError(f"Download {path} again: its position_length is above {MOST_POSITIONS}.")
+    return config
+
+
+def _check_unet_layers(path: Path, config: UNetConfig, state: Mapping[str, Tensor]) -> None:
+    check_layers(path, _counts(asdict(config), "layers_per_block", "block_out_channels"), state)
+
+
+def _counts(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """How many layers some entries of a config make: a number, or the length of a list."""
+    found = {name: values[name] for name in names if name in values}
+    return {name: len(value) if isinstance(value, (list, tuple)) else value for name, value in found.items()}
 
 
 def _has_base_unet(weights: Mapping[str, Path]) -> bool:
@@ -308,8 +350,3 @@ def _any_of(folder: str, *stems: str) -> str:
     """Alternatives for :func:`resolve_snapshot`: safetensors first."""
     start = f"{folder}/" if folder else ""
     return "|".join(f"{start}{stem}{suffix}" for suffix in (".safetensors", ".bin") for stem in stems)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    check_file(path)
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from ..personalive.config import LATENT_SCALE, VAE_STRIDE
 from ..personalive.face import YUNET_FILES, FaceFinder, HaarFinder, YuNetFinder
 from ..personalive.image_encoder import ClipImageEncoder
 from ..personalive.pipeline import PersonaLive
+from .managed import patcher_of
 from .personalive import PERSONALIVE, holds_weights
 
 FOLDER = "personalive"
@@ -68,13 +69,12 @@ class ManagedPersonaLive:
 
     def __init__(self, engine: PersonaLive):
         from comfy import model_management
-        from comfy.model_patcher import ModelPatcher
 
         self.engine = engine
-        self.patcher = ModelPatcher(
+        self.patcher = patcher_of(
             torch.nn.ModuleDict(networks(engine)),
-            load_device=model_management.get_torch_device(),
-            offload_device=model_management.unet_offload_device(),
+            model_management.get_torch_device(),
+            model_management.unet_offload_device(),
         )
 
     def load(self, height: int, width: int) -> PersonaLive:
@@ -121,22 +121,35 @@ def networks(engine: PersonaLive) -> dict[str, torch.nn.Module]:
     return found
 
 
-def model_folder() -> Path:
-    """``models/personalive``, made known to the host."""
+def model_folders() -> list[Path]:
+    """``models/personalive``, made known to the host, behind the entries of ``extra_model_paths.yaml``."""
     import folder_paths
 
     folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
-    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+    return [Path(root) for root in folder_paths.get_folder_paths(FOLDER)]
 
 
 def checkpoint_names() -> list[str]:
     """What can be chosen: the published repository, then folders in ``models/personalive`` with weights."""
-    names = [PERSONALIVE]
-    root = model_folder()
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.is_dir() and folder.name != PERSONALIVE.partition("/")[2] and holds_weights(folder):
-            names.append(folder.name)
-    return names
+    published = PERSONALIVE.partition("/")[2]
+    return [PERSONALIVE, *sorted({folder.name for folder in _checkpoints() if folder.name != published})]
+
+
+def checkpoint_source(name: str) -> str:
+    """What `find_files` takes for a name from :func:`checkpoint_names`; FileNotFoundError when it is gone."""
+    if name == PERSONALIVE:
+        return name
+    for folder in _checkpoints():
+        if folder.name == name:
+            return str(folder)
+    raise FileNotFoundError(f"The folder {name} with weights is not in models/{FOLDER}; reload the page.")
+
+
+def _checkpoints() -> list[Path]:
+    roots = [root for root in model_folders() if root.is_dir()]
+    return [
+        path for root in roots for path in sorted(root.iterdir()) if path.is_dir() and holds_weights(path)
+    ]
 
 
 def motion_names() -> list[str]:
@@ -164,5 +177,7 @@ def motion_path(name: str) -> Path:
 def face_finder() -> FaceFinder:
     """OpenCV's neural detector where somebody has put its model (of any version) into ``models/personalive``, else
     the classic one."""
-    models = sorted(model_folder().glob(YUNET_FILES))
+    models = sorted(
+        (path for root in model_folders() for path in root.glob(YUNET_FILES)), key=lambda path: path.name
+    )
     return YuNetFinder(models[-1]) if models else HaarFinder()

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..liveavatar.config import S2VConfig
-from ..liveavatar.precision import FLOAT32_PARTS, Float32Layer
+from ..liveavatar.config import FLOAT32_PARTS, S2VConfig
+from ..liveavatar.precision import Float32Layer
 from ..liveavatar.transformer import S2VTransformer
-from .files import check_keys, load_sharded
+from .files import check_keys, load_sharded, read_json
 from .lora import merge_lora, read_lora
+from .sizes import check_layers, check_whole, empty
+
+MOST_TOKENS = 4096
+"""Of a prompt, padding included."""
+
+logger = logging.getLogger(__name__)
+
+CASTS = "forward_comfy_cast_weights"
+"""The method of ComfyUI's layers that casts their weights to the dtype of the input."""
 
 
 def read_config(folder: str | Path) -> S2VConfig:
@@ -21,10 +31,35 @@ def read_config(folder: str | Path) -> S2VConfig:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; download the checkpoint folder again.")
-    try:
-        return S2VConfig.from_dict(dict(json.loads(path.read_text(encoding="utf-8"))))
-    except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); download it again.") from error
+    values = read_json(path)
+    inject = values.get("audio_inject_layers", [])
+    if not isinstance(inject, list) or any(type(layer) is not int for layer in inject):
+        raise ValueError(
+            f"{path} is damaged (audio_inject_layers are not numbers of layers); download it again."
+        )
+    config = S2VConfig.from_dict(values)
+    _check_sizes(config, path)
+    return config
+
+
+def _check_sizes(config: S2VConfig, path: Path) -> None:
+    """ValueError, naming the file, for sizes that no model has, whatever its weights are."""
+    whole = {
+        name: value for name, value in asdict(config).items() if name not in ("eps", "audio_inject_layers")
+    }
+    check_whole(path, whole)
+    faults = []
+    if config.dim % (2 * config.num_heads):
+        faults.append(f"dim {config.dim} is no multiple of twice num_heads {config.num_heads}")
+    if config.text_len > MOST_TOKENS:
+        faults.append(f"text_len {config.text_len:,} is above {MOST_TOKENS:,}")
+    layers = config.audio_inject_layers
+    if len(set(layers)) < len(layers) or any(layer < 0 for layer in layers):
+        faults.append("audio_inject_layers are below 0, or there twice")
+    if not isinstance(config.eps, float) or not 0 < config.eps < 1:
+        faults.append(f"eps is {config.eps!r:.60}")
+    if faults:
+        raise ValueError(f"Download {path} again: {', '.join(faults)}.")
 
 
 def load_transformer(
@@ -50,7 +85,13 @@ def _read_transformer(folder: Path, lora: str | Path | None, strength: float) ->
     config = read_config(folder)
     pairs = read_lora(lora) if lora is not None else None
     state = load_sharded(folder)
-    with torch.device("meta"):
+    path = folder / "config.json"
+    check_layers(
+        path,
+        {"num_layers": config.num_layers, "audio_inject_layers": max(1, len(config.audio_inject_layers))},
+        state,
+    )
+    with empty(path, "transformer"):
         model = S2VTransformer(config)
     check_keys(state, model, f"the transformer in {folder}")
     model.load_state_dict(state, assign=True)
@@ -106,8 +147,14 @@ def load_host_model(
 
 
 def compute_dtype(model: Any) -> torch.dtype:
-    """The number format in which a host's MODEL computes, whatever its weights are stored in."""
-    return model.model.manual_cast_dtype or model.model.get_dtype()
+    """The number format in which a host's MODEL computes, whatever its weights are stored in, loaded or not.
+
+    That of the host's ModelComputeDtype counts; its "default" is what the host had chosen for the weights.
+    """
+    name = "manual_cast_dtype"
+    # While a model is loaded, its attributes are those of whichever clone was loaded last.
+    chosen = model.object_patches_backup.get(name, model.model.manual_cast_dtype)
+    return model.object_patches.get(name) or chosen or model.model.get_dtype()
 
 
 def check_host_model(model: Any) -> nn.Module:
@@ -181,5 +228,14 @@ def _replace(root: nn.Module, path: str, layer: nn.Module) -> None:
 
 def _in_float32(layer: nn.Module) -> nn.Module:
     """A host layer that casts its weights to its input's dtype can compute in float32; others stay as they are."""
-    cast = getattr(layer, "forward_comfy_cast_weights", None)
-    return Float32Layer(layer, cast) if cast is not None else layer
+    cast = getattr(layer, CASTS, None)
+    if cast is not None:
+        return Float32Layer(layer, cast)
+    if layer.weight.dtype != torch.float32:
+        logger.warning(
+            "%s casts no weights, so this part of the model computes in %s instead of float32; use ComfyUI's own "
+            "loader if the lips look wrong.",
+            type(layer).__name__,
+            str(layer.weight.dtype).removeprefix("torch."),
+        )
+    return layer

@@ -22,7 +22,7 @@ from ..liveavatar.condition import PRE_ROLL_FRAMES
 from ..liveavatar.config import BLOCK_FRAMES, FPS
 from ..liveavatar.pipeline import block_count
 from ..liveavatar.speech_source import Features, SpeechSource, Tracks, nothing
-from ..media.audio import check_audio, duration, mix
+from ..media.audio import duration, mix, usable
 from ..media.sound import MonoSound
 from ..media.speech_feed import SpeechFeed
 from .audio import FRAME_RATE, RECEPTIVE_FIELD, SAMPLE_RATE
@@ -112,8 +112,7 @@ def encode_speech(
 
     ValueError for empty or broken audio, or another kind of encoder than wav2vec2 large.
     """
-    for audio in audios:
-        check_audio(audio)
+    audios = [usable(audio) for audio in audios]
     frames = max(video_frames(duration(audio)) for audio in audios)
     lead = PRE_ROLL_FRAMES / FPS
     total = block_count(frames) * BLOCK_FRAMES / FPS + TAIL_SECONDS
@@ -128,7 +127,7 @@ def encode_speech(
         layers, _, dim = hidden_states(encoder, torch.zeros(RECEPTIVE_FIELD)).shape
         statistics = [loudness(sound.read, sound.samples, check_interrupt) for sound in sounds]
         source = WindowedSpeech(encoder, sounds, statistics, layers, dim, check_interrupt)
-    return Speech(source, mix(audios) if len(audios) > 1 else dict(audios[0]), frames)
+    return Speech(source, mix(audios) if len(audios) > 1 else audios[0], frames)
 
 
 def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:

@@ -1,8 +1,7 @@
-"""The UMT5 text encoder of the Hugging Face layout, as an object that speaks ComfyUI's CLIP protocol."""
+"""The UMT5 text encoder of the Hugging Face layout, without a host."""
 
 from __future__ import annotations
 
-import copy
 import html
 import re
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-from .files import check_keys, load_state_dict
-from .managed import ManagedModule
+from .files import check_file, check_keys, load_state_dict
+from .sizes import check_layers, check_whole, empty
 
 ENCODER_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
 TOKENIZER_FOLDER = "google/umt5-xxl"
 MAX_TOKENS = 512
-TOKENS_KEY = "umt5xxl"  # the host's name for the token lists of this encoder
 
 _BLOCK_NAMES = {
     "norm1.weight": "layer.0.layer_norm.weight",
@@ -36,72 +34,61 @@ _BLOCK_KEY = re.compile(r"blocks\.(\d+)\.(.+)$")
 
 
 class TextEncoder:
-    """UMT5 with its tokenizer.
+    """UMT5 with its tokenizer. Weights in brackets, ``(word:1.2)``, mean nothing.
 
-    ``encode`` gives plain rows; ``tokenize``, ``encode_from_tokens``, ``encode_from_tokens_scheduled`` and
-    ``clone`` are what ComfyUI's text nodes call on a CLIP. Weights in brackets, ``(word:1.2)``, mean nothing.
+    ``pieces`` is the tokenizer as a SentencePiece file, where the folder has one.
     """
 
-    def __init__(self, model: UMT5EncoderModel, tokenizer: Any, device: torch.device | str = "cpu") -> None:
-        self.managed = ManagedModule(model, device)
+    def __init__(
+        self,
+        model: UMT5EncoderModel,
+        tokenizer: Any,
+        device: torch.device | str = "cpu",
+        pieces: Path | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        self.device = torch.device(device)
+        self.pieces = pieces
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> TextEncoder:
         """Load from a checkpoint folder in the layout of Wan-AI/Wan2.2-S2V-14B, in the dtype of the file.
 
-        ``device`` counts outside ComfyUI only; inside, the host decides. FileNotFoundError or ValueError.
+        It is brought to ``device`` when it is first used. FileNotFoundError or ValueError.
         """
         folder = Path(folder)
         model = umt5_encoder(load_state_dict(folder / ENCODER_FILE))
-        return cls(model, _read_tokenizer(folder / TOKENIZER_FOLDER), device)
+        pieces = folder / TOKENIZER_FOLDER / "spiece.model"
+        tokenizer = _read_tokenizer(folder / TOKENIZER_FOLDER)
+        return cls(model, tokenizer, device, pieces if pieces.is_file() else None)
 
     def encode(self, text: str) -> torch.Tensor:
         """The text as [n, dim], n its number of tokens (at most 512), on the CPU in the encoder's dtype."""
-        return self.encode_ids(self._ids(text))
+        return self.encode_ids(self.token_ids(text))
 
     def encode_ids(self, ids: list[int]) -> torch.Tensor:
         """Token ids, without padding, as [n, dim] on the CPU."""
-        device = self.managed.load()
-        # without padding there is nothing to mask, and the real rows are the same
-        with torch.no_grad():
-            rows = self.managed.module(torch.tensor([ids], device=device)).last_hidden_state
-        return rows[0].cpu()
+        return text_rows(self.model.to(self.device), ids, self.device)
 
-    def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> dict[str, list]:
-        """The host's token form: one list of (id, weight 1.0), with a third item for ``return_word_ids``."""
-        ids = self._ids(text)
-        tail = (0,) if return_word_ids else ()
-        return {TOKENS_KEY: [[(token, 1.0, *tail) for token in ids]]}
-
-    def encode_from_tokens(
-        self, tokens: dict[str, list], return_pooled: bool | str = False, return_dict: bool = False
-    ) -> Any:
-        """Tokens as [1, 512, dim]: the rows of the text, then zero rows, as ComfyUI's own encoder gives."""
-        rows = self.encode_ids([entry[0] for entry in tokens[TOKENS_KEY][0]])
-        cond = rows.new_zeros(1, MAX_TOKENS, rows.shape[1])
-        cond[0, : rows.shape[0]] = rows
-        if return_dict:
-            return {"cond": cond, "pooled_output": None}
-        return (cond, None) if return_pooled else cond
-
-    def encode_from_tokens_scheduled(
-        self,
-        tokens: dict[str, list],
-        unprojected: bool = False,
-        add_dict: dict[str, Any] | None = None,
-        show_pbar: bool = True,
-    ) -> list[list]:
-        """Tokens as ComfyUI CONDITIONING ``[[cond [1, 512, dim], {"pooled_output": None, …}]]``."""
-        cond = self.encode_from_tokens(tokens)
-        return [[cond, {"pooled_output": None, **(add_dict or {})}]]
-
-    def clone(self) -> TextEncoder:
-        """Another handle on the same weights."""
-        return copy.copy(self)
-
-    def _ids(self, text: str) -> list[int]:
+    def token_ids(self, text: str) -> list[int]:
+        """The cleaned text's tokens with the end mark, at most 512."""
         return self.tokenizer(clean(text), truncation=True, max_length=MAX_TOKENS).input_ids
+
+
+def text_rows(
+    model: UMT5EncoderModel, ids: list[int], device: torch.device, layer: int | None = None
+) -> torch.Tensor:
+    """Token ids, without padding, as [n, dim] on the CPU; ``model`` is on ``device``.
+
+    ``layer`` is that of another layer than the last one, counted from the end (-2 is the one before it).
+    """
+    with torch.no_grad():
+        # without padding there is nothing to mask, and the real rows are the same
+        out = model(torch.tensor([ids], device=device), output_hidden_states=layer is not None)
+        if layer is None or not -model.config.num_layers <= layer < -1:
+            return out.last_hidden_state[0].cpu()
+        return model.encoder.final_layer_norm(out.hidden_states[layer])[0].cpu()
 
 
 def clean(text: str) -> str:
@@ -130,6 +117,7 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
         else:
             raise ValueError(f"The text encoder file has an unknown weight {key}; {ENCODER_FILE} is needed.")
     layers = len({key.split(".")[2] for key in renamed if key.startswith("encoder.block.")})
+    check_layers(ENCODER_FILE, {"number of layers": layers}, state)
     try:
         vocabulary, dim = state["token_embedding.weight"].shape
         inner = state["blocks.0.attn.q.weight"].shape[0]
@@ -137,6 +125,11 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
         buckets, heads = state["blocks.0.pos_embedding.embedding.weight"].shape
     except KeyError as error:
         raise ValueError(f"The text encoder file lacks {error}; {ENCODER_FILE} is needed.") from error
+    except (ValueError, IndexError) as error:
+        raise ValueError(
+            f"The text encoder file has weights of another shape; {ENCODER_FILE} is needed."
+        ) from error
+    check_whole(ENCODER_FILE, {"number of heads": heads})
     config = UMT5Config(
         vocab_size=vocabulary,
         d_model=dim,
@@ -151,7 +144,7 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
         dropout_rate=0.0,
         use_cache=False,
     )
-    with torch.device("meta"):
+    with empty(ENCODER_FILE, "text encoder"):
         model = UMT5EncoderModel(config)
     model.set_input_embeddings(model.shared)
     renamed["encoder.embed_tokens.weight"] = renamed["shared.weight"]
@@ -165,4 +158,11 @@ def _read_tokenizer(folder: Path) -> Any:
         raise FileNotFoundError(
             f"The tokenizer folder {folder} does not exist; download it with the base model."
         )
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for path in folder.glob("*.json"):
+        check_file(path)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of many kinds, by which file is wrong
+        raise ValueError(
+            f"Download {folder} again: it holds no tokenizer that can be read ({error})."
+        ) from error

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import AutoencoderKLWan
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..liveavatar.vae import WanVAE
 from .files import check_keys, load_state_dict
+from .managed import patcher_of
+from .sizes import empty
 
 WANTED = "use Wan 2.1's VAE (Wan2.1_VAE.pth or wan_2.1_vae.safetensors)."
 
@@ -74,23 +79,56 @@ def load_vae(
     return model.eval().requires_grad_(False)
 
 
-def vae_from_host(vae: Any) -> AutoencoderKLWan:
-    """An AutoencoderKLWan over the weights of ComfyUI's VAE object, without a second copy of them.
+@dataclass(frozen=True)
+class HostVAE:
+    """What the pack computes with in place of ComfyUI's VAE object: its weights once more, on the host's memory
+    management.
 
-    The Parameter objects are shared: when the host moves or casts its module, this model's weights move with
-    it. The caller has the host load it, in full, before use (``load_models_gpu([vae.patcher],
-    force_full_load=True)``). ValueError for any VAE other than Wan 2.1's.
+    The host's own module cannot serve: its layers keep their past in another way, and where ComfyUI loads weights
+    dynamically, they lie on the CPU until one of its layers is called, which ours are not.
+
+    Attributes:
+        vae: the engine's; on its device after `load`.
+        patcher: what the host moves, always as a whole.
     """
+
+    vae: WanVAE
+    patcher: Any
+
+    def load(self, memory: int = 0) -> WanVAE:
+        """The VAE on its computing device, with ``memory`` bytes free beside it."""
+        from comfy import model_management
+
+        model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
+        return self.vae
+
+
+_vaes: WeakKeyDictionary[nn.Module, HostVAE] = WeakKeyDictionary()
+"""By the host's module, so that a VAE is converted once and stays on the GPU between two runs."""
+
+
+def vae_from_host(vae: Any) -> HostVAE:
+    """Ours for ComfyUI's VAE object, in the host's number format; ValueError for any VAE other than Wan 2.1's."""
     host = getattr(vae, "first_stage_model", None)
-    if not isinstance(host, torch.nn.Module):
+    if not isinstance(host, nn.Module):
         raise ValueError(f"The VAE input carries no VAE model; {WANTED}")
+    found = _vaes.get(host)
+    if found is None or found.patcher.load_device != vae.patcher.load_device:
+        found = _vaes[host] = _copied(vae, host)
+    return found
+
+
+def _copied(vae: Any, host: nn.Module) -> HostVAE:
     parameters = convert_wan_vae_keys(dict(host.named_parameters()))
     model = _empty_model(parameters)
     check_keys(parameters, model, "the VAE input")
-    for name, parameter in parameters.items():
-        owner, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(owner), leaf, parameter)
-    return model.eval()
+    state = {
+        name: parameter.detach().to("cpu", vae.vae_dtype, copy=True) for name, parameter in parameters.items()
+    }
+    model.load_state_dict(state, assign=True)
+    model.eval().requires_grad_(False)
+    patcher = patcher_of(model, vae.patcher.load_device, vae.patcher.offload_device)
+    return HostVAE(WanVAE(model), patcher)
 
 
 def _rename(key: str) -> str | None:
@@ -128,11 +166,11 @@ def _width(state: Mapping[str, Tensor], side: str) -> int | None:
     """Channels next to the pixels: the first convolution's outputs, or the last norm's."""
     names = {"encoder": ("conv1.weight", "conv_in.weight"), "decoder": ("head.0.gamma", "norm_out.gamma")}
     for name in names[side]:
-        if (tensor := state.get(f"{side}.{name}")) is not None:
+        if (tensor := state.get(f"{side}.{name}")) is not None and tensor.ndim:
             return tensor.shape[0]
     return None
 
 
 def _empty_model(state: Mapping[str, Tensor]) -> AutoencoderKLWan:
-    with torch.device("meta"):
+    with empty("the VAE", "VAE"):
         return AutoencoderKLWan(base_dim=_width(state, "encoder"), decoder_base_dim=_width(state, "decoder"))

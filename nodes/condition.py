@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io, ui
 
 from ..liveavatar.condition import encode_pose, encode_reference
 from ..liveavatar.config import FPS, SIZE_MULTIPLE
 from ..loaders.conditioning import picture_size, with_pose, with_reference
 from ..loaders.speech import assign_masks, encode_speech
+from ..loaders.vae import vae_from_host
 from ..media.portrait import check_size, fit_size, prepare_portrait, resample_fps, resize_frames
-from .host import check_interrupt, load_vae, show_text
+from .host import check_interrupt, show_text
 from .schema import Node, schema
 
 AvatarSpeech = io.Custom("AVATAR_SPEECH")
@@ -135,7 +135,7 @@ class LiveAvatarReferenceImage(Node):
             height, width = fit_size(image.shape[1], image.shape[2], width * height)
         prepared = prepare_portrait(image, height, width)
         show_text(f"{width} x {height}", cls.hidden)
-        wan_vae = load_vae(vae)
+        wan_vae = vae_from_host(vae).load()
         pixels = prepared.permute(0, 3, 1, 2)[:, :, None] * 2 - 1
         reference, motion = encode_reference(wan_vae, pixels, settled=history == "settled")
         positive = with_reference(positive, wan_vae, reference, motion)
@@ -175,7 +175,7 @@ class LiveAvatarPoseVideo(Node):
     def execute(cls, positive, vae, frames, fps: float) -> io.NodeOutput:
         height, width = picture_size(positive)
         indices = resample_fps(len(frames), fps, FPS)
-        resized = resize_frames(frames[torch.tensor(indices)], height, width)
-        wan_vae = load_vae(vae)
+        resized = resize_frames(frames, height, width, indices)
+        wan_vae = vae_from_host(vae).load()
         pose = encode_pose(wan_vae, resized.permute(3, 0, 1, 2)[None] * 2 - 1, check_interrupt)
         return io.NodeOutput(with_pose(positive, wan_vae, pose))

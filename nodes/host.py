@@ -1,4 +1,4 @@
-"""What the nodes need of ComfyUI while they run: progress, interruption and memory."""
+"""What the nodes need of ComfyUI while they run: progress and interruption."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 from PIL import Image
-
-from ..liveavatar.vae import WanVAE
-from ..loaders.vae import vae_from_host
 
 PREVIEW_SIZE = 512
 
@@ -61,8 +58,12 @@ def workflow_id(extra_pnginfo: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def load_vae(vae: Any, memory: int = 0) -> WanVAE:
-    """The host's VAE, on its computing device and ready for the engine."""
-    model = vae_from_host(vae)
-    comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=True)
-    return WanVAE(model)
+def is_running(prompt_id: str | None) -> bool:
+    """Whether a run is still going on; True where nobody knows."""
+    from server import PromptServer
+
+    queue = getattr(PromptServer.instance, "prompt_queue", None)
+    if prompt_id is None or queue is None:
+        return True
+    running, _ = queue.get_current_queue_volatile()
+    return any(item[1] == prompt_id for item in running)

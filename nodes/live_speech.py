@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 from av import Codec
@@ -18,7 +19,7 @@ from ..loaders.speech import Speech
 from ..media.growing_file import GrowingFile
 from ..media.speech_feed import SpeechFeed, feeds
 from .condition import AvatarSpeech
-from .host import check_interrupt, workflow_id
+from .host import check_interrupt, is_running, workflow_id
 from .names import inside
 from .schema import Node, schema
 
@@ -155,6 +156,7 @@ class LiveAvatarLiveSpeech(Node):
             if known.owner == feed.owner and not known.closed:
                 raise ValueError(f"Two nodes of this workflow listen to the id {id_}; give each its own.")
             known.close()  # left behind by a run that failed
+        feed.wanted = partial(is_running, feed.owner)
         feeds[id_] = feed
         if server is not None and server.client_id is not None:
             workflow = workflow_id(cls.hidden.extra_pnginfo)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..loaders import folders
 from ..loaders.audio import AudioEncoder
 from ..loaders.files import load_state_dict
+from ..loaders.host_clip import host_clip
 from ..loaders.lora import apply_to_host, read_lora
 from ..loaders.s2v import load_host_model
 from ..loaders.text import TextEncoder
@@ -93,7 +94,7 @@ class LiveAvatarLoadCheckpoint(Node):
         on_cpu = model_management.is_device_cpu(model_management.text_encoder_device())
         dtype = torch.float32 if on_cpu else torch.bfloat16
         audio_encoder = AudioEncoder.from_folder(folder / WAV2VEC2_FOLDER, dtype=dtype)
-        clip = TextEncoder.from_folder(folder)
+        clip = host_clip(TextEncoder.from_folder(folder))
         model = load_host_model(folder, DTYPES[precision], lora_file, lora_strength)
         return io.NodeOutput(model, clip, vae, audio_encoder)
 

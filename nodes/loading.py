@@ -11,19 +11,21 @@ import psutil
 import torch
 from comfy_api.latest import io
 
+from ..gpu.fp8 import require_fp8
 from ..liveavatar import eight_kernels
 from ..liveavatar.config import SamplingConfig
-from ..liveavatar.fp8 import require_fp8
+from ..liveavatar.costs import Model, VideoCosts
 from ..liveavatar.offload import WaitingBlock
-from ..liveavatar.plan import Machine, Model, Plan, Wish, make_plan
+from ..liveavatar.plan import Machine, Plan, Wish, make_plan
+from ..liveavatar.streaming import LatentDecoder
 from ..liveavatar.transformer import S2VTransformer
-from ..liveavatar.vae import LatentDecoder, WanVAE
+from ..liveavatar.vae import WanVAE
 from ..loaders.fast_decoder import HostDecoder
 from ..loaders.fp8 import copied_bytes, fp8_copy
 from ..loaders.managed import when_displaced
 from ..loaders.s2v import compute_dtype, host_config, transformer_from_host
-from ..loaders.vae import vae_from_host
-from .host import check_interrupt, load_vae, show_text
+from ..loaders.vae import HostVAE
+from .host import check_interrupt, show_text
 
 CPU_PART = 0.8
 """Of the CPU memory that is free, at most this part is taken."""
@@ -51,7 +53,7 @@ class Loaded:
 
 def load_for_sampling(
     model: Any,
-    vae: Any,
+    vae: HostVAE,
     config: SamplingConfig,
     height: int,
     width: int,
@@ -81,7 +83,7 @@ def load_for_sampling(
         def bring_back(memory: int = 0) -> None:
             copy.load(device, [shows], memory)
 
-        wan_vae, pixels = _load_decoder(vae, decoder, needed)
+        pixels = _load_decoder(vae, decoder, needed)
         bring_back(needed)
         transformer, waiting, patcher = copy.transformer, copy.waiting, copy.patcher
     else:
@@ -89,27 +91,23 @@ def load_for_sampling(
         def bring_back(memory: int = 0) -> None:
             comfy.model_management.load_models_gpu([model, shows], memory_required=memory)
 
-        wan_vae, pixels = _load_decoder(vae, decoder, needed)
+        pixels = _load_decoder(vae, decoder, needed)
         bring_back(needed)
         transformer, patcher = transformer_from_host(model), model
     show_text(plan.text, hidden)
     come_back = when_displaced([patcher, shows], bring_back)
-    return Loaded(plan, transformer, wan_vae, pixels, device, waiting, come_back)
+    return Loaded(plan, transformer, vae.vae, pixels, device, waiting, come_back)
 
 
-def _load_decoder(vae: Any, decoder: HostDecoder | None, memory: int) -> tuple[WanVAE, LatentDecoder]:
-    """The VAE, and what makes the pixels; only that is brought to the device."""
-    if decoder is None:
-        wan_vae = load_vae(vae, memory)
-        return wan_vae, wan_vae
-    wan_vae = WanVAE(vae_from_host(vae))
-    return wan_vae, decoder.load(wan_vae, memory)
+def _load_decoder(vae: HostVAE, decoder: HostDecoder | None, memory: int) -> LatentDecoder:
+    """What makes the pixels, brought to the device."""
+    return vae.load(memory) if decoder is None else decoder.load(vae.vae, memory)
 
 
 def plan_run(model: Any, config: SamplingConfig, height: int, width: int, wish: Wish) -> Plan:
     """The plan for a host's MODEL on its device as it is now, with all other models out of the way."""
     known = Model(host_config(model), model.model_size(), compute_dtype(model))
-    return make_plan(known, height, width, config, machine_of(model, wish), wish)
+    return make_plan(VideoCosts(known, height, width, config), machine_of(model, wish), wish)
 
 
 def machine_of(model: Any, wish: Wish) -> Machine:

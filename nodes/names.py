@@ -39,24 +39,6 @@ def _leads_out(prefix: str) -> ValueError:
     )
 
 
-def place_for(prefix: str, root: str, width: int = 0, height: int = 0) -> tuple[Path, str, int, str]:
-    """Folder, name, number and subfolder of a new file below ``root``, as the host's own nodes choose them.
-
-    ValueError where the prefix leads out of ``root`` or through a file; PermissionError stays as it is.
-    """
-    check_prefix(prefix)
-    target = os.path.dirname(os.path.join(root, os.path.normpath(prefix)))
-    if not Path(os.path.abspath(target)).is_relative_to(os.path.abspath(root)):
-        raise _leads_out(prefix)
-    try:
-        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, root, width, height)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(
-            f"Choose another filename_prefix: a part of {shown(prefix)} is a file, not a folder."
-        ) from error
-    return Path(folder), name, number, subfolder
-
-
 def inside(name: str) -> Path:
     """A file of the host's input, output or temporary folder; ValueError for one elsewhere."""
     plain, folder = folder_paths.annotated_filepath(name)

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..liveavatar.advice import explained
 from ..liveavatar.config import SamplingConfig
-from ..liveavatar.plan import Model, Wish
+from ..liveavatar.costs import Model, VideoCosts
+from ..liveavatar.plan import Wish
 from ..loaders.s2v import compute_dtype, host_config
 from .loading import machine_of
 
@@ -17,4 +18,4 @@ def memory_explained(
 ) -> AbstractContextManager:
     """For the code that makes a ``width`` x ``height`` video with a host's MODEL; make it before anything is loaded."""
     known = Model(host_config(model), model.model_size(), compute_dtype(model))
-    return explained(known, machine_of(model, wish), height, width, config, wish)
+    return explained(VideoCosts(known, height, width, config), machine_of(model, wish), wish)

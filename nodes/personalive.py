@@ -13,8 +13,9 @@ from ..loaders.personalive_host import (
     HostCodec,
     ManagedPersonaLive,
     checkpoint_names,
+    checkpoint_source,
     face_finder,
-    model_folder,
+    model_folders,
 )
 from ..media.portrait import colours
 from ..personalive.driving import CROPS
@@ -101,13 +102,12 @@ class PersonaLiveLoadModel(Node):
         vae=None,
         clip_vision=None,
     ) -> io.NodeOutput:
-        root = model_folder()
-        source = str(root / checkpoint) if (root / checkpoint).is_dir() else checkpoint
+        source = checkpoint_source(checkpoint)
         codec = None if vae is None else HostCodec(vae)
         clip = None if clip_vision is None else HostClip(clip_vision)
         files = find_files(
             source,
-            root,
+            model_folders(),
             download,
             Progress(),
             need_vae=codec is None,

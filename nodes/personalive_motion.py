@@ -13,11 +13,13 @@ from torch import Tensor
 
 from ..loaders.driving import open_driving, sound_of_frames
 from ..loaders.personalive_host import MOTION_SUFFIX, face_finder, motion_names, motion_path
+from ..media.audio import usable
 from ..personalive.driving import CROPS, MISSING, SIZE, driving_motion
 from ..personalive.face import CHOICES, mask_boxes
 from ..personalive.motion import Motion
 from .host import check_interrupt, show_text
-from .names import check_prefix, place_for
+from .names import check_prefix
+from .output_names import fill_in, new_file, place_for
 from .personalive import CATEGORY, Model, check_masks
 from .sample import AvatarStreamType
 from .schema import Node, schema
@@ -126,7 +128,8 @@ class PersonaLiveExtractMotion(Node):
         if isinstance(driving, InputImpl.VideoFromComponents):  # has its frames already, and no file
             made = driving.get_components()
             driving, fps, audio = made.images, float(made.frame_rate), audio or made.audio
-        video = open_driving(driving, fps, max_frames)
+        audio = audio and usable(audio)
+        video = open_driving(driving, fps, max_frames, folder_paths.get_temp_directory(), check_interrupt)
         boxes = None if faces is None else mask_boxes(faces)
         looking = boxes is None and (finder == "opencv" or crop == "head")
 
@@ -184,6 +187,7 @@ class PersonaLiveSaveMotion(Node):
                 io.String.Input("filename_prefix", default="motion/PersonaLive", tooltip="Folder and name."),
             ],
             outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
@@ -195,12 +199,16 @@ class PersonaLiveSaveMotion(Node):
             check_prefix(values["filename_prefix"])
 
     @classmethod
+    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
+        """Another date in the name is another file, even if nothing else has changed."""
+        return fill_in(filename_prefix or "", None)
+
+    @classmethod
     def execute(cls, motion: Driving, filename_prefix: str) -> io.NodeOutput:
-        root = folder_paths.get_output_directory()
-        folder, name, counter, subfolder = place_for(filename_prefix, root)
-        file = f"{name}_{counter:05}_{MOTION_SUFFIX}"
-        motion.motion.save(folder / file, motion.fps)
-        return io.NodeOutput(ui=ui.PreviewText(str(Path(subfolder) / file)))
+        place = place_for(filename_prefix, folder_paths.get_output_directory(), cls.hidden)
+        path = new_file(place, MOTION_SUFFIX)
+        motion.motion.save(path, motion.fps)
+        return io.NodeOutput(ui=ui.PreviewText(str(Path(place.subfolder) / path.name)))
 
 
 class PersonaLiveLoadMotion(Node):
@@ -231,5 +239,6 @@ class PersonaLiveLoadMotion(Node):
 
     @classmethod
     def execute(cls, file: str, audio=None) -> io.NodeOutput:
+        audio = audio and usable(audio)
         motion, fps = Motion.load(motion_path(file))
         return io.NodeOutput(Driving(motion, fps, audio), len(motion))

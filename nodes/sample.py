@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
@@ -15,13 +16,12 @@ from ..liveavatar.offload import BlockOffload
 from ..liveavatar.pipeline import Scene, generate
 from ..liveavatar.plan import CHOICES, NO_WISH, Wish
 from ..liveavatar.state import GenerationState
-from ..liveavatar.vae import WanVAE
 from ..loaders.conditioning import Condition, read
 from ..loaders.fast_decoder import HostDecoder, check_fits, decoder_from_host
-from ..loaders.resume import run_fingerprint
+from ..loaders.fingerprint import run_fingerprint
 from ..loaders.s2v import host_config
 from ..loaders.speech import Speech
-from ..loaders.vae import vae_from_host
+from ..loaders.vae import HostVAE, vae_from_host
 from ..media.audio import trim
 from ..media.frames import AvatarStream, Resumable
 from .condition import AvatarSpeech
@@ -173,6 +173,7 @@ class LiveAvatarSampler(Node):
             sink_distance=sink_distance or None,
         )
         condition = read(positive)
+        vae = vae_from_host(vae)
         fast = _fast_decoder(decoder)
         _check(model, vae, condition, speech, fast)
         frames = _frames(speech, max_seconds)
@@ -239,7 +240,7 @@ class LiveAvatarSampler(Node):
 
         resumable = Resumable(
             fingerprint=identity,
-            state=GenerationState,
+            state=partial(GenerationState, check_interrupt=check_interrupt),
             about={"width": width, "height": height, "frames": frames, "settings": asdict(config)},
         )
         return io.NodeOutput(
@@ -269,12 +270,11 @@ def _fast_decoder(decoder) -> HostDecoder | None:
     return decoder if decoder is None or isinstance(decoder, HostDecoder) else decoder_from_host(decoder)
 
 
-def _check(model, vae, condition: Condition, speech: Speech, fast: HostDecoder | None) -> None:
+def _check(model, vae: HostVAE, condition: Condition, speech: Speech, fast: HostDecoder | None) -> None:
     """Everything that would otherwise fail after the models have been loaded."""
     expected = host_config(model)
-    wan_vae = WanVAE(vae_from_host(vae))
     if fast is not None:
-        check_fits(fast, wan_vae)
+        check_fits(fast, vae.vae)
     width = condition.context.shape[-1]
     if width != expected.text_dim:
         raise ValueError(

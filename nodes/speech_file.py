@@ -8,7 +8,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..media.audio import map_audio
+from ..media.mapped_sound import map_audio
 from .host import check_interrupt
 from .names import inside
 from .schema import Node, schema

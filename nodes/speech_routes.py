@@ -8,10 +8,10 @@ import torch
 from aiohttp import web
 
 from ..media.audio import decode_clip, mono_samples
+from ..media.sound_file import MOST_CHANNELS
 from ..media.speech_feed import Closed, Full, SpeechFeed, feeds
 
 POST_BYTES = 32 << 20
-MAX_CHANNELS = 8
 FORMATS = ("s16", "f32")
 LOOK_SECONDS = 1.0
 """How often a post that is still arriving looks whether the run goes on."""
@@ -65,6 +65,8 @@ async def status(request: web.Request) -> web.Response:
 
 def _feed(request: web.Request) -> SpeechFeed:
     feed = feeds.get(request.match_info["id"])
+    if feed is not None and not feed.wanted():
+        feed.close()
     if feed is None or feed.closed:
         raise web.HTTPNotFound(text="No speech with this id is running.", headers=HEADERS)
     return feed
@@ -110,7 +112,7 @@ def _samples(query, data: bytes, limit_seconds: float) -> tuple[torch.Tensor, in
     if "rate" not in query:
         return decode_clip(data, limit_seconds)
     rate = _number(query, "rate", 8000, 96_000)
-    channels = _number(query, "channels", 1, MAX_CHANNELS)
+    channels = _number(query, "channels", 1, MOST_CHANNELS)
     format_ = query.get("format", FORMATS[0])
     if format_ not in FORMATS:
         raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format_[:SHOWN_LETTERS]}.")

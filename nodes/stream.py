@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import Any
 
@@ -10,11 +11,10 @@ import psutil
 from comfy_api.latest import InputImpl, io, ui
 
 from ..media.frames import AvatarStream, FrameStream
-from ..media.journal import find_unfinished
-from ..media.recording import Snapshots, record
-from ..media.writer import VideoWriter
+from ..media.recording import Snapshots, begin, record
 from .host import Progress, show_text
-from .names import check_prefix, place_for
+from .names import check_prefix
+from .output_names import fill_in, place_for
 from .routes import announce, watchable
 from .sample import AvatarStreamType
 from .schema import Node, schema
@@ -41,7 +41,10 @@ class LiveAvatarStreamToVideo(Node):
                 io.String.Input(
                     "filename_prefix",
                     default="video/LiveAvatar",
-                    tooltip="Folder and name in the output folder.",
+                    tooltip=(
+                        "Folder and name in the output folder; %date:yyyy-MM-dd% and %Node.widget% are replaced as in "
+                        "Save Video."
+                    ),
                 ),
                 io.Boolean.Input(
                     "save_output",
@@ -91,6 +94,11 @@ class LiveAvatarStreamToVideo(Node):
             check_prefix(values["filename_prefix"])
 
     @classmethod
+    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
+        """Another date in the name is another file, even if nothing else has changed."""
+        return fill_in(filename_prefix or "", None)
+
+    @classmethod
     def execute(
         cls,
         stream: AvatarStream,
@@ -101,37 +109,52 @@ class LiveAvatarStreamToVideo(Node):
         snapshot_gb: int = 40,
     ) -> io.NodeOutput:
         root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
-        folder, name, counter, subfolder = place_for(filename_prefix, root, stream.width, stream.height)
-        file = f"{name}_{counter:05}_.mp4"
+        folder, name, number, subfolder = place_for(
+            filename_prefix, root, cls.hidden, width=stream.width, height=stream.height
+        )
         fingerprint = None
         if resume and stream.resumable is not None:
             fingerprint = f"{stream.resumable.fingerprint()}-{crf}"
-            if begun := find_unfinished(folder, name, fingerprint):
-                file = begun.name
-        path = folder / file
-        place = ui.SavedResult(file, subfolder, io.FolderType.output if save_output else io.FolderType.temp)
+        said: list[str] = []
+
+        def say(text: str) -> None:
+            said.append(text)
+            logging.warning("LiveAvatar: %s", text)
+            show_text("\n".join(said), cls.hidden)
+
+        writer = begin(
+            folder,
+            name,
+            number,
+            fingerprint,
+            say,
+            width=stream.width,
+            height=stream.height,
+            fps=stream.fps,
+            audio=stream.audio,
+            crf=crf,
+            metadata=cls._metadata(),
+            about=stream.resumable and stream.resumable.about,
+        )
+        path = writer.path
+        place = ui.SavedResult(
+            path.name, subfolder, io.FolderType.output if save_output else io.FolderType.temp
+        )
         progress = Progress()
-        # The readers of the live stream are cut loose before the writer closes and replaces the file.
+        # The readers of the live stream are cut loose before the writer closes and replaces the file, and are told of
+        # the end after that; the outer ``writer`` is for what fails before the stream is there.
         with (
+            writer,
             watchable(stream, dict(place), cls.hidden.extra_pnginfo) as live,
-            VideoWriter(
-                path,
-                width=stream.width,
-                height=stream.height,
-                fps=stream.fps,
-                audio=stream.audio,
-                crf=crf,
-                metadata=cls._metadata(),
-                fingerprint=fingerprint,
-                about=stream.resumable and stream.resumable.about,
-            ) as writer,
+            writer,
             live.readable(path),
         ):
             snapshots = None if fingerprint is None else Snapshots(path, snapshot_gb * 10**9)
             if begun := writer.frames_written:
-                show_text(f"Going on with {file} at {begun / stream.fps:.1f} s", cls.hidden)
+                said.append(f"Going on with {path.name} at {begun / stream.fps:.1f} s")
+                show_text("\n".join(said), cls.hidden)
                 live.go_on(begun, writer.size)
-            with closing(record(stream, writer, snapshots)) as blocks:
+            with closing(record(stream, writer, snapshots, say)) as blocks:
                 for reached, block in blocks:
                     if reached > begun:
                         live.advance(writer.frames_written, writer.mime_type)
@@ -172,7 +195,10 @@ class LiveAvatarStreamToFrames(Node):
                 io.Combo.Input(
                     "frames",
                     options=["batch", "stream"],
-                    tooltip="stream: for VideoHelperSuite's Video Combine. batch: for every other image node.",
+                    tooltip=(
+                        "stream: for VideoHelperSuite's Video Combine, also behind nodes that treat every picture by "
+                        "itself (crop, resize, invert, flip). batch: for every other image node."
+                    ),
                 ),
             ],
             outputs=[

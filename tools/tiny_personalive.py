@@ -17,7 +17,12 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 import torch
-from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, PoseGuiderConfig, UNetConfig
+from avatar.personalive.config import (
+    MotionEncoderConfig,
+    MotionExtractorConfig,
+    PoseGuiderConfig,
+    UNetConfig,
+)
 from avatar.personalive.denoising_unet import DenoisingUNet
 from avatar.personalive.motion_encoder import MotionEncoder
 from avatar.personalive.motion_extractor import MotionExtractor

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.config import TEMPORAL_STRIDE
+from avatar.liveavatar.geometry import TEMPORAL_STRIDE
 from avatar.liveavatar.tiny_decoder import FastDecoder, TinyDecoder, limited
 from avatar.loaders.files import load_state_dict
 

@@ -41,6 +41,15 @@ def no_sound(workflow: Api) -> None:
     )
 
 
+def video_without_sound(workflow: Api) -> None:
+    video = add(workflow, "LoadVideo", file="pose.mp4")
+    put(workflow, "LiveAvatarEncodeSpeech", "audio", "GetVideoComponents", slot=1, video=[video, 0])
+
+
+def speech_file_without_sound(workflow: Api) -> None:
+    put(workflow, "LiveAvatarEncodeSpeech", "audio", "LiveAvatarLoadSpeechFile", audio="pose.mp4")
+
+
 def sound_of(name: str) -> Callable[[Api], None]:
     return lambda workflow: change(workflow, "LoadAudio", audio=name)
 
@@ -143,6 +152,12 @@ PUBLISHED = "Wan-AI/Wan2.2-S2V-14B"
 ERRORS = {
     "sound without samples": (no_sound, "EncodeSpeech", "audio is empty"),
     "sound with NaN": (sound_of("nan.wav"), "EncodeSpeech", "NaN or infinite samples"),
+    "video without sound": (video_without_sound, "EncodeSpeech", "Load a video .*: this video has no sound"),
+    "speech file without sound": (
+        speech_file_without_sound,
+        "LoadSpeechFile",
+        "Choose a file or video with sound: .*pose.mp4 has no sound",
+    ),
     "tiny picture": (picture_of("tiny.png"), "ReferenceImage", "only 16x16 pixels: use one with at least 32"),
     "batch of pictures": (two_pictures, "ReferenceImage", "batch of 2: pick one"),
     "size that is no multiple": (odd_size, "ReferenceImage", "multiples of 64, the nearest size is 128x64"),

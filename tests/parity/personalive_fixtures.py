@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from avatar.personalive.codec import KLCodec
-from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, PoseGuiderConfig, UNetConfig
+from avatar.personalive.config import (
+    MotionEncoderConfig,
+    MotionExtractorConfig,
+    PoseGuiderConfig,
+    UNetConfig,
+)
 from avatar.personalive.denoising_unet import DenoisingUNet
 from avatar.personalive.image_encoder import ClipImageEncoder
 from avatar.personalive.motion_encoder import MotionEncoder

@@ -14,7 +14,8 @@ import pytest
 import torch
 from avatar.liveavatar.audio_features import block_features, feature_track
 from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, SETTLED_FRAMES, encode_reference
-from avatar.liveavatar.config import MOTION_FRAMES, SPATIAL_STRIDE, SamplingConfig
+from avatar.liveavatar.config import MOTION_FRAMES, SamplingConfig
+from avatar.liveavatar.geometry import SPATIAL_STRIDE
 from avatar.liveavatar.pipeline import Scene, generate
 from avatar.liveavatar.sampler import BlockSampler
 from avatar.liveavatar.schedule import clip_noise

@@ -8,7 +8,7 @@ from avatar.liveavatar.config import SamplingConfig
 from avatar.liveavatar.performance import RESIDENT, Performance
 from avatar.liveavatar.pipeline import generate
 from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.vae import StreamingDecoder
+from avatar.liveavatar.streaming import StreamingDecoder
 
 from tests.unit.test_pipeline import scene, vae
 from tests.unit.tiny_s2v import model

@@ -8,7 +8,7 @@ import types
 import pytest
 import torch
 from avatar.liveavatar import flash
-from avatar.liveavatar.attention import attention
+from avatar.liveavatar.product import attention
 
 
 @pytest.fixture(autouse=True)

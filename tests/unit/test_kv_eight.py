@@ -6,11 +6,11 @@ import os
 
 import pytest
 import torch
+from avatar.gpu.row_kernels import triton
 from avatar.liveavatar import eight_hopper, eight_kernels
-from avatar.liveavatar.attention import attention
 from avatar.liveavatar.kv_cache import CacheShape
 from avatar.liveavatar.kv_eight import ORDER, TILE, EightBit
-from avatar.liveavatar.row_kernels import triton
+from avatar.liveavatar.product import attention
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 GPU = torch.cuda.is_available()

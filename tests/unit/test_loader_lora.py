@@ -152,6 +152,10 @@ def test_weights_besides_the_pairs_are_named(tmp_path, pairs):
     [
         ({"m.lora_A.weight": torch.zeros(4, 8)}, "only one half"),
         (
+            {"m.lora_A.weight": torch.zeros(0, 8), "m.lora_B.weight": torch.zeros(8, 0)},
+            "does not fit together",
+        ),
+        (
             {"m.lora_A.weight": torch.zeros(4, 8), "m.lora_B.weight": torch.zeros(8, 2)},
             "does not fit together",
         ),

@@ -7,7 +7,8 @@ import os
 import pytest
 import torch
 import torch.nn.functional as F
-from avatar.liveavatar import regions, row_kernels
+from avatar.gpu import row_kernels
+from avatar.liveavatar import regions
 from avatar.liveavatar.regions import KERNELS, PLAIN
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

@@ -6,10 +6,10 @@ import os
 
 import pytest
 import torch
+from avatar.gpu.row_kernels import triton
 from avatar.liveavatar import short_attention
-from avatar.liveavatar.attention import attention
 from avatar.liveavatar.flash import plain
-from avatar.liveavatar.row_kernels import triton
+from avatar.liveavatar.product import attention
 
 from tests.unit.tiny_s2v import CONFIG, model, noise
 
