@@ -28,7 +28,8 @@ class Node(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, **values: Any) -> bool:
         """Raises what is wrong: a host repeats an answer for every input of the node."""
-        cls.check(values)
+        # None: what comes through a link is not there yet.
+        cls.check({name: value for name, value in values.items() if value is not None})
         return True
 
     @classmethod

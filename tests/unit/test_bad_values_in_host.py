@@ -24,6 +24,9 @@ from avatar.nodes import LiveAvatarExtension
 listed = asyncio.run(LiveAvatarExtension().get_node_list())
 NODES = {{node.GET_SCHEMA().node_id: node for node in listed}}
 nodes.NODE_CLASS_MAPPINGS.update(NODES)
+from comfy_extras.nodes_primitive import Int
+nodes.NODE_CLASS_MAPPINGS["PrimitiveInt"] = Int
+Int.GET_SCHEMA()
 NAN, INFINITE = float("nan"), float("inf")
 
 def queued(node, values):
@@ -70,7 +73,7 @@ VALUES = (
     + """
 CHOICES = [
     "", " ", "nonsense", "AUTO", "/etc", "../..", "..", ".", "auto\\0", "<img src=x onerror=alert(1)>", "\\ud800",
-    "x" * 10_000, None, 0, -1, True, NAN, {{}}, {{"a": 1}},
+    "x" * 10_000, 0, -1, True, NAN, {{}}, {{"a": 1}},
 ]
 for node in NODES:
     for item in NODES[node].define_schema().inputs:
@@ -78,7 +81,8 @@ for node in NODES:
             for value in CHOICES:
                 refused(node, item.id, value, queued)
                 refused(node, item.id, value, run)
-            refused(node, item.id, ["a", "list"], run)
+            for value in (["a", "list"], None):
+                refused(node, item.id, value, run)
         elif isinstance(item, (io.Int.Input, io.Float.Input)):
             assert item.min is not None and item.max is not None, (node, item.id)
             beyond = [item.min - 1, item.max * 2 + 1, -10**30, 10**30, NAN, INFINITE, -INFINITE]
@@ -93,6 +97,12 @@ for node in NODES:
                 refused(node, item.id, value, queued)
                 refused(node, item.id, value, run)
             refused(node, item.id, None, run)
+        if hasattr(item, "default"):
+            linked = {{"2": {{"class_type": "PrimitiveInt", "inputs": {{"value": 1}}}}}}
+            prompt = {{"1": {{"class_type": node, "inputs": good(node) | {{item.id: ["2", 0]}}}}}} | linked
+            said = asyncio.run(execution.validate_inputs("prompt", prompt, "1", {{}}))[1]
+            # The type may be wrong for this input; its value is not known yet.
+            assert {{error["type"] for error in said}} <= {{"required_input_missing", "return_type_mismatch"}}, said
     # What the page would send is taken, if the lists are not empty.
     values = good(node)
     for name in ("filename_prefix", "audio", "file"):
