@@ -20,11 +20,15 @@ LONGEST = 200
 
 def check_prefix(prefix: str) -> None:
     """ValueError, in one sentence, for a ``filename_prefix`` from which no file can be named."""
+    if "\0" in prefix or any(0xD800 <= ord(letter) < 0xE000 for letter in prefix):
+        raise ValueError(
+            f"Take NUL and the halves of characters out of filename_prefix: no file can be called {shown(prefix)}."
+        )
     if found := "".join(sorted(set(FORBIDDEN) & set(PLACEHOLDER.sub("", os.path.splitdrive(prefix)[1])))):
         raise ValueError(f"Take {' '.join(found)} out of filename_prefix: {shown(prefix)}.")
     *folders, name = Path(os.path.normpath(prefix)).parts or ("",)
     if folders and folders[0] == "..":
-        raise _leads_out(prefix)
+        raise leads_out(prefix)
     if not prefix.strip() or name in ("", ".", "..", os.sep):
         raise ValueError(f"End filename_prefix with a name for the file: it is {shown(prefix)}.")
     if any(len(part.encode()) > LONGEST for part in Path(prefix).parts) or len(prefix.encode()) > 2 * LONGEST:
@@ -33,7 +37,8 @@ def check_prefix(prefix: str) -> None:
         )
 
 
-def _leads_out(prefix: str) -> ValueError:
+def leads_out(prefix: str) -> ValueError:
+    """The error for a prefix that would write elsewhere."""
     return ValueError(
         f"Choose a filename_prefix inside of ComfyUI's output folder: {shown(prefix)} leads out."
     )

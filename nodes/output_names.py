@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 
 import folder_paths
 
-from .names import check_prefix
+from .names import check_prefix, leads_out
+from .values import shown
 
-LONGEST_NAME = 255
-BESIDE = len("_0000001_.mp4.resume.safetensors.new")
-"""What is put behind a name, at most."""
 PLACEHOLDER = re.compile(r"%([^%]+)%")
 DATE_PART = re.compile(r"yyyy|yy|dd?|MM?|hh?|mm?|ss?")
 NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
@@ -40,30 +38,19 @@ def place_for(prefix: str, root: str, hidden: Any = None, width: int = 0, height
     """
     prefix = fill_in(prefix, hidden)
     check_prefix(prefix)
-    if "\0" in prefix:
-        raise ValueError("Take the NUL character out of filename_prefix: no file can be called so.")
-    try:
-        folder = os.path.abspath(os.path.join(root, os.path.dirname(os.path.normpath(prefix))))
-        os.fsencode(prefix)
-    except UnicodeError as error:
-        raise ValueError(
-            "Take the halves of characters out of filename_prefix: no file can be called so."
-        ) from error
+    folder = os.path.abspath(os.path.join(root, os.path.dirname(os.path.normpath(prefix))))
     if not Path(folder).is_relative_to(os.path.abspath(root)):
-        raise ValueError(f"Choose a filename_prefix inside of ComfyUI's folder, {prefix!r} leads out of it.")
+        raise leads_out(prefix)
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(prefix, root, width, height)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OSError(
-            f"Choose another filename_prefix, its folder cannot be made or read: {reason}."
-        ) from error
-    longest = LONGEST_NAME - BESIDE
-    length = len(name) if os.name == "nt" else len(os.fsencode(name))
-    if length > longest:
+    except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(
-            f"Shorten the name in filename_prefix: it takes {length} bytes, and {longest} are left for it."
-        )
+            f"Choose another filename_prefix: a part of {shown(prefix)} is a file, not a folder."
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"Choose another filename_prefix, its folder cannot be made or read: {error.strerror or error}."
+        ) from error
     return Place(Path(folder), name, number, subfolder)
 
 

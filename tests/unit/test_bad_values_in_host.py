@@ -125,7 +125,7 @@ NAMES = (
     NODES
     + """
 from pathlib import Path
-from avatar.nodes.names import place_for
+from avatar.nodes.output_names import place_for
 output = folder_paths.get_output_directory()
 Path(output, "taken").write_text("a file")
 
