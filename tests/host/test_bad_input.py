@@ -223,11 +223,6 @@ ERRORS = {
         "Sampler",
         "Value nan is not a number: set max_seconds",
     ),
-    "strength NaN by a link": (
-        linked("LoadCheckpoint", "lora_strength", "PrimitiveFloat", NAN),
-        "LoadCheckpoint",
-        "Value nan is not a number: set lora_strength",
-    ),
     "steps beyond by a link": (
         linked("Sampler", "steps", "PrimitiveInt", 1000),
         "Sampler",
@@ -256,12 +251,12 @@ ERRORS = {
     "name that leads out": (
         typed("StreamToVideo", filename_prefix="/etc/video"),
         "StreamToVideo",
-        "inside of ComfyUI's output folder: '/etc/video' leads out",
+        "Choose a filename_prefix inside of ComfyUI's folder, '/etc/video' leads out",
     ),
     "name through a file": (
         typed("StreamToVideo", filename_prefix="a file/video"),
         "StreamToVideo",
-        "a part of 'a file/video' is a file",
+        "Choose another filename_prefix, its folder cannot be made",
     ),
     "batch beyond the memory": (
         too_large_a_batch,
