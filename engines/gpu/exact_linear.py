@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from .triton_support import tl, triton
 
 ENOUGH_PROGRAMS = 128
 

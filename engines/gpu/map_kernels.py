@@ -14,11 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from .triton_support import power_of_two, tl, triton
 
 TILE = 4096  # elements that a program holds at a time
 PROGRAMS = 528  # so many at once fill the largest GPUs
@@ -128,7 +124,7 @@ def _scales_and_shifts(first: Tensor, second: Tensor | None, norm: nn.GroupNorm,
         EACH=add.each is not None,
         ALL=add.all is not None,
         WIDTH=channels // norm.num_groups,
-        WIDTH_PAD=_power_of_two(channels // norm.num_groups),
+        WIDTH_PAD=power_of_two(channels // norm.num_groups),
         GROUPS=GROUPS,
         PARTS=PARTS,
         num_warps=4,
@@ -200,11 +196,7 @@ def _channel_block(channels: int) -> int:
     for block in (128, 64):
         if channels % block == 0:
             return block
-    return min(128, _power_of_two(channels))
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+    return min(128, power_of_two(channels))
 
 
 if triton is not None:

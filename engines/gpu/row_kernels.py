@@ -15,11 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from .triton_support import power_of_two, tl, triton
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = 448.0
@@ -176,7 +172,7 @@ def _norm(
 def _split(width: int, values: int) -> dict[str, int]:
     """The pieces of a row and the warps that share them, with ``values`` per thread and piece: 16 bytes of the
     widest format that is read or written."""
-    piece = min(triton.next_power_of_2(width), 1024 if width <= 8192 else 2048)
+    piece = min(power_of_two(width), 1024 if width <= 8192 else 2048)
     return {"WIDTH": width, "PIECE": piece, "num_warps": max(piece // (32 * values), 1)}
 
 

@@ -12,9 +12,10 @@ import functools
 import torch
 from torch import Tensor
 
+from ...gpu.generation import is_hopper
+from ...gpu.triton_support import tl, triton
+
 try:
-    import triton
-    import triton.language as tl
     from triton.experimental import gluon
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon.language.nvidia.hopper import (
@@ -43,7 +44,7 @@ ROWS = 16
 
 def available(device: torch.device) -> bool:
     """Whether this Triton and GPU may run it; whether it computes the right thing is to be tried."""
-    return gluon is not None and torch.cuda.get_device_capability(device)[0] == 9
+    return gluon is not None and is_hopper(device)
 
 
 def attend(

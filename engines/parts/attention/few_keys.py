@@ -12,11 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from ...gpu.row_kernels import triton
-from ...gpu.triton_support import available
-
-if triton is not None:
-    import triton.language as tl
+from ...gpu.generation import AMPERE, generation
+from ...gpu.triton_support import available, tl, triton
 
 MOST = 256
 """Keys up to which it beats the library's attention over a padded prompt."""
@@ -32,8 +29,8 @@ def usable(q: Tensor, k: Tensor) -> bool:
 
 @functools.cache
 def _runs_on(device: torch.device) -> bool:
-    # Older ones have no more shared memory than it takes, or less.
-    return available(device) and not torch.version.hip and torch.cuda.get_device_capability(device)[0] >= 8
+    # Older GPUs have no more shared memory than it takes, or less.
+    return available(device) and generation(device) >= AMPERE
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, last: int = 1) -> Tensor:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...gpu.row_kernels import triton
-
-if triton is not None:
-    import triton.language as tl
+from ...gpu.triton_support import tl, triton
 
 ROWS = 32
 """Heads of tokens per program."""

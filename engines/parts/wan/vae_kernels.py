@@ -8,11 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from ...gpu.triton_support import power_of_two, tl, triton
 
 PAST = 2  # frames before the first one that a causal convolution sees
 TILE, WARPS = 4096, 4  # elements that a program holds, and its warps
@@ -34,7 +30,7 @@ def norm_silu(
     shape = (frames, height, width, 3 * channels) if stacked else (PAST + frames, height, width, channels)
     out = x.new_empty((batch, *shape))
     kept = x.new_empty((batch, PAST, height, width, channels))
-    pixels, block = height * width, triton.next_power_of_2(channels)
+    pixels, block = height * width, power_of_two(channels)
     rows = max(1, TILE // block)
     _norm_kernel[(triton.cdiv(pixels, rows) * (PAST + frames), batch)](
         x,
@@ -61,7 +57,7 @@ def add_maps(x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
     """``x + y + bias``, bias [C]."""
     out = torch.empty_like(x)
     channels = x.shape[-1]
-    count, block = x.numel() // channels, triton.next_power_of_2(channels)
+    count, block = x.numel() // channels, power_of_two(channels)
     rows = max(1, TILE // block)
     _add_kernel[(triton.cdiv(count, rows),)](
         x, y, bias, out, count, C=channels, BLOCK=block, ROWS=rows, num_warps=WARPS
@@ -77,7 +73,7 @@ def interleave(x: Tensor, bias: Tensor) -> Tensor:
     batch, height, width, channels = x.shape
     channels //= 4
     out = x.new_empty((batch, 2 * (height - 1), 2 * (width - 1), channels))
-    pixels, block = out.shape[1] * out.shape[2], triton.next_power_of_2(channels)
+    pixels, block = out.shape[1] * out.shape[2], power_of_two(channels)
     rows = max(1, TILE // block)
     _interleave_kernel[(triton.cdiv(pixels, rows), batch)](
         x, bias, out, pixels, height, width, C=channels, BLOCK=block, ROWS=rows, num_warps=WARPS

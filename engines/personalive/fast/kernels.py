@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from ...gpu.triton_support import power_of_two, tl, triton
 
 TILE = 2048  # elements that a program holds at a time
 
@@ -34,7 +30,7 @@ def add_norm(
     elif total is None:
         total = torch.empty_like(x)
     out = torch.empty_like(x)
-    block = _power_of_two(width)
+    block = power_of_two(width)
     step = max(1, TILE // block)
     _norm_kernel[(-(-rows // step),)](
         x,
@@ -99,13 +95,7 @@ def join_reference(own: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, T
 
 def _column_block(width: int) -> int:
     """Columns that a program handles: as many as possible, but none in vain."""
-    return next(
-        (block for block in (512, 256, 128, 64) if width % block == 0), min(512, _power_of_two(width))
-    )
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+    return next((block for block in (512, 256, 128, 64) if width % block == 0), min(512, power_of_two(width)))
 
 
 if triton is not None:

@@ -9,11 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from ...gpu.triton_support import power_of_two, tl, triton
 
 MOST_SCORES = 2**24  # at a time: 64 MiB
 
@@ -36,7 +32,7 @@ def softmax_rows(scores: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
     """Softmax of ``scale`` times float32 ``[R, N]`` over the last axis, in ``dtype``."""
     rows, width = scores.shape
     out = torch.empty((rows, width), device=scores.device, dtype=dtype)
-    block = 1 << (width - 1).bit_length()
+    block = power_of_two(width)
     _softmax_kernel[(rows,)](
         scores, out, width, scale * 1.4426950408889634, BLOCK=block, num_warps=min(max(block // 1024, 4), 16)
     )

@@ -10,13 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...gpu.triton_support import available
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from ...gpu.triton_support import available, power_of_two, tl, triton
 
 TILE = 4096  # elements of one operand that a program holds; more would spill registers
 MOST_ROWS = 64
@@ -42,8 +36,8 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     if not (q.stride() == k.stride() == v.stride() == (places * q.stride(1), q.stride(1), 1)):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     head = width // heads
-    head_pad = max(16, _power_of_two(head))
-    frames_pad = _power_of_two(frames)
+    head_pad = max(16, power_of_two(head))
+    frames_pad = power_of_two(frames)
     rows = max(FEWEST_ROWS, frames_pad, min(MOST_ROWS, TILE // head_pad))
     block = rows // frames_pad
     out = q.new_empty(q.shape)
@@ -64,10 +58,6 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         num_warps=4,
     )
     return out
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
 
 
 if triton is not None:

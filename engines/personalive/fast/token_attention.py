@@ -12,13 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...gpu.triton_support import power_of_two, tl, triton
 from ..layers import Attention
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
 
 ROWS = 128  # places times heads that a program handles
 LOG2_E = 1.4426950408889634
@@ -58,17 +53,13 @@ def token_attention(asked: Tensor, tokens: Tensor) -> Tensor:
         rows,
         LOG2_E,
         COUNT=count,
-        COUNT_PAD=max(16, _power_of_two(count)),
+        COUNT_PAD=max(16, power_of_two(count)),
         WIDTH=width,
-        WIDTH_PAD=max(16, _power_of_two(width)),
+        WIDTH_PAD=max(16, power_of_two(width)),
         ROWS=ROWS,
         num_warps=4,
     )
     return out
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
 
 
 if triton is not None:
