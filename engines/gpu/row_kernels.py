@@ -39,6 +39,11 @@ class Sum(NamedTuple):
     added: tuple[Tensor, ...] = ()
     gates: tuple[Tensor | None, ...] = ()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the terms are."""
+        return self.x.device
+
 
 def add(x: Tensor | Sum, y: Tensor, gate: Tensor | None = None) -> Sum:
     """`regions.add`."""

@@ -41,7 +41,7 @@ def test_a_triton_that_does_not_work_is_named_and_left_alone(pretended, monkeypa
     assert not triton_support.available(CUDA)
     assert not triton_support.available(CUDA)
     assert caplog.text.count(f"cannot be used, so sampling is slower: {problem}") == 1
-    assert regions.regions_for(CUDA) is regions.PLAIN
+    assert not regions.available(CUDA)
 
 
 def test_a_device_is_tried_once(pretended, monkeypatch):
