@@ -7,11 +7,51 @@ out; a Triton kernel makes them probabilities.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from ...gpu.map_kernels import add_maps, norm_maps
+from ...gpu.swap import StandIn
 from ...gpu.triton_support import power_of_two, tl, triton
+from ..layers import to_map, to_tokens
+from .transformers import side_by_side
 
 MOST_SCORES = 2**24  # at a time: 64 MiB
+
+
+class FusedPictureAttention(StandIn, Attention):
+    """The decoder's attention: norm, one product for all three, one wide head, residual."""
+
+    @classmethod
+    def fits(cls, layer: Attention) -> bool:
+        """Whether it has one head behind a group norm, biases and a residual, and PyTorch the products for it."""
+        return (
+            layer.heads == 1
+            and layer.group_norm is not None
+            and layer.spatial_norm is None
+            and layer.norm_q is None
+            and layer.norm_k is None
+            and layer.residual_connection
+            and layer.rescale_output_factor == 1.0
+            and layer.to_q.bias is not None
+            and "dtype"
+            in torch.ops.aten.mm.overloads()  # products that leave in float32, from PyTorch 2.8 on
+        )
+
+    def prepare(self) -> None:
+        """Lay weights and biases side by side."""
+        layers = self.to_q, self.to_k, self.to_v
+        self.qkv = side_by_side(*layers)
+        self.qkv_bias = torch.cat([layer.bias.data for layer in layers])
+
+    def forward(self, hidden_states: Tensor, *args, **kwargs) -> Tensor:
+        """``[B, C, h, w]``."""
+        x, out = hidden_states, self.to_out[0]
+        tokens = to_tokens(norm_maps((x,), self.group_norm))
+        q, k, v = F.linear(tokens, self.qkv, self.qkv_bias).chunk(3, -1)
+        y = F.linear(picture_attention(q, k, v), out.weight)
+        return add_maps(x, to_map(y, x), out.bias)
 
 
 def picture_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
