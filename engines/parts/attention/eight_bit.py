@@ -1,4 +1,4 @@
-"""`kv_eight` as Triton kernels."""
+"""Attention over keys and values in 8 bits, and how they are written, as Triton kernels for `kv.eight_bit`."""
 
 from __future__ import annotations
 
@@ -158,18 +158,19 @@ if triton is not None:
 
     @triton.jit
     def _write_kernel(
-        x,
-        mean,
-        levels,
-        scales,
+        x,  # [tokens, heads, WIDTH], tokens stride apart
+        mean,  # [heads, WIDTH], float32
+        levels,  # [heads, room, WIDTH], int8, or [heads, WIDTH, room], float8, if VALUES
+        scales,  # [heads, room / TILE], float32
         stride,
         tokens,
-        first,
+        first,  # the first tile that is written
         room,
         VALUES: tl.constexpr,
         WIDTH: tl.constexpr,
         TILE: tl.constexpr,
     ):
+        # Programs: tiles, heads. Each tile of a head gets a scale of its own.
         tile, head = tl.program_id(0), tl.program_id(1)
         token = tile * TILE + tl.arange(0, TILE)
         column = tl.arange(0, WIDTH)
@@ -184,7 +185,7 @@ if triton is not None:
         if VALUES:
             scale = tl.maximum(largest / 448.0, 1e-12)
             y = (value * (1.0 / scale)).to(tl.float8e4nv)
-            # `kv_eight.ORDER`: the bits of a token's number among 32 change places.
+            # The order of `kv.eight_bit.ORDER`: the bits of a token's number among 32 change places.
             y = tl.reshape(tl.trans(y), (WIDTH, TILE // 32, 2, 2, 4, 2))
             y = tl.reshape(tl.permute(y, (0, 1, 2, 4, 3, 5)), (WIDTH, TILE))
             target = (head.to(tl.int64) * WIDTH + column[:, None]) * room + inside[None]
@@ -258,28 +259,30 @@ if triton is not None:
 
     @triton.jit
     def _attend_kernel(
-        q,
-        condition_k,
-        condition_k_scale,
-        condition_v,
-        condition_v_scale,
-        ring_k,
-        ring_k_scale,
-        ring_v,
-        ring_v_scale,
-        mean,
-        out,
+        q,  # [tokens, heads, WIDTH]
+        condition_k,  # [heads, condition_tiles * TILE, WIDTH], int8
+        condition_k_scale,  # [heads, condition_tiles], float32
+        condition_v,  # [heads, WIDTH, condition_tiles * TILE], float8
+        condition_v_scale,  # [heads, condition_tiles], float32
+        ring_k,  # [>=slots, heads, block_tiles * TILE, WIDTH], int8
+        ring_k_scale,  # [>=slots, heads, block_tiles], float32
+        ring_v,  # [>=slots, heads, WIDTH, block_tiles * TILE], float8
+        ring_v_scale,  # [>=slots, heads, block_tiles], float32
+        mean,  # [heads, WIDTH], float32
+        out,  # [tokens, heads, WIDTH]
         tokens,
         condition_tiles,
         block_tiles,
         slots,
-        padding,
-        scale,
+        padding,  # tokens of zeros among the keys
+        scale,  # of the scores, for powers of two
         heads,
         ROOM: tl.constexpr,
         WIDTH: tl.constexpr,
         TILE: tl.constexpr,
     ):
+        # Programs: blocks of TILE queries, heads. Each goes through the tiles of the condition, then through those of
+        # the ring.
         head = tl.program_id(1)
         row = tl.program_id(0) * TILE + tl.arange(0, TILE)
         column = tl.arange(0, WIDTH)

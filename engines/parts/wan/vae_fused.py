@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...gpu.triton_support import available
 from ...gpu.upsampling import small_weight
 from .vae_flat import flat_weight, runs_flat
-from .vae_kernels import PAST, add_maps, interleave, norm_silu
+from .vae_kernels import PAST, add_rows, interleave, norm_silu
 
 
 def usable(x: Tensor) -> bool:
@@ -31,7 +31,7 @@ def residual(block: WanResidualBlock, x: Tensor, cache: list[Tensor | None]) -> 
     h = _convolve(block.conv2, h, block.conv1.bias, block.norm2, cache, 1)
     if not isinstance(shortcut, nn.Identity):
         x, bias = F.linear(x, shortcut.weight.flatten(1)), bias + shortcut.bias
-    return _map(add_maps(h, x, bias))
+    return _map(add_rows(h, x, bias))
 
 
 def enter(norm: nn.Module, x: Tensor, cache: list[Tensor | None]) -> None:

@@ -102,16 +102,16 @@ if triton is not None:
 
     @triton.jit
     def _norm_kernel(
-        x,
-        y,
-        weight,
-        bias,
-        table,
-        total,
-        out,
-        rows,
-        places,
-        width,
+        x,  # [F, N, C]
+        y,  # [F, N, C], if ADD
+        weight,  # [C]
+        bias,  # [C]
+        table,  # [>=F, C], if TABLE
+        total,  # [F, N, C], rows total_stride apart, if ADD
+        out,  # [F, N, C]
+        rows,  # F * N
+        places,  # N
+        width,  # C
         total_stride,
         eps,
         ADD: tl.constexpr,
@@ -119,6 +119,7 @@ if triton is not None:
         ROWS: tl.constexpr,
         BLOCK: tl.constexpr,
     ):
+        # Programs: blocks of ROWS rows. Each adds up, writes the sum, and norms it as it was rounded.
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, BLOCK)
         inside = column < width
@@ -156,7 +157,16 @@ if triton is not None:
         return tl.where(x > 0.0, 1.0 - tail, tail)
 
     @triton.jit
-    def _geglu_kernel(x, out, rows, width, out_stride, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    def _geglu_kernel(
+        x,  # [rows, 2 * width]
+        out,  # [rows, width], rows out_stride apart
+        rows,
+        width,
+        out_stride,
+        ROWS: tl.constexpr,
+        BLOCK: tl.constexpr,
+    ):
+        # Programs: blocks of rows, blocks of columns.
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         mask = (row < rows)[:, None] & (column < width)[None, :]
@@ -169,17 +179,19 @@ if triton is not None:
 
     @triton.jit
     def _join_kernel(
-        own,
-        keys,
-        values,
-        out,
-        places,
-        extra,
-        width,
+        own,  # [F, N, 3 C]
+        keys,  # [R, C]
+        values,  # [R, C]
+        out,  # [2, F, N + R, C]
+        places,  # N
+        extra,  # R
+        width,  # C
         COLUMNS: tl.constexpr,
         ROWS: tl.constexpr,
         BLOCK: tl.constexpr,
     ):
+        # Programs: blocks of rows; keys, then values, in COLUMNS blocks of columns each; frames. Each copies its part
+        # of the frame's own rows or of the reference's.
         kind = tl.program_id(1) // COLUMNS  # 0: keys, 1: values
         frame = tl.program_id(2).to(tl.int64)
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)

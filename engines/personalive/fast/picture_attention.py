@@ -89,7 +89,14 @@ def _scores(q: Tensor, k: Tensor) -> Tensor:
 if triton is not None:
 
     @triton.jit
-    def _softmax_kernel(scores, out, width, scale, BLOCK: tl.constexpr):
+    def _softmax_kernel(
+        scores,  # [R, width], float32
+        out,  # [R, width]
+        width,
+        scale,
+        BLOCK: tl.constexpr,
+    ):
+        # Programs: rows.
         row = tl.program_id(0).to(tl.int64)
         column = tl.arange(0, BLOCK)
         inside = column < width

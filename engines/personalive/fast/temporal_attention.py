@@ -64,12 +64,12 @@ if triton is not None:
 
     @triton.jit
     def _kernel(
-        q,
-        k,
-        v,
-        out,
-        places,
-        width,
+        q,  # [F, N, C], rows stride apart
+        k,  # like q
+        v,  # like q
+        out,  # [F, N, C]
+        places,  # N
+        width,  # C
         stride,
         scale,
         FRAMES: tl.constexpr,
@@ -78,6 +78,8 @@ if triton is not None:
         HEAD_PAD: tl.constexpr,
         PLACES: tl.constexpr,
     ):
+        # Programs: heads, blocks of PLACES places. Each has the frames of its places as rows of one matrix and masks
+        # the scores between different places.
         head = tl.program_id(0)
         rows = tl.arange(0, PLACES * FRAMES_PAD)
         place = tl.program_id(1) * PLACES + rows // FRAMES_PAD

@@ -66,10 +66,10 @@ if triton is not None:
 
     @triton.jit
     def _kernel(
-        asked,
-        tokens,
-        out,
-        rows,
+        asked,  # [F, rows, WIDTH]
+        tokens,  # [F, COUNT, WIDTH]
+        out,  # [F, rows, WIDTH]
+        rows,  # N * heads
         log2_e,
         COUNT: tl.constexpr,
         COUNT_PAD: tl.constexpr,
@@ -77,6 +77,7 @@ if triton is not None:
         WIDTH_PAD: tl.constexpr,
         ROWS: tl.constexpr,
     ):
+        # Programs: blocks of ROWS rows, each a head of a place; frames.
         frame = tl.program_id(1).to(tl.int64)
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, WIDTH_PAD)
