@@ -1,4 +1,4 @@
-"""What happens to feature maps between convolutions, as Triton kernels that know what a group norm needs next.
+"""Triton kernels for feature maps between convolutions, which know what a group norm needs next.
 
 Maps are channels-last ``[B, C, h, w]``. Whatever kernel writes a map adds up its channels on the way, so that the
 group norm behind it need not read the map for that. The sums travel with the map as its attribute
@@ -25,7 +25,7 @@ GROUPS = 4  # groups of a program of the finishing kernel, a power of two
 
 
 class Raise(NamedTuple):
-    """What a norm's input is raised by: ``each`` ``[B, C]`` and ``all`` ``[C]``, either may be missing."""
+    """Numbers that a norm's input is raised by: ``each`` ``[B, C]`` and ``all`` ``[C]``; either may be missing."""
 
     each: Tensor | None = None
     all: Tensor | None = None

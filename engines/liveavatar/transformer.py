@@ -32,7 +32,7 @@ NOISY, REFERENCE, MOTION = range(3)
 
 
 class TextKV(NamedTuple):
-    """What one layer keeps of a prompt, as `attention` takes it.
+    """A prompt as one layer keeps it and `attention` takes it.
 
     ``k`` and ``v`` [1, tokens, heads, head_dim], of which the last stand for ``last`` tokens of padding.
     """
@@ -44,7 +44,7 @@ class TextKV(NamedTuple):
 
 @dataclass(frozen=True)
 class Modulation:
-    """What one timestep contributes to every layer, float32.
+    """The contribution of one timestep to every layer, float32.
 
     ``blocks`` [6, dim]: shift, scale and gate of self-attention, then of the feed-forward; ``head`` [dim].
     """
@@ -195,8 +195,8 @@ class S2VTransformer(nn.Module):
         return [self.audio_injector.prepare(i, overall, local) for i in range(self.config.num_layers)]
 
     def encode_pose(self, pose: Tensor) -> Tensor:
-        """What is added to the tokens of a block's noisy latents, [1, 3 n, dim]; ``pose`` are latents of the pose video
-        for that block [1, 16, 3, h, w]."""
+        """Latents of a block's pose video [1, 16, 3, h, w] -> an addend for the tokens of its noisy latents [1, 3 n,
+        dim]."""
         return tokens(self.cond_encoder, pose, self.dtype) + self._mask_embedding(pose.device)[NOISY]
 
     def prefill(

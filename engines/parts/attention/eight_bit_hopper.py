@@ -140,7 +140,7 @@ def split(programs: int, tiles: int, processors: int) -> tuple[int, int]:
 
 
 def _tiled(x: Tensor, tile: int) -> TensorDescriptor:
-    """What the copy engine has to know of keys or values to fetch tiles of them, which are as wide as they are high."""
+    """Keys or values as the copy engine fetches them, in tiles that are as wide as they are high."""
     rows = x.reshape(-1, x.shape[-1])
     return TensorDescriptor(rows, list(rows.shape), list(rows.stride()), [tile, HEAD_DIM], SHARED)
 
@@ -226,7 +226,7 @@ if gluon is not None:
 
     @gluon.jit
     def _start(QUERIES: gl.constexpr, TILE: gl.constexpr, SCORES: gl.constexpr):
-        """What scores begin with. Integers below 2**22 on top of these bits are the fraction of a float32: no
+        """The number that scores begin with. Integers below 2**22 on top of these bits are the fraction of a float32: no
         conversion is needed."""
         nothing = gl.zeros([QUERIES, TILE], gl.int32, layout=SCORES)
         # Not as a plain constant: the compiler would share a register of it with the matrix unit's results.

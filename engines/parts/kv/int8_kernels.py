@@ -1,4 +1,4 @@
-"""What `formats` does with 8-bit keys and values, as two Triton kernels: each value is read and written once."""
+"""The 8-bit keys and values of `formats` as two Triton kernels, which read and write each value once."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def residual(block: WanResidualBlock, x: Tensor, cache: list[Tensor | None]) -> 
 
 
 def enter(norm: nn.Module, x: Tensor, cache: list[Tensor | None]) -> None:
-    """What a convolution behind ``norm`` and SiLU keeps of ``x``."""
+    """Keep the part of ``x`` that the convolution behind ``norm`` and SiLU will see again."""
     x = _rows(x[:, :, -PAST:])
     cache[0] = _map(norm_silu(x, None, norm.gamma, _past(cache, 0, x))[1])
 

@@ -1,4 +1,4 @@
-"""What lies between the convolutions of Wan's autoencoder, as Triton kernels.
+"""Triton kernels for the work between the convolutions of Wan's autoencoder.
 
 Maps are channels-last rows [B, F, H, W, C], contiguous. Arithmetic is float32 between load and store.
 """

@@ -64,7 +64,7 @@ class Upsample(StandIn, WanResample):
 
 
 LAYERS: Table = {WanCausalConv3d: CausalConv, WanRMS_norm: Norm, WanResample: Upsample}
-"""What is replaced by what in Wan's autoencoder, wherever it runs."""
+"""Stand-ins for Wan's autoencoder, wherever it runs."""
 
 
 def lay_out_for_gpu(model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What lies between matrix products, convolutions and attention, as Triton kernels that read everything once."""
+"""Triton kernels for the work between matrix products, convolutions and attention, which read everything once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is replaced by what where PersonaLive runs fast."""
+"""The layers that others stand in for where PersonaLive runs fast."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .transformers import (
 )
 
 NORMS: Table = {nn.GroupNorm: ChannelsLastGroupNorm}
-"""Anywhere, compiled networks included."""
+"""Stand-ins for any network, even a compiled one."""
 DRAWING: Table = {
     ResnetBlock2D: FusedResnet,
     Upsample2D: FusedUpsample,
@@ -50,6 +50,6 @@ DRAWING: Table = {
     AutoencoderTinyBlock: FusedTinyBlock,
     Decoder: FusedDecoder,
 }
-"""In the denoising UNet and in the decoders, where they are not compiled."""
+"""Stand-ins for the denoising UNet and the decoders where they are not compiled."""
 READING: Table = {ConvBlock: FusedConvBlock, GEGLU: FusedGEGLU, Block: FusedExtractorBlock}
-"""In the motion encoder and in the motion extractor."""
+"""Stand-ins for the motion encoder and the motion extractor."""
