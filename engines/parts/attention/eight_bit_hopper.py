@@ -226,7 +226,7 @@ if gluon is not None:
 
     @gluon.jit
     def _start(QUERIES: gl.constexpr, TILE: gl.constexpr, SCORES: gl.constexpr):
-        """The number that scores begin with. Integers below 2**22 on top of these bits are the fraction of a float32: no
+        """The number that scores begin with. Integers below 2**22 on top of its bits are the fraction of a float32: no
         conversion is needed."""
         nothing = gl.zeros([QUERIES, TILE], gl.int32, layout=SCORES)
         # Not as a plain constant: the compiler would share a register of it with the matrix unit's results.
