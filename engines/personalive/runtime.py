@@ -41,10 +41,10 @@ def accelerate(
     if compile_mode is not None:
         require_compiler(engine.device)
     if kernels and available(engine.device):
-        table = NORMS if compile_mode is not None else {**NORMS, **DRAWING}
-        replace_layers(engine.denoising_unet, table)
+        drawing = NORMS if compile_mode is not None else {**NORMS, **DRAWING}
+        replace_layers(engine.denoising_unet, drawing)
         vae = engine.codec.vae
-        vae.decoder = replace_layers(vae.decoder, table)
+        vae.decoder = replace_layers(vae.decoder, drawing)
         replace_layers(engine.motion_encoder, {**NORMS, **READING})
         replace_layers(engine.motion_extractor, READING)
     if compile_mode is not None:
