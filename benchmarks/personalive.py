@@ -33,12 +33,13 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 # isort: split
 import diffusers
 import transformers
+from avatar.engines.gpu.swap import replace_layers
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from avatar.engines.personalive.codec import KLCodec, TinyCodec, channels_last
 from avatar.engines.personalive.config import MotionEncoderConfig, StreamConfig, UNetConfig
 from avatar.engines.personalive.denoising_unet import DenoisingUNet
 from avatar.engines.personalive.fast import temporal_attention
-from avatar.engines.personalive.fast.group_norm import use_channels_last_norms
+from avatar.engines.personalive.fast.table import NORMS
 from avatar.engines.personalive.image_encoder import ClipImageEncoder
 from avatar.engines.personalive.motion_encoder import MotionEncoder
 from avatar.engines.personalive.pipeline import PersonaLive, Portrait, Stream
@@ -237,8 +238,8 @@ def measure(
     plain(engine)
     weights = memory(device, torch.cuda.memory_allocated)
     if kernels == "norms":
-        use_channels_last_norms(engine.denoising_unet)
-        use_channels_last_norms(engine.codec.network)
+        replace_layers(engine.denoising_unet, NORMS)
+        replace_layers(engine.codec.network, NORMS)
     accelerate(engine, compile_mode, graphs, kernels is True and not args.plain_kernels)
 
     def prepare() -> None:
