@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import psutil
@@ -19,13 +19,15 @@ from ..engines.liveavatar.transformer import S2VTransformer
 from ..engines.parts.attention import eight_bit as eight_kernels
 from ..engines.parts.planning.plan import Machine, Plan, Wish, make_plan
 from ..engines.parts.wan.streaming import LatentDecoder
-from ..engines.parts.wan.vae import WanVAE
 from ..host.memory import when_displaced
 from ..host.progress import check_interrupt, show_text
 from ..loaders.liveavatar.fp8_copy import copied_bytes, fp8_copy
 from ..loaders.liveavatar.transformer import compute_dtype, host_config, transformer_from_host
 from ..loaders.wan.fast_decoder import HostDecoder
 from ..loaders.wan.vae import HostVAE
+
+if TYPE_CHECKING:
+    from ..engines.parts.wan.vae import WanVAE
 
 CPU_PART = 0.8
 """Of the CPU memory that is free, at most this part is taken."""

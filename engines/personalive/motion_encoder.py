@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from .config import MOTION_TOKENS, MOTION_WIDTH, MotionEncoderConfig
 from .layers import Attention, TransformerBlock, sincos, to_map, to_tokens
 
-FACE_SIZE = 224
 GRID = 28  # patches per side in every patch transformer
 
 

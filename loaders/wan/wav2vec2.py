@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from ...host.memory import ManagedModule
 from ...media.audio import resample
 from ..files import check_keys, load_state_dict, read_json
 from ..sizes import check_layers, empty
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2Model
 
 SAMPLE_RATE = 16000
 RECEPTIVE_FIELD = 400  # samples that one frame sees before the position embedding
@@ -137,6 +139,8 @@ def _load_model(values: dict[str, Any], folder: Path) -> Wav2Vec2Model:
 
 def _empty_model(values: dict[str, Any], state: dict[str, torch.Tensor], path: Path) -> Wav2Vec2Model:
     """The model of a config on the meta device; ValueError, naming its file, when the sizes cannot be the weights'."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
     with empty(path, "wav2vec2 model"):
         config = Wav2Vec2Config(**values)
         counts = {"num_hidden_layers": config.num_hidden_layers, "conv_dim": len(config.conv_dim)}

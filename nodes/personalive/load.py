@@ -20,6 +20,7 @@ from ...engines.personalive.driving import CROPS
 from ...engines.personalive.pipeline import check_size
 from ...engines.personalive.preprocess import lanczos, to_pil, to_uint8
 from ...host.progress import Progress, check_interrupt, show_text
+from ...loaders.personalive.files import find_files
 from ...loaders.personalive.host_objects import (
     HostClip,
     HostCodec,
@@ -29,7 +30,6 @@ from ...loaders.personalive.host_objects import (
     face_finder,
     model_folders,
 )
-from ...loaders.personalive.networks import find_files, load_personalive
 from ...media.portrait import colours
 from ..schema import Node, schema
 from ..types import PersonaLiveType, PortraitType
@@ -101,6 +101,8 @@ class PersonaLiveLoadModel(Node):
         vae=None,
         clip_vision=None,
     ) -> io.NodeOutput:
+        from ...loaders.personalive.networks import load_personalive  # brings diffusers in
+
         source = checkpoint_source(checkpoint)
         codec = None if vae is None else HostCodec(vae)
         clip = None if clip_vision is None else HostClip(clip_vision)
