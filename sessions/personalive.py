@@ -8,6 +8,7 @@ import torch
 
 from ..engines.gpu.triton_support import require_compiler
 from ..engines.personalive.pipeline import PersonaLive
+from ..engines.personalive.runtime import accelerate, can_capture, plain
 from ..loaders.personalive.host_objects import HostCodec, ManagedPersonaLive
 
 AUTO, PLAIN, GRAPHS, COMPILED = CHOICES = ("auto", "plain", "CUDA graphs", "compiled")
@@ -20,8 +21,6 @@ def check_speed(speed: str, personalive: ManagedPersonaLive) -> None:
         return
     if isinstance(personalive.engine.codec, HostCodec):
         raise ValueError(f"The speed '{speed}' needs the checkpoint's own VAE; disconnect the host's.")
-    from ..engines.personalive.runtime import can_capture
-
     device = _device()
     if not _nvidia(device):
         raise ValueError(f"The speed '{speed}' needs an NVIDIA GPU; choose 'auto'.")
@@ -64,8 +63,6 @@ class Residence:
     def leave(self) -> None:
         """Give back what the speed needed; the host may move the weights as soon as the pass is over."""
         if self._fast:
-            from ..engines.personalive.runtime import plain
-
             plain(self.engine)
 
     def _settle(self) -> None:
@@ -74,8 +71,6 @@ class Residence:
         own_vae = not isinstance(self.engine.codec, HostCodec)  # the host moves its VAE as it likes
         self._fast = self.speed != PLAIN and _nvidia(device) and own_vae
         if self._fast:
-            from ..engines.personalive.runtime import accelerate, can_capture
-
             graphs = can_capture(device) and (self.speed != AUTO or self.personalive.has_room(*self.size))
             accelerate(self.engine, COMPILE_MODE if self.speed == COMPILED else None, graphs)
         self._place = self.personalive.place()

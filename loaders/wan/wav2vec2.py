@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from ...host.memory import ManagedModule
@@ -90,8 +91,8 @@ class AudioEncoder:
         ``audio_samples``, the length at 16 kHz. T = floor((samples - 400) / 320) + 1, about 50 per second.
         """
         device = self.managed.load()
-        channels = resample(audio.flatten(0, 1), sample_rate, SAMPLE_RATE)
-        audio = channels.unflatten(0, audio.shape[:2])
+        channels = resample(rearrange(audio, "b c samples -> (b c) samples"), sample_rate, SAMPLE_RATE)
+        audio = rearrange(channels, "(b c) samples -> b c samples", b=len(audio))
         with torch.no_grad():
             last, layers = self.model(at_least_one_frame(audio).to(device))
         return {
