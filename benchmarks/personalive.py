@@ -33,9 +33,10 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 # isort: split
 import diffusers
 import transformers
+from avatar.engines.gpu.swap import replace_layers
 from avatar.engines.personalive.codec import TinyCodec, channels_last
 from avatar.engines.personalive.fast import temporal_attention
-from avatar.engines.personalive.fast.group_norm import use_channels_last_norms
+from avatar.engines.personalive.fast.table import NORMS
 from avatar.engines.personalive.pipeline import PersonaLive
 from avatar.engines.personalive.runtime import accelerate, plain
 from torch import nn
@@ -140,8 +141,8 @@ def measure(
     plain(engine)
     weights = memory(device, torch.cuda.memory_allocated)
     if kernels == "norms":
-        use_channels_last_norms(engine.denoising_unet)
-        use_channels_last_norms(engine.codec.network)
+        replace_layers(engine.denoising_unet, NORMS)
+        replace_layers(engine.codec.network, NORMS)
     accelerate(engine, compile_mode, graphs, kernels is True and not args.plain_kernels)
 
     def prepare() -> None:

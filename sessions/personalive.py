@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from ..engines.gpu.graphs import can_capture
 from ..engines.gpu.triton_support import require_compiler
 from ..engines.personalive.pipeline import PersonaLive
-from ..engines.personalive.runtime import accelerate, can_capture, plain
+from ..engines.personalive.runtime import accelerate, plain
 from ..loaders.personalive.host_objects import HostCodec, ManagedPersonaLive
 
 AUTO, PLAIN, GRAPHS, COMPILED = CHOICES = ("auto", "plain", "CUDA graphs", "compiled")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..parts.attention.product import attention
 from ..parts.precision import layer_norm, run
+from . import regions
 from .attention import Attention
 from .config import BLOCK_LATENTS, S2VConfig
-from .regions import PLAIN, Regions
 
 
 class CausalConv1d(nn.Module):
@@ -136,9 +136,7 @@ class AudioInjector(nn.Module):
         k, v = self.injector[j].key_value(local.flatten(0, 1))
         return SpeechTokens(shift, scale, k, v)
 
-    def forward(
-        self, layer: int, x: Tensor, speech: SpeechTokens, mask: Tensor | None, regions: Regions = PLAIN
-    ) -> Tensor:
+    def forward(self, layer: int, x: Tensor, speech: SpeechTokens, mask: Tensor | None) -> Tensor:
         """Add the speech of all speakers to ``x`` [1, 3 n, dim].
 
         ``mask`` [speakers, 3 n, 1] says where each speaker is heard; required for more than one.
