@@ -13,6 +13,7 @@ from ...engines.parts.face.boxes import (
 )
 from ...engines.personalive.driving import CROPS
 from ...host.progress import Progress, check_interrupt, show_text
+from ...loaders.personalive.files import find_files
 from ...loaders.personalive.host_objects import (
     HostClip,
     HostCodec,
@@ -21,7 +22,6 @@ from ...loaders.personalive.host_objects import (
     checkpoint_source,
     model_folders,
 )
-from ...loaders.personalive.networks import find_files, load_personalive
 from ...sessions.personalive import prepare_portraits
 from ..schema import Node, schema
 from ..types import PersonaLiveType, PortraitType
@@ -93,6 +93,8 @@ class PersonaLiveLoadModel(Node):
         vae=None,
         clip_vision=None,
     ) -> io.NodeOutput:
+        from ...loaders.personalive.networks import load_personalive  # brings diffusers in
+
         source = checkpoint_source(checkpoint)
         codec = None if vae is None else HostCodec(vae)
         clip = None if clip_vision is None else HostClip(clip_vision)
