@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from ..parts.kv.cache import CacheFormat
 from ..parts.wan.streaming import StreamingDecoder
 from .sampler import BlockSampler
 
@@ -18,14 +19,18 @@ class Fallback:
     """Does a generation's work, and once more after it ran out of memory: then the caches wait in CPU memory.
 
     Args:
-        int8: let them be stored in 8 bits then, if they are not.
+        format: how caches in the model's format are kept then; see `BlockSampler.move_caches_to_cpu`.
         say: told in one sentence what happened.
     """
 
     def __init__(
-        self, sampler: BlockSampler, decoder: StreamingDecoder, int8: bool, say: Callable[[str], None]
+        self,
+        sampler: BlockSampler,
+        decoder: StreamingDecoder,
+        format: CacheFormat,
+        say: Callable[[str], None],
     ) -> None:
-        self._sampler, self._decoder, self._int8, self._say = sampler, decoder, int8, say
+        self._sampler, self._decoder, self._format, self._say = sampler, decoder, format, say
 
     def __call__(self, work: Callable[[], Result]) -> Result:
         """What ``work`` returns, such as the decoder's next pixels; errors as in `each`."""
@@ -50,7 +55,7 @@ class Fallback:
         gc.collect()
         if self._sampler.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._sampler.move_caches_to_cpu(self._int8)
+        self._sampler.move_caches_to_cpu(self._format)
         vars(self._decoder).update(before)
         self._say(
             "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..gpu.lanes import Lane
 from ..gpu.transfer import fetch
+from ..parts.kv.cache import CacheFormat
 from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.geometry import TEMPORAL_STRIDE
 from ..parts.wan.streaming import LatentDecoder, to_uint8_frames
@@ -88,7 +89,7 @@ def generate(
     decoder = vae.stream()
     decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
     first = 0 if state is None else state.attach(sampler, decoder)
-    attempt = Fallback(sampler, decoder, performance.fp8 or performance.int8_caches, say)
+    attempt = Fallback(sampler, decoder, CacheFormat.INT8 if performance.fp8 else CacheFormat.MODEL, say)
     # Live speech has no next block yet while one is decoded.
     ahead = performance.ahead and frames is not None
     lane = _decoding_lane(sampler.device if ahead else torch.device("cpu"))  # there, all is done at once

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..gpu.transfer import send
-from ..parts.kv.packed import PackedCache, make_caches, move_to_cpu
+from ..parts.kv.cache import CacheFormat
+from ..parts.kv.packed import make_caches, move_to_cpu
 from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.rope import RotaryEmbedding, Rotation, concatenate
 from ..parts.wan.schedule import Schedule, clip_noise
@@ -86,9 +87,8 @@ class BlockSampler:
                 len(self.times),
                 self.device,
                 model.dtype,
-                performance.int8_caches,
+                performance.caches,
                 performance.caches_on_cpu,
-                performance.attention8,
             )
         self.set_condition(reference, motion)
 
@@ -201,16 +201,16 @@ class BlockSampler:
     @property
     def caches_on_cpu(self) -> bool:
         """Whether all windows of keys and values wait in CPU memory already."""
-        return all(isinstance(cache, PackedCache) and cache.on_cpu for cache in self.caches)
+        return all(cache.on_cpu for cache in self.caches)
 
     @torch.inference_mode()
-    def move_caches_to_cpu(self, int8: bool) -> None:
+    def move_caches_to_cpu(self, format: CacheFormat) -> None:
         """Take less of the device from the next block on, also after a block that could not be finished.
 
-        ``int8``: plain caches are stored in 8 bits from then on.
+        Caches in the model's format are kept in ``format`` from then on; others keep theirs.
         """
         self._placed = None
-        self.caches = move_to_cpu(self.caches, int8)
+        self.caches = move_to_cpu(self.caches, format)
         for cache in self.caches:
             cache.blocks = self.block_index
 
@@ -235,7 +235,7 @@ class BlockSampler:
             cache.blocks = blocks
         name, first = next(self._windows(), ("", None))
         if name and state[name].dtype == torch.int8 and first.dtype != torch.int8:
-            self.move_caches_to_cpu(int8=True)  # as had been done there, when memory ran out
+            self.move_caches_to_cpu(CacheFormat.INT8)  # as had been done there, when memory ran out
         for name, part in self._windows():
             saved = state[name]
             if (saved.dtype, saved.shape) != (part.dtype, part.shape):

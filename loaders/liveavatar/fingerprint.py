@@ -22,7 +22,7 @@ def run_fingerprint(
     speech: Speech,
     config: SamplingConfig,
     frames: int,
-    rounding: list[bool],
+    rounding: list[bool | str],
     decoder: Any = None,
 ) -> str:
     """Of everything that decides a LiveAvatar video: every value of prompt, portrait, pose, masks, sound and settings;

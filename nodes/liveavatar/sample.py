@@ -231,7 +231,7 @@ class LiveAvatarSampler(Node):
 
         def identity() -> str:
             chosen = plan_run(model, config, height, width, wish).performance
-            rounding = [chosen.fp8, chosen.int8_caches, chosen.attention8]
+            rounding = [chosen.fp8, chosen.caches]
             return run_fingerprint(model, vae, condition, speech, config, frames, rounding, fast)
 
         resumable = Resumable(
