@@ -138,7 +138,7 @@ def cache_state(sampler: BlockSampler) -> list[dict[str, Any]]:
             "blocks": cache.blocks,
             "finite": all(bool(part.float().isfinite().all()) for part in cache.window()),
         }
-        for step, cache in enumerate(sampler.caches)
+        for step, cache in sampler.caches.items()
     ]
 
 

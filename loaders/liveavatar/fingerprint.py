@@ -11,7 +11,7 @@ from .conditioning import Condition
 from .speech import Speech
 from .transformer import compute_dtype
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a change to the engine lets the same inputs give other frames."""
 
 
