@@ -151,7 +151,9 @@ def _decoder_part(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     if first is not None and first.ndim == 4 and first.shape[1] != CHANNELS:
         raise ValueError(f"{what} is made for latents of {first.shape[1]} channels, not Wan 2.1's; {WANTED}")
     if "decoder.conv1.weight" in state or "decoder.conv_in.weight" in state:
-        raise ValueError(f"{what} is a full VAE; leave the decoder away to use it, or {WANTED}")
+        raise ValueError(
+            f"{what} is a full VAE; disconnect the sampler's 'decoder' to decode with its 'vae', or {WANTED}"
+        )
     return {name: value for name, value in state.items() if not name.startswith("encoder.")}
 
 

@@ -68,8 +68,8 @@ class LiveAvatarSampler(Node):
                     min=1,
                     max=50,
                     tooltip=(
-                        "Denoising steps; the LoRA is made for 4. 3 are a quarter faster; in the paper lip "
-                        "sync (Sync-C) falls from 7.03 to 6.58 with 3."
+                        "Denoising steps; the LoRA is made for 4. With 3, generation is a quarter faster, and in the "
+                        "paper lip sync (Sync-C) falls from 7.03 to 6.58."
                     ),
                 ),
                 io.Float.Input(
@@ -94,8 +94,8 @@ class LiveAvatarSampler(Node):
                     options=["own first frame", "portrait"],
                     optional=True,
                     tooltip=(
-                        "What the face is held to after the first clip: the first generated frame, which keeps "
-                        "long videos from drifting, or the portrait itself."
+                        "The picture that the face is held to after the first clip: the first generated frame, which "
+                        "keeps long videos from drifting, or the portrait itself."
                     ),
                 ),
                 io.Int.Input(
@@ -114,9 +114,9 @@ class LiveAvatarSampler(Node):
                     options=list(CHOICES),
                     optional=True,
                     tooltip=(
-                        "auto: the fastest that fits, with fp8 where the GPU has it. quality: nothing is rounded more "
-                        "than in the model. balanced: fp8 only where the model does not fit otherwise. fast: auto "
-                        "with attention in 8 bits. low memory: the smallest."
+                        "auto: the fastest plan that fits, with fp8 where the GPU has it. quality: nothing is rounded "
+                        "more than in the model. balanced: fp8 only where the model does not fit otherwise. fast: like "
+                        "auto, with attention in 8 bits. low memory: the smallest plan."
                     ),
                 ),
                 AvatarPerformance.Input(
@@ -176,7 +176,7 @@ class LiveAvatarSampler(Node):
         live = frames is None
         height, width = condition.size
         wish = replace(options or NO_WISH, choice=performance, fast_decoder=fast.name if fast else "")
-        plan_run(model, config, height, width, wish)  # what cannot be is said before anything is loaded
+        plan_run(model, config, height, width, wish)  # raises before anything is loaded
         hidden = cls.hidden
 
         def start(state: GenerationState | None = None) -> Iterator[Tensor]:
@@ -225,7 +225,7 @@ class LiveAvatarSampler(Node):
                             if number == 0 and device.type == "cuda" and not said:
                                 show_text(loaded.plan.text, hidden)
                             yield block
-                            # Whoever took the block may have needed the memory, as PersonaLive does.
+                            # The consumer of the block may have needed the memory, as PersonaLive does.
                             if loaded.decoder.device != device:
                                 loaded.bring_back()
 
@@ -256,32 +256,34 @@ def _frames(speech: Speech, max_seconds: float) -> int | None:
     """How many frames the video has; None for live speech."""
     if speech.frames is None:
         if max_seconds:
-            raise ValueError("Live speech ends by its own max_seconds; set that of LiveAvatar Sampler to 0.")
+            raise ValueError(
+                "Set max_seconds of LiveAvatar Sampler to 0: live speech ends by its own max_seconds."
+            )
         return None
     return max(1, min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames)
 
 
 def _fast_decoder(decoder) -> HostDecoder | None:
-    """What is connected to the input ``decoder``: our loader's object, or a VAE of the host."""
+    """The decoder behind the input ``decoder``, which takes our loader's object or a VAE of the host."""
     return decoder if decoder is None or isinstance(decoder, HostDecoder) else decoder_from_host(decoder)
 
 
 def _check(model, vae: HostVAE, condition: Condition, speech: Speech, fast: HostDecoder | None) -> None:
-    """Everything that would otherwise fail after the models have been loaded."""
+    """ValueError for everything that would otherwise fail after the models have been loaded."""
     expected = host_config(model)
     if fast is not None:
         check_fits(fast, vae.vae)
     width = condition.context.shape[-1]
     if width != expected.text_dim:
         raise ValueError(
-            f"The prompt was encoded {width} wide, the model expects {expected.text_dim}; use the UMT5-XXL text "
-            "encoder."
+            f"Use the UMT5-XXL text encoder: the prompt was encoded {width} wide, the model expects "
+            f"{expected.text_dim}."
         )
     source = speech.source
     if (source.layers, source.dim) != (expected.audio_layers, expected.audio_dim):
         raise ValueError(
-            f"The speech was encoded as {source.layers} layers of {source.dim}, the model expects "
-            f"{expected.audio_layers} of {expected.audio_dim}; use wav2vec2-large-xlsr-53-english."
+            f"Use wav2vec2-large-xlsr-53-english: the speech was encoded as {source.layers} layers of {source.dim}, "
+            f"the model expects {expected.audio_layers} of {expected.audio_dim}."
         )
     if source.speakers > 1 and speech.masks is None:
-        raise ValueError("Two people speak, but nobody knows where they are; add LiveAvatar Speaker Masks.")
+        raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")

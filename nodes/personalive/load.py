@@ -40,7 +40,7 @@ DTYPES = {"auto": None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": t
 
 
 class PersonaLiveLoadModel(Node):
-    """All networks of PersonaLive."""
+    """Loads all networks of PersonaLive."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -75,7 +75,7 @@ class PersonaLiveLoadModel(Node):
                     "decoder",
                     options=list(DECODERS),
                     optional=True,
-                    tooltip="tiny VAE (madebyollin/taesd) is faster and a little softer.",
+                    tooltip="The tiny VAE (madebyollin/taesd) is faster and a little softer.",
                 ),
                 io.Vae.Input(
                     "vae",
@@ -120,7 +120,7 @@ class PersonaLiveLoadModel(Node):
 
 
 class PersonaLivePortrait(Node):
-    """Who is animated."""
+    """Prepares the portrait that is animated."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -154,9 +154,9 @@ class PersonaLivePortrait(Node):
                     "who",
                     options=list(CHOICES),
                     optional=True,
-                    tooltip="Whom 'head' cuts out of a picture with several faces.",
+                    tooltip="In a picture with several faces, the one that crop 'head' takes.",
                 ),
-                io.Mask.Input("face", optional=True, tooltip="Where the face is, painted over the picture."),
+                io.Mask.Input("face", optional=True, tooltip="A mask of the face, painted over the picture."),
             ],
             outputs=[
                 PortraitType.Output(display_name="portrait", is_output_list=True),
@@ -182,7 +182,7 @@ class PersonaLivePortrait(Node):
             head = given or (choose_face(found, who, *picture.shape[:2]) if found else None)
             cuts.append(_cut_portrait(picture, crop, width / height, head, given))
         if most > 1:
-            show_text(f"{most} faces: the {who} one is taken", cls.hidden)
+            show_text(f"{most} faces were found; the {who} one is taken", cls.hidden)
         engine = personalive.load(height, width)
         portraits, prepared = [], []
         for part, box in cuts:
@@ -200,17 +200,19 @@ class PersonaLivePortrait(Node):
 def check_masks(masks: Tensor, height: int, width: int) -> None:
     """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
     if masks.ndim != 3 or len(masks) == 0:
-        raise ValueError(f"The face mask is {list(masks.shape)}, not [pictures, height, width]; paint one.")
+        raise ValueError(
+            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
+        )
     if masks.shape[1:] != (height, width):
         raise ValueError(
-            f"The face mask is {masks.shape[2]}x{masks.shape[1]}, the picture {width}x{height}; use a mask "
-            "that was painted over this picture."
+            f"Use a face mask that was painted over this picture: the mask is {masks.shape[2]}x{masks.shape[1]}, the "
+            f"picture {width}x{height}."
         )
 
 
 def _given(box: Tensor) -> Box:
     if not box.any():
-        raise ValueError("The face mask is empty; paint over the face, or disconnect the mask.")
+        raise ValueError("Paint over the face, or disconnect the face mask: it is empty.")
     return Box(*box.tolist())
 
 
@@ -225,9 +227,12 @@ def _find(picture: Tensor) -> list[Box]:
 def _cut_portrait(
     picture: Tensor, crop: str, aspect: float, head: Box | None, face: Box | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The part of a picture to animate, of a width : height ratio, and the given face box ``[4]`` in it.
+    """The part of a picture to animate, and the given face box ``[4]`` in it.
 
-    head: whose head "head" cuts out. face: the box given by a mask.
+    Args:
+        aspect: width by height of the part.
+        head: the face whose head is cut out where ``crop`` is "head".
+        face: the box given by a mask.
     """
     height, width = picture.shape[:2]
     inside = None if face is None else torch.tensor(face)
@@ -241,7 +246,7 @@ def _cut_portrait(
 
 
 def _shape(square: Box, aspect: float, height: int, width: int) -> Box:
-    """A square grown to a shape; where the picture is too small for that, shrunk."""
+    """A square that is grown to a shape, and shrunk where the picture is too small for that."""
     side = square.x2 - square.x1
     wide, high = side * max(1.0, aspect), side * max(1.0, 1 / aspect)
     fit = min(1.0, width / wide, height / high)
