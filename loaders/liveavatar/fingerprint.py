@@ -1,4 +1,4 @@
-"""One short text for everything that decides a LiveAvatar video, to know in a later process whether it is the same."""
+"""A hash of everything that decides a LiveAvatar video, by which a later process knows the same video again."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ def run_fingerprint(
     rounding: list[bool],
     decoder: Any = None,
 ) -> str:
-    """Of everything that decides a LiveAvatar video: every value of prompt, portrait, pose, masks, sound and settings;
-    of model, LoRA, VAE, fast decoder and audio encoder (by what it hears in the first block) a sample; the kind of
-    device, and how it computes (``rounding``)."""
+    """A hash of everything that decides a LiveAvatar video.
+
+    It covers every value of prompt, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
+    decoder and audio encoder (by its features of the first block); the kind of device, and how it rounds
+    (``rounding``)."""
     return fingerprint(
         FORMAT,
         condition,
@@ -45,9 +47,9 @@ def run_fingerprint(
 
 
 def model_identity(model: Any) -> list[Any]:
-    """What tells one host MODEL from another: a few values of every weight, and of every LoRA and other patch on it.
+    """The identity of a host's MODEL: a few values of every weight, and of every LoRA and other patch on it.
 
-    The weights that are patched count by their patch only: how they look depends on what is loaded where.
+    Patched weights count by their patch only, because their values depend on whether the host has loaded them.
     """
     patches = {
         key: [(patch[0], list(tensors_of_patch(patch[1]))) for patch in model.patches[key]]

@@ -19,15 +19,16 @@ from ...host.memory import patcher_of
 from .transformer import CASTS, compute_dtype, host_config, transformer_from_host
 
 Report = Callable[[int, int], None]
-"""Called with the blocks that are done and their number; raises to stop."""
+"""Called with the number of blocks that are done, and of all; raises to stop."""
 
 DTYPE = torch.bfloat16
-"""Of everything that is not quantised; products of float8 rows come in no other."""
+"""Number format of everything that is not quantised; products of float8 rows come in no other."""
 WORKING_BYTES = 4 * 2**30
-"""Room for one layer at a time, in float32 and in between."""
+"""GPU memory for the conversion of one layer at a time, which goes through float32."""
 UNIT = 256.0
-"""Length of the vectors that weights are found with: the layer adds its bias to so many times a weight, so a 16-bit sum
-loses as little of the weight. No larger than float8 holds, since a host may quantise what comes in."""
+"""Weights are found by calling a layer with unit vectors of this length. The layer then adds its bias to 256 times a
+weight, so a sum in 16 bits loses little of the weight. Float8 holds 448 at most, and a host may quantise its
+inputs."""
 
 
 class Fp8Copy:
@@ -127,7 +128,7 @@ def _take_over(
     computed: torch.dtype,
     kept: torch.dtype | None = None,
 ) -> None:
-    """Fill the empty layers of ``target`` with what those of ``source`` compute with.
+    """Fill the empty layers of ``target`` with the weights that those of ``source`` compute with.
 
     ``computed`` is the host's format; ``kept`` the result's, by default float32 for layers that are exact and else
     `DTYPE`.
@@ -148,8 +149,9 @@ def _as_it_acts(
 ) -> Tensor:
     """A parameter of ``theirs``, a host's layer, as the ordinary ``layer`` of the same sizes would hold it.
 
-    Found by what the layer makes of unit vectors, or of nothing: it may keep its weights in any form, bring them to the
-    GPU while it computes, and patch them there. Parameters that belong to no leaf layer are read.
+    It is computed from the layer's outputs for unit vectors and for zeros, because the host may keep weights in any
+    form, bring them to the GPU while the layer computes, and patch them there. Parameters that belong to no leaf layer
+    are read.
     """
     if isinstance(layer, nn.Embedding):
         return theirs(torch.arange(layer.num_embeddings, device=device))
@@ -180,7 +182,7 @@ def _as_it_acts(
         zero = torch.zeros(1, *layer.normalized_shape, device=device, dtype=dtype)
         if name == "bias":
             return call(zero)[0]
-        # Of mean 0 and variance 1, so that the norm leaves it as it is but for its epsilon.
+        # Signs have mean 0 and variance 1, so the norm changes them by its epsilon only.
         signs = torch.ones_like(zero)
         signs[..., 1::2] = -1
         return ((call(signs) - call(zero)) * signs * math.sqrt(1 + (layer.eps or 0)))[0]
@@ -188,7 +190,7 @@ def _as_it_acts(
 
 
 def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor], Tensor], torch.dtype]:
-    """How to call a host's small layer so that nothing is rounded, and with which number format."""
+    """A call of a host's small layer that rounds nothing, and the number format of its input."""
     cast = getattr(layer, CASTS, None)
     return (cast, torch.float32) if cast is not None else (layer, input_dtype(layer, computed))
 

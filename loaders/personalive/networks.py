@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PersonaLiveFiles:
-    """Where everything lies: the six weight files, and the folders of the models that PersonaLive builds on.
+    """The paths of the six weight files, and of the folders of the models that PersonaLive builds on.
 
     ``vae`` or ``image_encoder`` is None when another object takes its place, ``tiny_vae`` unless wanted.
     """
@@ -75,10 +75,15 @@ def find_files(
 ) -> PersonaLiveFiles:
     """The files of PersonaLive in a local folder, or of the hub repository ``huaichang/PersonaLive``.
 
-    source: a folder with the six weight files (also as ``personalive/`` or
-    ``pretrained_weights/personalive/`` inside it), or the repository's name. The two models it builds on are
-    looked for beside the weights, in the folders above them and in ``roots``; with ``download`` what is absent
-    is fetched into the first of these. FileNotFoundError names what is missing and what to do.
+    The two models that it builds on are looked for beside the weights, in the folders above them and in ``roots``.
+
+    Args:
+        source: a folder with the six weight files (also as ``personalive/`` or ``pretrained_weights/personalive/``
+            inside it), or the repository's name.
+        download: fetch absent files into the first of ``roots``.
+
+    Raises:
+        FileNotFoundError: files are missing; the message names them and says what to do.
     """
     local = Path(source).expanduser()
     if local.is_dir():
@@ -137,9 +142,14 @@ def load_personalive(
 ) -> PersonaLive:
     """The engine of a set of files, with all networks on ``device``.
 
-    codec, image_encoder: take the place of the files' VAE and CLIP (see ``personalive_host.py``).
-    Where the files have a tiny VAE (TAESD), frames are decoded with it: faster, and a little softer.
-    The keypoint network stays in float32. ValueError names a file that does not fit.
+    Where the files have a tiny VAE (TAESD), frames are decoded with it, which is faster and a little softer. The
+    keypoint network stays in float32.
+
+    Args:
+        codec, image_encoder: take the place of the files' VAE and CLIP (see ``host_objects.py``).
+
+    Raises:
+        ValueError: a file does not fit; the message names it.
     """
     config = _unet_config(files.unet / "config.json")
     guider = _pose_guider(files.weights["pose_guider"])
@@ -179,7 +189,7 @@ def load_personalive(
 
 
 def _denoising_unet(files: PersonaLiveFiles, config: UNetConfig) -> DenoisingUNet:
-    """Base UNet where needed, then the denoising file, then the temporal file: what comes later counts."""
+    """The weights of the base UNet where needed, the denoising file and the temporal file; later ones win."""
     state: dict[str, Tensor] = {}
     if not _has_base_unet(files.weights):
         state.update(load_sharded(files.unet, STEM))
@@ -244,7 +254,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
 
 
 def _only_known(state: dict[str, Tensor], model: nn.Module, where: str) -> dict[str, Tensor]:
-    """Without weights that the model has no place for: these files are not required to fit exactly."""
+    """The state without weights that the model has no place for; these files need not fit exactly."""
     known = model.state_dict().keys()
     extra = sorted(state.keys() - known)
     if extra:
@@ -314,7 +324,7 @@ def _check_unet_layers(path: Path, config: UNetConfig, state: Mapping[str, Tenso
 
 
 def _counts(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """How many layers some entries of a config make: a number, or the length of a list."""
+    """The number of layers that entries of a config describe, each as a number or by the length of a list."""
     found = {name: values[name] for name in names if name in values}
     return {name: len(value) if isinstance(value, (list, tuple)) else value for name, value in found.items()}
 
