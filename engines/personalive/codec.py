@@ -12,7 +12,7 @@ from .config import LATENT_SCALE
 
 
 class Codec(Protocol):
-    """What the pipeline needs of a VAE; latents are those of the UNet (scaled).
+    """A VAE for the pipeline; latents are those of the UNet (scaled).
 
     The codecs below also have ``decoder``, the decoding network, which a faster version of it may replace.
     """

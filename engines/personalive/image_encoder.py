@@ -12,7 +12,7 @@ from .preprocess import clip_pixels
 
 
 class ImageEncoder(Protocol):
-    """What the pipeline needs of CLIP."""
+    """CLIP for the pipeline."""
 
     def token(self, image: Image.Image, squash: bool = False) -> Tensor:
         """``[1, 1, projection width]``; ``squash``: stretch the picture to a square, do not crop it."""

@@ -1,5 +1,4 @@
-"""What PersonaLive adds to the spatial UNet: the reference-aware transformer and the motion and temporal
-modules.
+"""PersonaLive's additions to the spatial UNet: the reference-aware transformer, the motion and temporal modules.
 
 Frames are the batch everywhere; feature maps are ``[F, C, h, w]``.
 """
@@ -18,10 +17,11 @@ from .layers import Attention, TransformerBlock, attend, sincos, to_map, to_toke
 
 
 class BlockContext(NamedTuple):
-    """What one spatial transformer block reads of the portrait; constant until a keyframe is added.
+    """The portrait as one spatial transformer block reads it; constant until a keyframe is added.
 
-    keys, values: ``[1, n * tokens, C]`` of the reference and of every keyframe, or None without a reference.
-    image: ``[C]``, the block's whole cross-attention output (its softmax over a single token is 1).
+    Attributes:
+        keys, values: ``[1, n * tokens, C]`` of the reference and of every keyframe, or None without a reference.
+        image: ``[C]``, the block's whole cross-attention output (its softmax over a single token is 1).
     """
 
     keys: Tensor | None

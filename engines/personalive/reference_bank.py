@@ -12,7 +12,9 @@ from .modules import BlockContext
 class ReferenceBank:
     """Projects each picture's features once; every pass then reads finished keys and values.
 
-    rounding: the reference keeps features in float16 whatever the model's type; None keeps the model's type.
+    Args:
+        rounding: type of the features; the reference keeps them in float16 whatever the model's type. None keeps the
+            model's type.
     """
 
     def __init__(self, unet: DenoisingUNet, image_token: Tensor, rounding: torch.dtype | None = None):
