@@ -36,7 +36,7 @@ class KLCodec:
 
     @property
     def network(self) -> nn.Module:
-        """The module behind :attr:`decoder`."""
+        """The module behind `decoder`."""
         return self.vae.decoder
 
     def use_network(self) -> None:
@@ -64,7 +64,7 @@ class TinyCodec:
 
     @property
     def network(self) -> nn.Module:
-        """The module behind :attr:`decoder`."""
+        """The module behind `decoder`."""
         return self.vae.decoder
 
     def use_network(self) -> None:

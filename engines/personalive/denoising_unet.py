@@ -158,7 +158,7 @@ class DenoisingUNet(nn.Module):
             timesteps: ``[F]``.
             motion: tokens ``[F, 32, 16]``.
             pose: features ``[F, C, h, w]`` or None.
-            contexts: one per spatial block, in the order of :meth:`spatial_blocks`.
+            contexts: one per spatial block, in the order of `spatial_blocks`.
         """
         temb = self.time_embedding(self.time_proj(timesteps).to(x.dtype))
         x = self.conv_in(x.to(memory_format=torch.channels_last))

@@ -59,7 +59,7 @@ def driving_motion(
             (needs ``finder`` or ``boxes``), "none" the whole frame, stretched to a square. The crop never moves.
         finder: looks for a face in every frame; without one, a frame counts as faceless only where the model's own
             keypoints collapse or leave the picture.
-        who: the one of several faces that is followed (:class:`.FaceTracker`).
+        who: the one of several faces that is followed (`FaceTracker`).
         boxes: ``[N, 4]`` face boxes in pixels of the frames, instead of either; an empty box says that there is no
             face.
         missing: the treatment of a frame without a face. "stop" raises FaceNotFoundError naming it, "hold" repeats the

@@ -53,7 +53,7 @@ class SpatialBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Stable Diffusion's spatial transformer with :class:`SpatialBlock` inside."""
+    """Stable Diffusion's spatial transformer with `SpatialBlock` inside."""
 
     def __init__(self, dim: int, heads: int, context_dim: int, groups: int):
         super().__init__()

@@ -78,13 +78,13 @@ class Motion:
 
     @classmethod
     def load(cls, path: str | Path) -> tuple[Motion, float]:
-        """Read what :meth:`save` wrote, with its frames per second.
+        """Read what `save` wrote, with its frames per second.
 
         Shapes are compared before anything is read.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not what :meth:`save` writes.
+            ValueError: the file is not what `save` writes.
         """
         path = Path(path)
         if not path.is_file():

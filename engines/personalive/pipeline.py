@@ -66,7 +66,7 @@ class PersonaLive:
     themselves and may be replaced by compiled or captured versions of them. ``feature_rounding`` is the type
     that reference features are rounded to (the original rounds to float16 whatever the model's type); None
     leaves them as they are. ``reading`` is a CUDA stream on which portraits and driving frames are read while others
-    are drawn; what is captured for either must then not share memory (:class:`.runtime.Lane`).
+    are drawn; what is captured for either must then not share memory (`runtime.Lane`).
     """
 
     denoising_unet: DenoisingUNet
@@ -232,7 +232,7 @@ class Stream:
 
     @torch.inference_mode()
     def push_latents(self, motion: Motion, check_interrupt: Callable[[], None] = lambda: None) -> Tensor:
-        """:meth:`push` before decoding: clean latents ``[chunk, 4, h, w]``."""
+        """`push` before decoding: clean latents ``[chunk, 4, h, w]``."""
         config, scheduler = self.config, self.engine.scheduler
         if len(motion) != config.chunk:
             raise ValueError(

@@ -42,12 +42,12 @@ class HostCodec:
         self.vae = vae
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See :class:`avatar.engines.personalive.codec.Codec`; the host's encoder returns the mean, too."""
+        """See `engines.personalive.codec.Codec`; the host's encoder returns the mean, too."""
         latents = self.vae.encode((pixels / 2 + 0.5).permute(0, 2, 3, 1))
         return latents.to(pixels.device, torch.float32) * LATENT_SCALE
 
     def decode(self, latents: Tensor) -> Tensor:
-        """See :class:`avatar.engines.personalive.codec.Codec`."""
+        """See `engines.personalive.codec.Codec`."""
         frames = self.vae.decode(latents / LATENT_SCALE)
         return frames.permute(0, 3, 1, 2).to(latents.device, torch.float32).clamp(0, 1)
 
@@ -59,7 +59,7 @@ class HostClip:
         self.clip_vision = clip_vision
 
     def token(self, image: Image.Image, squash: bool = False) -> Tensor:
-        """See :class:`avatar.engines.personalive.image_encoder.ImageEncoder`."""
+        """See `engines.personalive.image_encoder.ImageEncoder`."""
         pixels = torch.from_numpy(np.array(image.convert("RGB")))[None].float() / 255
         return self.clip_vision.encode_image(pixels, crop=not squash)["image_embeds"].reshape(1, 1, -1)
 
@@ -86,7 +86,7 @@ class ManagedPersonaLive:
         return self.engine
 
     def bring_back(self, height: int, width: int) -> None:
-        """:meth:`load` once more if another model has pushed the networks out."""
+        """`load` once more if another model has pushed the networks out."""
         if self.engine.device != self.patcher.load_device:
             self.load(height, width)
 
@@ -95,7 +95,7 @@ class ManagedPersonaLive:
         return self.engine.denoising_unet.conv_in.weight.data_ptr()
 
     def has_room(self, height: int, width: int) -> bool:
-        """Whether :meth:`load` could free the memory for the graphs of frames of ``height`` x ``width``."""
+        """Whether `load` could free the memory for the graphs of frames of ``height`` x ``width``."""
         from comfy import model_management
 
         device = model_management.get_torch_device()
@@ -136,7 +136,7 @@ def checkpoint_names() -> list[str]:
 
 
 def checkpoint_source(name: str) -> str:
-    """The source for `find_files` of a name from :func:`checkpoint_names`; FileNotFoundError when it is gone."""
+    """The source for `find_files` of a name from `checkpoint_names`; FileNotFoundError when it is gone."""
     if name == PERSONALIVE:
         return name
     for folder in _checkpoints():
@@ -162,7 +162,7 @@ def motion_names() -> list[str]:
 
 
 def motion_path(name: str) -> Path:
-    """The file of a name from :func:`motion_names`; FileNotFoundError when it is gone."""
+    """The file of a name from `motion_names`; FileNotFoundError when it is gone."""
     import folder_paths
 
     if name in motion_names():

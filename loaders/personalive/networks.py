@@ -129,7 +129,7 @@ def weights_folder(base: Path) -> Path:
 
 
 def holds_weights(base: Path) -> bool:
-    """Whether a folder is one that :func:`weights_folder` accepts or misses only some files of."""
+    """Whether a folder is one that `weights_folder` accepts or misses only some files of."""
     return any(_exists(folder, stem) for folder in _candidates(base) for stem in WEIGHTS)
 
 
@@ -349,6 +349,6 @@ def _weight_file(folder: Path, stem: str) -> Path:
 
 
 def _any_of(folder: str, *stems: str) -> str:
-    """Alternatives for :func:`resolve_snapshot`: safetensors first."""
+    """Alternatives for `resolve_snapshot`: safetensors first."""
     start = f"{folder}/" if folder else ""
     return "|".join(f"{start}{stem}{suffix}" for suffix in (".safetensors", ".bin") for stem in stems)

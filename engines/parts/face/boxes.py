@@ -1,6 +1,6 @@
 """Face boxes, and ways to find them, all replaceable and none required.
 
-By default the model's own keypoints give the boxes (:func:`.keypoints.face_boxes`), which needs nothing else. A finder
+By default the model's own keypoints give the boxes (`keypoints.face_boxes`), which needs nothing else. A finder
 can do two things that keypoints cannot: cut a head out of a larger picture, and notice that there is no face.
 """
 
@@ -107,7 +107,7 @@ class HaarFinder:
 
 
 def choose_face(faces: Sequence[Box], who: str, height: int, width: int) -> Box:
-    """One of several faces of a picture, by one of :data:`CHOICES`."""
+    """One of several faces of a picture, by one of `CHOICES`."""
     return {
         "largest": lambda: max(faces, key=_area),
         "most central": lambda: min(faces, key=lambda face: _distance(face, Box(0, 0, width, height))),
