@@ -55,7 +55,8 @@ class Journal:
     def read(cls, video: Path) -> Journal | None:
         """The journal of a video; None where there is none that can be opened.
 
-        Raises Damaged, in one sentence, when it is not what was written, or was written by another version.
+        Raises:
+            Damaged: it is not what was written, or was written by another version; in one sentence.
         """
         try:
             with journal_path(video).open("rb") as file:

@@ -19,8 +19,8 @@ class LiveStream:
     """One growing file of mp4 fragments. Written by one thread, read by any number of others.
 
     ``readable(path)`` opens it to readers, ``advance`` tells of each whole fragment, ``end`` of the result:
-    "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` is what the page
-    needs to ask the host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
+    "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` lets the page ask the
+    host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
 
     The file may be replaced after ``readable`` has ended: readers who hold the stream by then read the old one
     to its end, and the last of them closes it.

@@ -80,7 +80,11 @@ class SpeechFeed:
     def write(self, samples: Tensor, rate: int, replace: bool = False) -> None:
         """Append float samples [S] at their own rate; ``replace``: in place of all that waits.
 
-        Raises Full when too much would wait, and Closed after the end; nothing is taken or dropped then.
+        Nothing is taken or dropped when it raises.
+
+        Raises:
+            Full: too much would wait.
+            Closed: the end was announced.
         """
         with self._changed:
             if self._ended:

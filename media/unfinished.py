@@ -93,7 +93,7 @@ def take_back(video: Path, claimed: Claim) -> BinaryIO:
 
 
 def _sound(file: BinaryIO, growing: Path, video: Path, journal: Journal) -> Any:
-    """The running hash of a locked file that holds what the journal says; None where another writer was faster."""
+    """The running hash of a locked file that agrees with its journal; None where another writer was faster."""
     try:
         # Before the lock was ours another run may have gone on with it, or finished it.
         if not os.path.samestat(growing.stat(), os.fstat(file.fileno())) or Journal.read(video) != journal:

@@ -197,7 +197,7 @@ class VideoWriter:
         same = there is not None and (os.path.samestat(there, held) or there.st_size == self._size)
         if same and held.st_size == self._size:
             return
-        what, left = "changed by another program", "what it holds may not play"
+        what, left = "changed by another program", "it may not play"
         if not same:
             what = "deleted" if held.st_nlink == 0 else "renamed or moved"
             left = (

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from .values import check_values
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
-"""As in the host's own samplers."""
+"""The host's own samplers have the same limit."""
 _KNOWN = {field.name for field in fields(io.Schema)}
 
 

@@ -62,7 +62,7 @@ class Fp8Copy:
 
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
-"""The latest copy, by the host's module; with what it was made from."""
+"""The latest copy, by the host's module, with the state of the model and the settings that it was made from."""
 
 
 def copied_bytes(model: Any) -> int:

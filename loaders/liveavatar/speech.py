@@ -62,7 +62,7 @@ class WindowedSpeech:
     Attributes:
         encoder: an AUDIO_ENCODER, ours or the host's.
         sounds: per speaker, the sound at 16 kHz with the pre-roll.
-        statistics: mean and variance of each; see `audio_windows.loudness`.
+        statistics: mean and variance of each; see `wav2vec2_windows.loudness`.
         layers, dim: number and width of the encoder's hidden states.
         check_interrupt: called before each window; raises to stop.
     """
