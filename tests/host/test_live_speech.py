@@ -196,7 +196,7 @@ def test_the_page_that_started_the_run_learns_a_secret_id_and_only_that_page(rea
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ({"id": "short"}, "needs 16 to 128 letters"),
+        ({"id": "short"}, "give it 16 to 128 letters"),
         ({"id": "", "file": "../../etc/passwd"}, "Name a file inside ComfyUI's input folder"),
         ({"id": "", "file": "nowhere.wav"}, "no sound file"),
     ],
