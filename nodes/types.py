@@ -17,4 +17,4 @@ PersonaLiveType = io.Custom("PERSONALIVE")
 PortraitType = io.Custom("PERSONALIVE_PORTRAIT")
 """`engines.personalive.pipeline.Portrait`: a portrait as the networks know it."""
 MotionType = io.Custom("PERSONALIVE_MOTION")
-"""`nodes.personalive.motion.Driving`: a motion with the frame rate and the sound of its video."""
+"""`sessions.personalive.Driving`: a motion with the frame rate and the sound of its video."""

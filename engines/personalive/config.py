@@ -10,6 +10,7 @@ LATENT_SCALE = 0.18215  # fixed by the model, whatever a VAE's own config says
 VAE_STRIDE = 8
 MOTION_TOKENS = 32
 MOTION_WIDTH = 16
+FACE_SIZE = 224  # pixels on each side of what the motion encoder sees
 
 
 @dataclass(frozen=True)

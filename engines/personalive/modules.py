@@ -5,8 +5,6 @@ Frames are the batch everywhere; feature maps are ``[F, C, h, w]``.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
@@ -14,19 +12,7 @@ from torch import Tensor, nn
 
 from .fast.temporal_attention import temporal_attention
 from .layers import Attention, TransformerBlock, attend, sincos, to_map, to_tokens
-
-
-class BlockContext(NamedTuple):
-    """The portrait as one spatial transformer block reads it; constant until a keyframe is added.
-
-    Attributes:
-        keys, values: ``[1, n * tokens, C]`` of the reference and of every keyframe, or None without a reference.
-        image: ``[C]``, the block's whole cross-attention output (its softmax over a single token is 1).
-    """
-
-    keys: Tensor | None
-    values: Tensor | None
-    image: Tensor
+from .reference_bank import BlockContext
 
 
 class SpatialBlock(nn.Module):

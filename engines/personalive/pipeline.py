@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -14,18 +15,20 @@ from ..parts.face.boxes import check_boxes
 from ..parts.face.keypoints import Pose, draw, drive, face_boxes, ramp, ramp_poses
 from ..parts.face.motion_extractor import IMAGE_SIZE, MotionExtractor
 from .codec import Codec
-from .config import VAE_STRIDE, StreamConfig
-from .denoising_unet import DenoisingUNet
+from .config import FACE_SIZE, VAE_STRIDE, StreamConfig
 from .image_encoder import ImageEncoder
 from .keyframes import KeyframeMemory
 from .motion import Motion, mirrored
-from .motion_encoder import FACE_SIZE, MotionEncoder
 from .pose_guider import PoseGuider
 from .preprocess import crop_resize, lanczos, resize, to_pil, to_uint8
 from .reference_bank import ReferenceBank
-from .reference_unet import ReferenceUNet
 from .scheduler import Scheduler
 from .window import Window
+
+if TYPE_CHECKING:
+    from .denoising_unet import DenoisingUNet
+    from .motion_encoder import MotionEncoder
+    from .reference_unet import ReferenceUNet
 
 Noise = Callable[[tuple[int, ...]], Tensor]
 Image_ = Image.Image | Tensor

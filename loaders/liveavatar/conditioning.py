@@ -6,12 +6,14 @@ Latents in a CONDITIONING are raw, as the host's VAE gives them; the engine's ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ...engines.parts.wan.geometry import SPATIAL_STRIDE
-from ...engines.parts.wan.vae import WanVAE
+
+if TYPE_CHECKING:
+    from ...engines.parts.wan.vae import WanVAE
 
 LATENT_CHANNELS = 16
 REFERENCE, MOTION, POSE = "reference_latents", "reference_motion", "control_video"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...engines.liveavatar.config import SamplingConfig
-from ...engines.parts.wan.vae import WanVAE
 from ..identity import device_identity, fingerprint, weights_identity
 from .conditioning import Condition
 from .model import TransformerSource
 from .speech import Speech
+
+if TYPE_CHECKING:
+    from ...engines.parts.wan.vae import WanVAE
 
 FORMAT = 1
 """Raised when a change to the engine lets the same inputs give other frames."""

@@ -16,7 +16,7 @@ from ...engines.personalive.config import LATENT_SCALE, VAE_STRIDE
 from ...engines.personalive.image_encoder import ClipImageEncoder
 from ...engines.personalive.pipeline import PersonaLive
 from ...host.memory import bring, patcher_of
-from .networks import PERSONALIVE, holds_weights
+from .files import PERSONALIVE, holds_weights
 
 FOLDER = "personalive"
 MOTION_SUFFIX = ".motion.safetensors"

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ...engines.parts.wan.fast_decoder import CHANNELS, WIDTHS, FastDecoder, TinyDecoder
-from ...engines.parts.wan.vae import WanVAE
 from ...host.memory import bring, patcher_of
 from ..files import check_keys, load_state_dict
 from ..identity import weights_identity
 from ..liveavatar.folders import SHIPPED, TALKER
 from ..sizes import empty
+
+if TYPE_CHECKING:
+    from ...engines.parts.wan.vae import WanVAE
 
 PUBLISHED = "taew2_1.safetensors"
 FOLDERS = "vae_approx", "vae"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
 from ..files import check_file, check_keys, load_state_dict
 from ..sizes import check_layers, check_whole, empty
+
+if TYPE_CHECKING:
+    from transformers import UMT5EncoderModel
 
 ENCODER_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
 TOKENIZER_FOLDER = "google/umt5-xxl"
@@ -114,6 +116,8 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
     Raises:
         ValueError: the weights are not those of a UMT5 encoder.
     """
+    from transformers import UMT5Config, UMT5EncoderModel
+
     renamed = {}
     for key, tensor in state.items():
         block = _BLOCK_KEY.match(key)
@@ -161,6 +165,8 @@ def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
 
 
 def _read_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
     if not (folder / "tokenizer_config.json").is_file():
         raise FileNotFoundError(
             f"The tokenizer folder {folder} does not exist; download it with the base model."

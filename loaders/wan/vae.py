@@ -6,17 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
-from ...engines.parts.wan.vae import WanVAE
 from ...host.memory import bring, patcher_of
 from ..files import check_keys, load_state_dict
 from ..sizes import empty
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+
+    from ...engines.parts.wan.vae import WanVAE
 
 WANTED = "use Wan 2.1's VAE (Wan2.1_VAE.pth or wan_2.1_vae.safetensors)."
 
@@ -130,6 +133,8 @@ def vae_from_host(vae: Any) -> HostVAE:
 
 
 def _copied(vae: Any, host: nn.Module) -> HostVAE:
+    from ...engines.parts.wan.vae import WanVAE
+
     parameters = convert_wan_vae_keys(dict(host.named_parameters()))
     model = _empty_model(parameters)
     check_keys(parameters, model, "the VAE input")
@@ -183,5 +188,7 @@ def _width(state: Mapping[str, Tensor], side: str) -> int | None:
 
 
 def _empty_model(state: Mapping[str, Tensor]) -> AutoencoderKLWan:
+    from diffusers import AutoencoderKLWan
+
     with empty("the VAE", "VAE"):
         return AutoencoderKLWan(base_dim=_width(state, "encoder"), decoder_base_dim=_width(state, "decoder"))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ...engines.personalive.config import StreamConfig
 from ...engines.personalive.pipeline import Portrait
 from ...host.progress import check_interrupt
-from ...media.audio import pad, trim
-from ...media.frames import AvatarStream
-from ...sessions.personalive import AUTO, CHOICES, Residence, check_speed
+from ...sessions.personalive import Driving, open_animation
+from ...sessions.residence import AUTO, CHOICES
 from ..schema import MAX_SEED, Node, schema
 from ..types import AvatarStreamType, MotionType, PersonaLiveType, PortraitType
 from .load import CATEGORY
-from .motion import Driving
 
 
 class PersonaLiveAnimate(Node):
@@ -152,30 +148,15 @@ class PersonaLiveAnimate(Node):
             motion_strength=expression,
             pose_strength=head_pose,
         )
-        length = min(len(motion.motion), max_frames or len(motion.motion))
-        height, width = portrait.size
-        check_speed(speed, personalive)
-
-        def start() -> Iterator[Tensor]:
-            here = Residence(personalive, speed, height, width, check_interrupt)
-            try:
-                yield from here.engine.animate(
-                    portrait.to(here.engine.device),
-                    [motion.motion[:length]],
-                    config,
-                    seed,
-                    lead_in=lead_in,
-                    check_interrupt=here.check,
-                )
-            finally:
-                here.leave()
-
-        frames, audio = length, motion.audio
-        if audio is not None:
-            audio = trim(audio, seconds=length / motion.fps)
-        if lead_in:
-            frames += config.ramp
-            audio = None if audio is None else pad(audio, before_seconds=config.ramp / motion.fps)
-        return io.NodeOutput(
-            AvatarStream(start, frames=frames, width=width, height=height, fps=motion.fps, audio=audio)
+        stream = open_animation(
+            personalive,
+            portrait,
+            motion,
+            config,
+            seed,
+            max_frames=max_frames,
+            speed=speed,
+            lead_in=lead_in,
+            check_interrupt=check_interrupt,
         )
+        return io.NodeOutput(stream)

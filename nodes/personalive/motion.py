@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
-from torch import Tensor
 
-from ...engines.parts.face.boxes import CHOICES, mask_boxes
-from ...engines.personalive.driving import CROPS, MISSING, SIZE, driving_motion
+from ...engines.parts.face.boxes import CHOICES
+from ...engines.personalive.driving import CROPS, MISSING
 from ...engines.personalive.motion import Motion
 from ...host.progress import check_interrupt, show_text
-from ...loaders.personalive.host_objects import MOTION_SUFFIX, face_finder, motion_names, motion_path
+from ...loaders.personalive.host_objects import MOTION_SUFFIX, motion_names, motion_path
 from ...media.audio import usable
-from ...media.driving import open_driving, sound_of_frames
+from ...media.driving import open_driving
+from ...sessions.personalive import OPENCV, Driving, extract_motion
 from ..names import check_prefix
 from ..output_names import fill_in, new_file, place_for
 from ..schema import Node, schema
 from ..types import AvatarStreamType, MotionType, PersonaLiveType
-from .load import CATEGORY, check_masks
+from .load import CATEGORY
 
-FINDERS = ("keypoints", "opencv")
-
-
-@dataclass(frozen=True)
-class Driving:
-    """A motion in a graph, with the frame rate and the sound of its video."""
-
-    motion: Motion
-    fps: float
-    audio: dict | None
+FINDERS = ("keypoints", OPENCV)
 
 
 class PersonaLiveExtractMotion(Node):
@@ -129,45 +119,19 @@ class PersonaLiveExtractMotion(Node):
             driving, fps, audio = made.images, float(made.frame_rate), audio or made.audio
         audio = audio and usable(audio)
         video = open_driving(driving, fps, max_frames, folder_paths.get_temp_directory(), check_interrupt)
-        boxes = None if faces is None else mask_boxes(faces)
-        looking = boxes is None and (finder == "opencv" or crop == "head")
-
-        def blocks() -> Iterator[Tensor]:
-            ready = personalive.load  # after the first block: a stream has loaded its own models by then
-            for block in video.blocks():
-                if faces is not None:
-                    check_masks(faces, *block.shape[1:3])
-                ready(SIZE, SIZE)
-                ready = personalive.bring_back
-                yield block
-
-        parts: list[Motion] = []
-        frames: list[int] = []
-        for part in driving_motion(
-            personalive.engine,
-            blocks(),
-            crop=crop,
-            finder=face_finder() if looking else None,
-            boxes=boxes,
-            who=who,
-            missing=no_face,
-            check_interrupt=check_interrupt,
-        ):
-            parts.append(part.motion.to("cpu"))
-            frames += part.frames
-            show_text(_progress(len(frames), part.faces, who, crop), cls.hidden)
-        sound = audio or video.audio
-        if sound is not None:
-            sound = sound_of_frames(sound, frames, video.fps)
-        return io.NodeOutput(Driving(Motion.concat(parts), video.fps, sound), len(frames))
-
-
-def _progress(frames: int, faces: int, who: str, crop: str) -> str:
-    """The text that the node shows while it runs."""
-    if faces < 2:
-        return f"{frames} frames"
-    advice = "" if crop == "head" else "; crop 'head' keeps the others out of the picture"
-    return f"{frames} frames, up to {faces} faces: the {who} one is followed{advice}"
+        found = extract_motion(
+            personalive,
+            video,
+            audio,
+            crop,
+            finder,
+            no_face,
+            who,
+            faces,
+            check_interrupt,
+            partial(show_text, hidden=cls.hidden),
+        )
+        return io.NodeOutput(found, len(found.motion))
 
 
 class PersonaLiveSaveMotion(Node):
