@@ -55,10 +55,13 @@ def prepare_portraits(
     """Portraits of pictures [n, H, W, C], and the pictures as they were cut [n, height, width, 3].
 
     Args:
-        crop: one of `CROPS`. who: one of `CHOICES`, whom "head" cuts out of several.
+        crop: one of `CROPS`.
+        who: one of `CHOICES`; of several faces, the one that "head" takes.
         face: masks [m, H, W] over the pictures; the last one serves all that follow.
 
-    Raises ValueError for sizes and masks that do not fit, FaceNotFoundError where "head" finds nobody.
+    Raises:
+        ValueError: the size or a mask does not fit.
+        FaceNotFoundError: "head" finds no face.
     """
     check_size(height, width)
     if face is not None:
@@ -72,7 +75,7 @@ def prepare_portraits(
         head = given or (choose_face(found, who, *picture.shape[:2]) if found else None)
         cuts.append(_cut_portrait(picture, crop, width / height, head, given))
     if most > 1:
-        say(f"{most} faces: the {who} one is taken")
+        say(f"{most} faces were found; the {who} one is taken")
     engine = personalive.load(height, width)
     portraits, prepared = [], []
     for part, box in cuts:
@@ -184,7 +187,7 @@ def open_animation(
 
 
 def _progress(frames: int, faces: int, who: str, crop: str) -> str:
-    """How far it is, for people."""
+    """The progress as a text for people."""
     if faces < 2:
         return f"{frames} frames"
     advice = "" if crop == "head" else "; crop 'head' keeps the others out of the picture"
@@ -194,17 +197,19 @@ def _progress(frames: int, faces: int, who: str, crop: str) -> str:
 def check_masks(masks: Tensor, height: int, width: int) -> None:
     """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
     if masks.ndim != 3 or len(masks) == 0:
-        raise ValueError(f"The face mask is {list(masks.shape)}, not [pictures, height, width]; paint one.")
+        raise ValueError(
+            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
+        )
     if masks.shape[1:] != (height, width):
         raise ValueError(
-            f"The face mask is {masks.shape[2]}x{masks.shape[1]}, the picture {width}x{height}; use a mask "
-            "that was painted over this picture."
+            f"Use a face mask that was painted over this picture: the mask is {masks.shape[2]}x{masks.shape[1]}, the "
+            f"picture {width}x{height}."
         )
 
 
 def _given(box: Tensor) -> Box:
     if not box.any():
-        raise ValueError("The face mask is empty; paint over the face, or disconnect the mask.")
+        raise ValueError("Paint over the face, or disconnect the face mask: it is empty.")
     return Box(*box.tolist())
 
 
@@ -219,9 +224,12 @@ def _find(picture: Tensor) -> list[Box]:
 def _cut_portrait(
     picture: Tensor, crop: str, aspect: float, head: Box | None, face: Box | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The part of a picture to animate, of a width : height ratio, and the given face box ``[4]`` in it.
+    """The part of a picture to animate, and the given face box ``[4]`` in it.
 
-    head: whose head "head" cuts out. face: the box given by a mask.
+    Args:
+        aspect: width by height of the part.
+        head: the face whose head is cut out where ``crop`` is "head".
+        face: the box given by a mask.
     """
     height, width = picture.shape[:2]
     inside = None if face is None else torch.tensor(face)
@@ -235,7 +243,7 @@ def _cut_portrait(
 
 
 def _shape(square: Box, aspect: float, height: int, width: int) -> Box:
-    """A square grown to a shape; where the picture is too small for that, shrunk."""
+    """A square that is grown to a shape, and shrunk where the picture is too small for that."""
     side = square.x2 - square.x1
     wide, high = side * max(1.0, aspect), side * max(1.0, 1 / aspect)
     fit = min(1.0, width / wide, height / high)

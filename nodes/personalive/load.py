@@ -32,7 +32,7 @@ DTYPES = {"auto": None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": t
 
 
 class PersonaLiveLoadModel(Node):
-    """All networks of PersonaLive."""
+    """Loads all networks of PersonaLive."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -67,7 +67,7 @@ class PersonaLiveLoadModel(Node):
                     "decoder",
                     options=list(DECODERS),
                     optional=True,
-                    tooltip="tiny VAE (madebyollin/taesd) is faster and a little softer.",
+                    tooltip="The tiny VAE (madebyollin/taesd) is faster and a little softer.",
                 ),
                 io.Vae.Input(
                     "vae",
@@ -114,7 +114,7 @@ class PersonaLiveLoadModel(Node):
 
 
 class PersonaLivePortrait(Node):
-    """Who is animated."""
+    """Prepares the portrait that is animated."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -148,9 +148,9 @@ class PersonaLivePortrait(Node):
                     "who",
                     options=list(CHOICES),
                     optional=True,
-                    tooltip="Whom 'head' cuts out of a picture with several faces.",
+                    tooltip="In a picture with several faces, the one that crop 'head' takes.",
                 ),
-                io.Mask.Input("face", optional=True, tooltip="Where the face is, painted over the picture."),
+                io.Mask.Input("face", optional=True, tooltip="A mask of the face, painted over the picture."),
             ],
             outputs=[
                 PortraitType.Output(display_name="portrait", is_output_list=True),

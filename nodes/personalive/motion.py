@@ -27,7 +27,7 @@ FINDERS = ("keypoints", OPENCV)
 
 
 class PersonaLiveExtractMotion(Node):
-    """What the portrait is to do."""
+    """Reads the movement for a portrait from a driving video."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -45,7 +45,7 @@ class PersonaLiveExtractMotion(Node):
                 io.MultiType.Input(
                     "driving",
                     types=[io.Video, io.Image, AvatarStreamType],
-                    tooltip="One face, in about the framing of the portrait.",
+                    tooltip="A video of one face, in about the framing of the portrait.",
                 ),
                 io.Float.Input(
                     "fps",
@@ -66,14 +66,14 @@ class PersonaLiveExtractMotion(Node):
                 io.Combo.Input(
                     "finder",
                     options=list(FINDERS),
-                    tooltip="keypoints: the model's own. opencv: also notices that there is no face.",
+                    tooltip="keypoints: the model's own. opencv: also notices frames without a face.",
                 ),
                 io.Combo.Input(
                     "no_face",
                     options=list(MISSING),
                     tooltip=(
-                        "Frames without a face: stop and name it, hold the last motion, or skip them with "
-                        "their sound."
+                        "What happens at a frame without a face. stop: the run ends and names the frame. hold: the "
+                        "last motion is held. skip: the frame and its sound are left out."
                     ),
                 ),
                 io.Int.Input(
@@ -81,13 +81,13 @@ class PersonaLiveExtractMotion(Node):
                     default=0,
                     min=0,
                     max=1_000_000,
-                    tooltip="Stop after this many; 0 reads all.",
+                    tooltip="Stop after this many frames; 0 reads all.",
                 ),
                 io.Combo.Input(
                     "who",
                     options=list(CHOICES),
                     optional=True,
-                    tooltip="Whom opencv follows where it finds several faces.",
+                    tooltip="Where opencv finds several faces, the one that is followed.",
                 ),
                 io.Audio.Input(
                     "audio", optional=True, tooltip="Sound of image frames; a VIDEO brings its own."
@@ -114,7 +114,7 @@ class PersonaLiveExtractMotion(Node):
         audio=None,
         faces=None,
     ) -> io.NodeOutput:
-        if isinstance(driving, InputImpl.VideoFromComponents):  # has its frames already, and no file
+        if isinstance(driving, InputImpl.VideoFromComponents):  # it holds frames, and has no file
             made = driving.get_components()
             driving, fps, audio = made.images, float(made.frame_rate), audio or made.audio
         audio = audio and usable(audio)
@@ -135,7 +135,7 @@ class PersonaLiveExtractMotion(Node):
 
 
 class PersonaLiveSaveMotion(Node):
-    """A motion as a file."""
+    """Writes a motion to a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -175,7 +175,7 @@ class PersonaLiveSaveMotion(Node):
 
 
 class PersonaLiveLoadMotion(Node):
-    """A motion from a file."""
+    """Reads a motion from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
