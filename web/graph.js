@@ -12,3 +12,8 @@ export function findNode(executionId) {
     for (const id of path.slice(0, -1)) graph = graph?.getNodeById(Number(id))?.subgraph;
     return graph?.getNodeById(Number(path.at(-1)));
 }
+
+/** Whether the graph of a node is the one that the page shows. */
+export function isShown(node) {
+    return node.graph === app.canvas.graph;
+}
