@@ -20,7 +20,7 @@ from playwright.sync_api import Page
 from tools.host import HTTP, Host
 from tools.host_events import HostEvents
 
-from .browser import Browser, drop_workflow, screenshot
+from .browser import Browser, drop_workflow, screenshot, wait_ready
 from .media import read_video, tone, write_wav
 from .workflows import Api, change, only, small
 
@@ -107,13 +107,8 @@ def open_page(page: Page, url: str) -> Page:
     page.on("console", lambda line: print("page:", line.type, line.text[:300]))
     page.on("pageerror", lambda error: print("page:", error.stack))
     page.goto(url)
-    wait_ready(page)
+    wait_ready(page, WRITER)
     return page
-
-
-def wait_ready(page: Page) -> None:
-    page.wait_for_function(f"() => window.LiteGraph?.registered_node_types['{WRITER}']", timeout=60_000)
-    page.locator('[data-testid="queue-button"]').first.wait_for(timeout=60_000)
 
 
 def drop(page: Page, workflow: Api, tmp_path: Path) -> None:
@@ -231,7 +226,7 @@ def test_it_goes_on_after_a_reload_and_on_a_second_page_until_it_is_stopped(
         graph = page.evaluate("() => JSON.stringify(window.app.graph.serialize())")
         page.wait_for_timeout(1500)  # for the page, which saves its workflow now and then
         page.reload()
-        wait_ready(page)
+        wait_ready(page, WRITER)
         page.evaluate(WATCH_END)
         again = watch(page, lambda state: state["time"] > 0.5)
         later = watch(page, lambda state: state["time"] > again["time"] + 1)
@@ -277,7 +272,7 @@ def test_who_comes_late_goes_on_near_the_end(ready, browser, talk, tmp_path):
         watch(page, lambda state: state["buffered"] > 32)
         page.wait_for_timeout(1500)
         page.reload()
-        wait_ready(page)
+        wait_ready(page, WRITER)
         again = watch(page, lambda state: state["time"] > 0)
         assert again["time"] > 20 and again["stop"]
         later = watch(page, lambda state: state["time"] > again["time"] + 1)

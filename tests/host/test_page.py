@@ -51,7 +51,8 @@ OVERLAPS = """
 PLAYED = """
 (type) => {
     const node = window.app.graph.nodes.find((node) => node.type === type);
-    const film = node?.videoContainer?.querySelector("video") ?? node?.widgets.find((w) => w.videoEl)?.videoEl;
+    const player = node?.widgets.find((w) => w.name === "liveavatar-player")?.element ?? node?.videoContainer;
+    const film = player?.querySelector("video") ?? node?.widgets.find((w) => w.videoEl)?.videoEl;
     return film?.videoWidth ? [film.videoWidth, film.videoHeight] : null;
 }
 """
