@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 if sys.version_info < (3, 10):  # noqa: UP036 - said here in words, before an import says it otherwise
     sys.exit("run.py needs Python 3.10 or newer: start it with one.")
 
+from tools.children import Terminated, end_with_children, run_to_end
 from tools.chromium import MISSING, ensure_chromium
 from tools.comfyui import (
     fetch_newest_page,
@@ -107,7 +108,7 @@ def demo(environment: Environment) -> int:
     prepare_user(host)
     command = [str(environment.python), "-m", "tools.demo", "--host", str(host), "--base", str(USER)]
     command += [] if environment.has_accelerator() else ["--cpu"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return run_to_end(command, cwd=ROOT)
 
 
 def host(environment: Environment, options: argparse.Namespace) -> int:
@@ -120,11 +121,7 @@ def host(environment: Environment, options: argparse.Namespace) -> int:
         environment.python, folder, USER, port=port, listen=options.listen, cpu=cpu, extra=options.rest
     )
     say(f"ComfyUI will be at http://{options.listen}:{port} in a few seconds (Ctrl+C ends it)")
-    with subprocess.Popen(command, cwd=folder) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            return process.wait()
+    return run_to_end(command, cwd=folder)
 
 
 def test(environment: Environment, options: argparse.Namespace) -> int:
@@ -142,7 +139,7 @@ def test(environment: Environment, options: argparse.Namespace) -> int:
     }.items():
         print(f"\n== {name} ==", flush=True)
         command = [str(environment.python), "-m", *arguments]
-        codes[name] = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode
+        codes[name] = run_to_end(command, cwd=ROOT, env=variables)
     verdicts = ", ".join(f"{name} {'failed' if code else 'passed'}" for name, code in codes.items())
     print(f"\nTotal: {verdicts} ({time.monotonic() - start:.0f} s)", flush=True)
     return next((code for code in codes.values() if code), 0)
@@ -162,7 +159,11 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
+    except Terminated:
+        print("\nEnded.", file=sys.stderr)
+        return 128 + signal.SIGTERM
 
 
 if __name__ == "__main__":
+    end_with_children()
     sys.exit(main(sys.argv[1:]))

@@ -30,14 +30,16 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.gpu.transfer import fetch
-from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
-from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
-from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
-from avatar.liveavatar.performance import Performance
-from avatar.liveavatar.pipeline import generate
-from avatar.liveavatar.transformer import S2VTransformer
-from avatar.liveavatar.vae import WanVAE, to_uint8_frames
+from avatar.engines.gpu.fp8 import require_fp8
+from avatar.engines.gpu.transfer import fetch
+from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.engines.liveavatar.pipeline import generate
+from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.planning.performance import Performance
+from avatar.engines.parts.wan.streaming import to_uint8_frames
+from avatar.engines.parts.wan.vae import WanVAE
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 

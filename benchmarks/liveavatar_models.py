@@ -12,18 +12,17 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.audio_features import TRACK_RATE
-from avatar.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
-from avatar.liveavatar.fp8 import quantise_transformer
-from avatar.liveavatar.framepack import HISTORY_LATENTS
-from avatar.liveavatar.performance import RESIDENT, Performance
-from avatar.liveavatar.pipeline import Scene
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.tiny_decoder import FastDecoder, TinyDecoder
-from avatar.liveavatar.transformer import S2VTransformer
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.s2v import FLOAT32_PARTS
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, FLOAT32_PARTS, FPS, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.engines.liveavatar.framepack import HISTORY_LATENTS
+from avatar.engines.liveavatar.pipeline import Scene
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.speech_timing import TRACK_RATE
+from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.planning.performance import RESIDENT, Performance
+from avatar.engines.parts.wan.fast_decoder import FastDecoder, TinyDecoder
+from avatar.engines.parts.wan.vae import WanVAE
 from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 

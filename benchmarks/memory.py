@@ -34,12 +34,12 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
-from avatar.liveavatar.pipeline import Scene, generate
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.state import GenerationState
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.s2v import load_transformer
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.pipeline import Scene, generate
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.state import GenerationState
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.liveavatar.transformer import load_transformer
 from avatar.media.frames import AvatarStream, FrameStream, Resumable
 from avatar.media.live import LiveStream
 from avatar.media.recording import Snapshots, record

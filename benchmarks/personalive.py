@@ -33,23 +33,18 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 # isort: split
 import diffusers
 import transformers
-from avatar.personalive import temporal_attention
-from avatar.personalive.codec import KLCodec, TinyCodec, channels_last
-from avatar.personalive.config import (
-    MotionEncoderConfig,
-    MotionExtractorConfig,
-    StreamConfig,
-    UNetConfig,
-)
-from avatar.personalive.denoising_unet import DenoisingUNet
-from avatar.personalive.group_norm import use_channels_last_norms
-from avatar.personalive.image_encoder import ClipImageEncoder
-from avatar.personalive.motion_encoder import MotionEncoder
-from avatar.personalive.motion_extractor import MotionExtractor
-from avatar.personalive.pipeline import PersonaLive, Portrait, Stream
-from avatar.personalive.pose_guider import PoseGuider, PoseGuiderConfig
-from avatar.personalive.reference_unet import ReferenceUNet
-from avatar.personalive.runtime import accelerate, plain
+from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
+from avatar.engines.personalive.codec import KLCodec, TinyCodec, channels_last
+from avatar.engines.personalive.config import MotionEncoderConfig, StreamConfig, UNetConfig
+from avatar.engines.personalive.denoising_unet import DenoisingUNet
+from avatar.engines.personalive.fast import temporal_attention
+from avatar.engines.personalive.fast.group_norm import use_channels_last_norms
+from avatar.engines.personalive.image_encoder import ClipImageEncoder
+from avatar.engines.personalive.motion_encoder import MotionEncoder
+from avatar.engines.personalive.pipeline import PersonaLive, Portrait, Stream
+from avatar.engines.personalive.pose_guider import PoseGuider, PoseGuiderConfig
+from avatar.engines.personalive.reference_unet import ReferenceUNet
+from avatar.engines.personalive.runtime import accelerate, plain
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 

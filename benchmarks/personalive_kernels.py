@@ -13,14 +13,20 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.gpu.triton_support import available
-from avatar.personalive import fused, temporal_attention
-from avatar.personalive.codec import channels_last
-from avatar.personalive.config import LATENT_SCALE
-from avatar.personalive.group_norm import use_channels_last_norms
-from avatar.personalive.modules import BlockContext, MotionModule, SpatialTransformer, TemporalModule
-from avatar.personalive.pipeline import PersonaLive
-from avatar.personalive.runtime import accelerate, plain
+from avatar.engines.gpu.triton_support import available
+from avatar.engines.personalive.codec import channels_last
+from avatar.engines.personalive.config import LATENT_SCALE
+from avatar.engines.personalive.fast import blocks as fused
+from avatar.engines.personalive.fast import temporal_attention
+from avatar.engines.personalive.fast.group_norm import use_channels_last_norms
+from avatar.engines.personalive.modules import (
+    BlockContext,
+    MotionModule,
+    SpatialTransformer,
+    TemporalModule,
+)
+from avatar.engines.personalive.pipeline import PersonaLive
+from avatar.engines.personalive.runtime import accelerate, plain
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn

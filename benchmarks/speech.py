@@ -25,14 +25,15 @@ from torch import Tensor
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.audio_features import FEATURE_RATE, TRACK_RATE, frame_indices
-from avatar.liveavatar.condition import PRE_ROLL_FRAMES
-from avatar.liveavatar.config import BLOCK_FRAMES, FPS
-from avatar.loaders import live_speech
-from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder
-from avatar.loaders.audio_windows import hidden_state_windows, hidden_states, loudness
-from avatar.loaders.speech import encode_speech
-from avatar.media.audio import load_audio, map_audio, to_mono
+from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, FPS
+from avatar.engines.liveavatar.speech_timing import FEATURE_RATE, TRACK_RATE, frame_indices
+from avatar.loaders.liveavatar import live_speech
+from avatar.loaders.liveavatar.speech import encode_speech
+from avatar.loaders.wan.wav2vec2 import SAMPLE_RATE, AudioEncoder
+from avatar.loaders.wan.wav2vec2_windows import hidden_state_windows, hidden_states, loudness
+from avatar.media.audio import to_mono
+from avatar.media.mapped_sound import map_audio
 from avatar.media.speech_feed import SpeechFeed
 
 from tools.tiny_checkpoint import write_audio_encoder
@@ -115,7 +116,7 @@ def main() -> None:
         if args.encoder is None:
             write_audio_encoder(Path(folder))
         encoder = AudioEncoder.from_folder(args.encoder or folder, dtype=torch.float32)
-    sound = torch.cat([to_mono(load_audio(path), SAMPLE_RATE) for path in args.speech])
+    sound = torch.cat([to_mono(map_audio(path), SAMPLE_RATE) for path in args.speech])
     if args.memory:
         memory(encoder, sound, args.memory)
         return

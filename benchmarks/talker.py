@@ -23,23 +23,26 @@ from torch import Tensor
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.audio_features import feature_track
-from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
-from avatar.liveavatar.config import BLOCK_FRAMES, FPS, TEMPORAL_STRIDE, SamplingConfig
-from avatar.liveavatar.fp8 import quantise_transformer, require_fp8
-from avatar.liveavatar.performance import RESIDENT, Performance
-from avatar.liveavatar.pipeline import Scene, block_count, generate
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.tiny_decoder import FastDecoder
-from avatar.liveavatar.transformer import S2VTransformer
-from avatar.liveavatar.vae import WanVAE, to_uint8_frames
-from avatar.loaders.audio import SAMPLE_RATE, AudioEncoder
-from avatar.loaders.audio_windows import hidden_states
-from avatar.loaders.fast_decoder import load_tiny_decoder
-from avatar.loaders.s2v import load_transformer
-from avatar.loaders.text import TextEncoder
-from avatar.loaders.vae import load_vae
+from avatar.engines.gpu.fp8 import require_fp8
+from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, FPS, SamplingConfig
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.engines.liveavatar.pipeline import Scene, block_count, generate
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.speech_timing import feature_track
+from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.planning.performance import RESIDENT, Performance
+from avatar.engines.parts.wan.fast_decoder import FastDecoder
+from avatar.engines.parts.wan.geometry import TEMPORAL_STRIDE
+from avatar.engines.parts.wan.streaming import to_uint8_frames
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.liveavatar.transformer import load_transformer
+from avatar.loaders.wan.fast_decoder import load_tiny_decoder
+from avatar.loaders.wan.text import TextEncoder
+from avatar.loaders.wan.vae import load_vae
+from avatar.loaders.wan.wav2vec2 import SAMPLE_RATE, AudioEncoder
+from avatar.loaders.wan.wav2vec2_windows import hidden_states
 
 from training import corpus, faces
 from training.draw import mouth_box, render

@@ -30,17 +30,18 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.gpu.triton_support import available
-from avatar.liveavatar import eight_kernels
-from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
-from avatar.liveavatar.fp8 import Fp8Attention, Fp8Block
-from avatar.liveavatar.memory import PinnedMemory
-from avatar.liveavatar.offload import BlockOffload, WaitingBlock, spread
-from avatar.liveavatar.performance import Performance
-from avatar.liveavatar.pipeline import generate
-from avatar.liveavatar.plan import Machine, Model, Wish, fp8_bytes, make_plan
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.transformer import S2VTransformer
+from avatar.engines.gpu.offload import BlockOffload, WaitingBlock, spread
+from avatar.engines.gpu.pinned import PinnedMemory
+from avatar.engines.gpu.triton_support import available
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
+from avatar.engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
+from avatar.engines.liveavatar.pipeline import generate
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.attention import eight_bit as eight_kernels
+from avatar.engines.parts.planning.performance import Performance
+from avatar.engines.parts.planning.plan import Machine, Wish, make_plan
 from torch import Tensor
 
 from .common import Clock, Recorder, environment, print_table
@@ -102,7 +103,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         parameters = list(S2VTransformer(config).parameters())
     weights = sum(parameter.numel() for parameter in parameters) * dtype.itemsize
     model = Model(config, weights, dtype, streams=False)
-    plan = make_plan(model, height, width, sampling, machine, Wish(args.choice))
+    plan = make_plan(VideoCosts(model, height, width, sampling), machine, Wish(args.choice))
     print(plan.text, flush=True)
     performance = plan.performance
 

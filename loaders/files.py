@@ -6,11 +6,13 @@ Nothing here runs code from a file: safetensors, or torch's zip and pickle forma
 from __future__ import annotations
 
 import json
+import operator
 import pickle
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 
 SAFETENSORS = (".safetensors", ".sft")
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+MOST_JSON = 100_000_000
+"""Bytes of a JSON file, or of the header of a safetensors file (that format's own limit)."""
 
 
 def load_state_dict(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
@@ -38,6 +42,10 @@ def load_state_dict(path: str | Path, device: str | torch.device = "cpu") -> dic
     if path.suffix not in PICKLES:
         raise ValueError(f"{path} is no weight file: expected {', '.join(SAFETENSORS + PICKLES)}")
     zipped = zipfile.is_zipfile(path)
+    if zipped and _is_packed(path):
+        raise ValueError(
+            f"{path} is compressed; save it again with torch.save, or use a .safetensors version of it"
+        )
     try:
         # Only the zip format can be mapped.
         state = torch.load(path, map_location=device, weights_only=True, mmap=zipped)
@@ -53,7 +61,18 @@ def load_state_dict(path: str | Path, device: str | torch.device = "cpu") -> dic
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         found = ", ".join(map(str, list(state)[:5])) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(f"{path} holds no weights at its top level (found: {found})")
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    hollow = [key for key, value in tensors.items() if not _is_filled(value)]
+    if hollow:
+        raise ValueError(
+            f"{path} is damaged ({_some(hollow)}: larger than what is stored of it); download it again"
+        )
+    return tensors
+
+
+def _is_filled(tensor: Tensor) -> bool:
+    """Whether every value is stored: a view in a pickle may be of any size, and would take memory when it is copied."""
+    return tensor.layout == torch.strided and tensor.nbytes <= tensor.untyped_storage().nbytes()
 
 
 def load_sharded(
@@ -78,12 +97,35 @@ def load_sharded(
     raise FileNotFoundError(f"{folder} has neither {stem}.safetensors nor {stem}.safetensors.index.json")
 
 
+def _is_packed(path: Path) -> bool:
+    """Whether anything in a zip file grows when it is read; torch writes none like that."""
+    with zipfile.ZipFile(path) as file:
+        return any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; FileNotFoundError or ValueError, naming the file."""
+    check_file(path)
+    found = _parsed(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged (no JSON object); download it again")
+    return found
+
+
+def _parsed(text: bytes) -> Any:
+    """ValueError for everything that is wrong with JSON."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def shard_names(index: Path) -> dict[str, str]:
     """The ``weight_map`` (tensor -> shard file name) of an index file; ValueError when it is not a valid
     one."""
-    check_file(index)
+    content = read_json(index)
     try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = content["weight_map"]
         plain = all(isinstance(name, str) and Path(name).name == name for name in names.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is no valid index of weight shards; download it again") from error
@@ -146,8 +188,10 @@ def check_file(path: str | Path) -> None:
         # The table of contents is at a zip's end.
         raise ValueError(f"{path} is cut off at {size:,} bytes; download it again")
     elif path.suffix == ".json":
+        if size > MOST_JSON:
+            raise ValueError(f"{path} is no file of a model, at {size:,} bytes; download it again")
         try:
-            json.loads(path.read_text(encoding="utf-8"))
+            _parsed(path.read_bytes())
         except ValueError as error:
             raise ValueError(f"{path} is damaged (no valid JSON); download it again") from error
 
@@ -155,14 +199,18 @@ def check_file(path: str | Path) -> None:
 def _check_safetensors(path: Path, size: int) -> None:
     with path.open("rb") as file:
         length = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
-        if length > 100_000_000 or (size > 8 and file.read(1) != b"{"):
+        if length > MOST_JSON or (size > 8 and file.read(1) != b"{"):
             raise ValueError(f"{path} is not a safetensors file")
         if size < 8 + length:
             raise ValueError(f"{path} is cut off at {size:,} bytes; download it again")
         file.seek(8)
         try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+            header = _parsed(file.read(length))
+            ends = [
+                operator.index(entry["data_offsets"][1])
+                for key, entry in header.items()
+                if key != "__metadata__"
+            ]
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ValueError(f"{path} is damaged (unreadable header); download it again") from error
     promised = 8 + length + max(ends, default=0)

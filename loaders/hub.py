@@ -68,16 +68,17 @@ def known_files(repo: str, *parts: str) -> list[str]:
 def resolve_snapshot(
     repo_or_folder: str,
     files: Sequence[str],
-    root: Path,
+    roots: Path | Sequence[Path],
     download: bool,
     progress: Progress | None = None,
 ) -> Path:
     """The folder that holds ``files`` of a hub repository ("owner/name") or of a local folder.
 
-    A repository lives in ``root/<name>``; complete, it is used without network. ``files`` are paths inside
-    it, each a name, a pattern ("google/umt5-xxl/*") or alternatives ("model.safetensors|pytorch_model.bin":
-    the first that exists). With ``download`` what is missing or half there is fetched: an interrupted
-    download is continued, every file is checked by size and hash. ``progress(done_bytes, total_bytes)`` is
+    A repository lives in ``<root>/<name>`` of any of the ``roots``; complete, it is used without network, and it
+    is completed where most of it is, in the first one when it is nowhere. ``files`` are paths inside it, each a
+    name, a pattern ("google/umt5-xxl/*") or alternatives ("model.safetensors|pytorch_model.bin": the first that
+    exists). With ``download`` what is missing or half there is fetched: an interrupted download is continued,
+    every file is checked by size and hash. ``progress(done_bytes, total_bytes)`` is
     called from this thread and may raise to interrupt.
 
     Raises FileNotFoundError (absent, with what to do), ConnectionError (no network), PermissionError (gated,
@@ -93,8 +94,13 @@ def resolve_snapshot(
         raise FileNotFoundError(
             f"{repo_or_folder} is neither an existing folder nor a hub repository (owner/name)"
         )
-    folder = Path(root) / repo_or_folder.partition("/")[2]
-    if not (faults := _faults(folder, files)):
+    places = [
+        root / repo_or_folder.partition("/")[2] for root in ([roots] if isinstance(roots, Path) else roots)
+    ]
+    lacking = [_faults(place, files) for place in places]
+    faults = min(lacking, key=len)
+    folder = places[lacking.index(faults)]
+    if not faults:
         return folder
     if not download:
         raise FileNotFoundError(_what_to_do(repo_or_folder, folder, faults))

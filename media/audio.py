@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .sound_file import RATES, NoSound, open_sound
+
 RESAMPLED_AT_ONCE = 1 << 16  # samples
 LOOKED_AT_AT_ONCE = 1 << 20
+CLIP_RATE = 48_000  # what a clip has beyond that, no listener here hears
 CLIPS = [
     (b"RIFF", 0, "wav"),
     (b"fLaC", 0, "flac"),
@@ -31,25 +31,56 @@ CLIPS = [
 """How sound files begin: bytes, where they are, and FFmpeg's name of the format."""
 
 
-def check_audio(audio: Mapping) -> None:
-    """Raise ValueError, in one sentence, unless this is one usable sound: a batch of 1 with at least one
-    sample, all finite. Silence and very short sounds are fine."""
+def usable(audio: Mapping | None) -> dict:
+    """One sound of any node as float32 [1, C, S] on the CPU with an int rate, without further keys.
+
+    Each channel is contiguous; whole numbers become -1 to 1. What is of this kind already, parts of it too, is not
+    copied. Silence and very short sounds are fine.
+    Raises ValueError, in one sentence, for no sound, a batch, an absurd rate, and samples that are not finite.
+    """
+    if audio is None:
+        raise ValueError(
+            "Load a video that has sound, or connect Load Audio instead: this video has no sound."
+        )
     if not isinstance(audio, Mapping) or "waveform" not in audio or "sample_rate" not in audio:
         raise ValueError("This is not AUDIO: a dictionary with 'waveform' and 'sample_rate' is needed.")
-    waveform, rate = audio["waveform"], audio["sample_rate"]
-    if not isinstance(waveform, torch.Tensor) or waveform.ndim != 3:
+    waveform, rate = audio["waveform"], _whole_rate(audio["sample_rate"])
+    if not isinstance(waveform, torch.Tensor) or waveform.ndim != 3 or waveform.layout != torch.strided:
         raise ValueError("The audio's waveform must be a tensor [batch, channels, samples].")
-    if rate != int(rate) or rate <= 0:
-        raise ValueError(f"The audio's sample rate must be a whole number above 0, not {rate}.")
     batch, channels, samples = waveform.shape
     if batch == 0 or channels == 0 or samples == 0:
         raise ValueError("The audio is empty: it has no samples.")
     if batch > 1:
         raise ValueError(f"The audio is a batch of {batch} sounds: pick one, or mix them into one.")
-    if not waveform.is_floating_point():
+    if waveform.is_complex() or waveform.dtype == torch.bool:
         raise ValueError(f"The audio's waveform must hold floats between -1 and 1, not {waveform.dtype}.")
+    if waveform.requires_grad:
+        waveform = waveform.detach()
+    kind = waveform.dtype
+    waveform = waveform.to("cpu", torch.float32)
+    if waveform.stride(-1) != 1:
+        waveform = waveform.contiguous()
+    if not kind.is_floating_point:
+        limits = torch.iinfo(kind)
+        half, middle = (limits.max - limits.min + 1) / 2, (limits.max + limits.min + 1) / 2
+        waveform = (waveform - middle) / half
     if not all(torch.isfinite(part).all() for part in waveform.split(LOOKED_AT_AT_ONCE, dim=-1)):
         raise ValueError("The audio holds NaN or infinite samples: load or generate it again.")
+    return {"waveform": waveform, "sample_rate": rate}
+
+
+def _whole_rate(rate: object) -> int:
+    """A sample rate of whatever numeric type as an int."""
+    try:
+        whole = int(rate)
+        right = whole == rate and RATES[0] <= whole <= RATES[1]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        right = False
+    if not right:
+        raise ValueError(
+            f"Resample the audio to a whole number of {RATES[0]} to {RATES[1]} Hz: its rate is {repr(rate)[:40]}."
+        )
+    return whole
 
 
 def duration(audio: Mapping) -> float:
@@ -58,10 +89,10 @@ def duration(audio: Mapping) -> float:
 
 
 def to_mono(audio: Mapping, sample_rate: int = 16000) -> torch.Tensor:
-    """The mean of all channels at ``sample_rate``: float32 [S] on the CPU. Raises as check_audio does."""
-    check_audio(audio)
-    mono = audio["waveform"][0].float().cpu().mean(dim=0, keepdim=True)
-    return resample(mono, int(audio["sample_rate"]), sample_rate)[0]
+    """The mean of all channels at ``sample_rate``: float32 [S] on the CPU. Raises as `usable` does."""
+    audio = usable(audio)
+    mono = audio["waveform"][0].mean(dim=0, keepdim=True)
+    return resample(mono, audio["sample_rate"], sample_rate)[0]
 
 
 def resample(waveform: torch.Tensor, source_rate: int, target_rate: int) -> torch.Tensor:
@@ -98,10 +129,10 @@ def converted(
 
 def pad(audio: Mapping, before_seconds: float = 0.0, after_seconds: float = 0.0) -> dict:
     """The audio with silence added before and after it (rounded to whole samples)."""
-    check_audio(audio)
+    audio = usable(audio)
     if before_seconds < 0 or after_seconds < 0:
         raise ValueError("Silence to add must be 0 seconds or more; use trim to shorten audio.")
-    rate = int(audio["sample_rate"])
+    rate = audio["sample_rate"]
     silence = (round(before_seconds * rate), round(after_seconds * rate))
     return {"waveform": F.pad(audio["waveform"], silence), "sample_rate": rate}
 
@@ -109,8 +140,8 @@ def pad(audio: Mapping, before_seconds: float = 0.0, after_seconds: float = 0.0)
 def trim(audio: Mapping, start_seconds: float = 0.0, seconds: float | None = None) -> dict:
     """The part of the audio from ``start_seconds``, ``seconds`` long (None: to the end; never past the end).
     Raises ValueError where nothing would be left."""
-    check_audio(audio)
-    rate = int(audio["sample_rate"])
+    audio = usable(audio)
+    rate = audio["sample_rate"]
     first = round(start_seconds * rate)
     last = None if seconds is None else first + round(seconds * rate)
     if first < 0 or (last is not None and last <= first) or first >= audio["waveform"].shape[-1]:
@@ -127,63 +158,24 @@ def mix(audios: Sequence[Mapping]) -> dict:
     to mono and played on all of them. A sum louder than full scale is scaled down to it."""
     if not audios:
         raise ValueError("There is no audio to mix.")
-    for audio in audios:
-        check_audio(audio)
-    rate = max(int(audio["sample_rate"]) for audio in audios)
+    audios = [usable(audio) for audio in audios]
+    rate = max(audio["sample_rate"] for audio in audios)
     channels = max(audio["waveform"].shape[1] for audio in audios)
     parts = []
     for audio in audios:
-        sound = audio["waveform"][0].float().cpu()
+        sound = audio["waveform"][0]
         if sound.shape[0] < channels:
             sound = sound.mean(dim=0, keepdim=True)
-        parts.append(resample(sound, int(audio["sample_rate"]), rate))
+        parts.append(resample(sound, audio["sample_rate"], rate))
     total = torch.zeros(channels, max(part.shape[-1] for part in parts))
     for part in parts:
         total[:, : part.shape[-1]] += part
     return {"waveform": (total / total.abs().max().clamp(min=1)).unsqueeze(0), "sample_rate": rate}
 
 
-def load_audio(path: str | os.PathLike) -> dict:
-    """Read an audio file (or a video's sound) as AUDIO at its own rate and channels.
-
-    Raises FileNotFoundError, or ValueError for a file that holds no sound that can be read.
-    """
-    rates, pieces = zip(*_decode_file(path), strict=True)
-    audio = {"waveform": torch.cat(pieces, dim=1).unsqueeze(0), "sample_rate": rates[0]}
-    check_audio(audio)
-    return audio
-
-
-def map_audio(
-    path: str | os.PathLike, folder: str | os.PathLike, check_interrupt: Callable[[], None] = lambda: None
-) -> dict:
-    """As ``load_audio``, for files of hours: the samples lie in a file without a name in ``folder``, 4 bytes each,
-    and come into memory where somebody reads them. The file is gone when the AUDIO is.
-
-    Raises OSError too, where the folder has no room.
-    """
-    samples = channels = sample_rate = 0
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            for rate, piece in _decode_file(path):
-                check_interrupt()
-                file.write(piece.T.contiguous().numpy().data)
-                samples, channels, sample_rate = samples + piece.shape[1], len(piece), rate
-            file.flush()
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise OSError(
-                errno.ENOSPC, f"{path} does not fit decoded into {folder}: make room there or cut the file."
-            ) from error
-        mapped = np.memmap(file, np.float32, "c", shape=(samples, channels))
-    audio = {"waveform": torch.from_numpy(mapped).T.unsqueeze(0), "sample_rate": sample_rate}
-    check_audio(audio)
-    return audio
-
-
 def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
-    """A whole sound file in memory as its channels' mean, float32 [S], and its sample rate.
+    """A whole sound file in memory as its channels' mean, float32 [S], and its sample rate
+    (48 kHz where it is higher).
 
     WAV, FLAC, Ogg, MP3, AAC, MP4 and WebM are known by their first bytes; formats that name other files are not
     read. ValueError for anything else, broken sound, and more than ``limit_seconds``.
@@ -193,12 +185,15 @@ def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
         raise ValueError(
             "This is no WAV, FLAC, Ogg, MP3, AAC, MP4 or WebM sound; for plain samples say their rate."
         )
-    rate, samples, pieces = 0, 0, []
-    for rate, piece in _decode(io.BytesIO(data), "The sound", format_):
-        samples += piece.shape[1]
-        if samples > limit_seconds * rate:
-            raise ValueError(f"The sound is longer than {limit_seconds:g} s; send it in pieces.")
-        pieces.append(piece.mean(dim=0))
+    samples, pieces = 0, []
+    with open_sound(io.BytesIO(data), "this clip", format_, CLIP_RATE) as sound:
+        for rate, _, piece in sound.pieces():
+            samples += piece.shape[1]
+            if samples > limit_seconds * rate:
+                raise ValueError(f"The sound is longer than {limit_seconds:g} s; send it in pieces.")
+            pieces.append(piece.mean(dim=0))
+    if not pieces:
+        raise NoSound("Send a sound with samples: this one has none.")
     mono = torch.cat(pieces)
     if not torch.isfinite(mono).all():
         raise ValueError("The sound holds NaN or infinite samples.")
@@ -223,30 +218,3 @@ def mono_samples(data: bytes, format_: str, channels: int) -> torch.Tensor:
     if not torch.isfinite(samples).all():
         raise ValueError("The sound holds NaN or infinite samples.")
     return samples.view(-1, channels).float().mean(dim=1)
-
-
-def _decode_file(path: str | os.PathLike) -> Iterator[tuple[int, torch.Tensor]]:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no audio file {path}.")
-    return _decode(os.fspath(path), path)
-
-
-def _decode(
-    file: str | io.BytesIO, name: object, format_: str | None = None
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """The sound of a file in pieces, at least one: (sample rate, samples [channels, samples])."""
-    samples = 0
-    try:
-        with av.open(file, format=format_) as container:
-            if not container.streams.audio:
-                raise ValueError(f"{name} holds no audio.")
-            stream = container.streams.audio[0]
-            convert = av.AudioResampler(format="fltp")
-            for frame in container.decode(stream):
-                for plane in convert.resample(frame):
-                    samples += plane.samples
-                    yield stream.sample_rate, torch.from_numpy(plane.to_ndarray())
-    except av.error.FFmpegError as error:
-        raise ValueError(f"{name} cannot be read as audio ({error.strerror}).") from error
-    if samples == 0:
-        raise ValueError(f"{name} holds no audio samples.")

@@ -15,7 +15,7 @@ from fractions import Fraction
 import av
 import torch
 
-from .audio import check_audio, resample
+from .audio import resample, usable
 from .speech_feed import SpeechFeed
 
 MOVFLAGS = "empty_moov+default_base_moof+delay_moov+use_metadata_tags"
@@ -144,17 +144,19 @@ class _Finished:
     ready = float("inf")
 
     def __init__(self, audio: Mapping) -> None:
-        check_audio(audio)
-        source_rate, rates = int(audio["sample_rate"]), av.Codec("aac", "w").audio_rates
+        audio = usable(audio)
+        source_rate, rates = audio["sample_rate"], av.Codec("aac", "w").audio_rates
         self.rate = min((rate for rate in rates if rate >= source_rate), default=max(rates))
         self._waveform = audio["waveform"][0]
         if self.rate != source_rate:
+            if len(self._waveform) not in AAC_LAYOUTS:
+                self._waveform = self._waveform.mean(dim=0, keepdim=True)
             self._waveform = resample(self._waveform, source_rate, self.rate)
         self.channels = len(self._waveform) if len(self._waveform) in AAC_LAYOUTS else 1
 
     def read(self, start: int, stop: int) -> torch.Tensor:
-        """Samples [channels, S], silence behind the end. Converted window by window: hours are not held twice."""
-        window = self._waveform[:, start:stop].float().cpu()
+        """Samples [channels, S], silence behind the end."""
+        window = self._waveform[:, start:stop]
         if len(window) != self.channels:
             window = window.mean(dim=0, keepdim=True)
         return torch.nn.functional.pad(window, (0, stop - start - window.shape[1]))

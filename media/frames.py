@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partialmethod
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from . import frame_operations as operations
+from .room import check_room
 from .speech_feed import SpeechFeed
 
 OnBlock = Callable[[int, int, torch.Tensor], None]
+Change = Callable[[torch.Tensor], torch.Tensor]
+"""What is done to float32 frames [n, H, W, 3], whichever and however many they are: [n, ...]."""
+ADVICE = "set 'frames' of LiveAvatar Stream to Frames to 'batch', since the node behind it needs all frames at once"
 
 
 class PassState(Protocol):
@@ -140,15 +146,17 @@ class AvatarStream:
 class _Pass:
     """One pass over a stream: a cursor that moves forward block by block and keeps the current block only."""
 
-    def __init__(self, stream: AvatarStream, on_block: OnBlock | None) -> None:
+    def __init__(self, stream: AvatarStream, on_block: OnBlock | None, change: Change | None) -> None:
         self._blocks = stream.blocks()
         self._total = stream.frames
         self._on_block = on_block
+        self._change = change
         self._block: torch.Tensor | None = None
+        self._changed: torch.Tensor | None = None
         self.first = 0  # index of the current block's first frame
 
     def frame(self, index: int) -> torch.Tensor:
-        """Frame ``index`` (not before ``self.first``) as float32 [H, W, 3]."""
+        """Frame ``index`` (not before ``self.first``), changed."""
         while self._block is None or index >= self.first + len(self._block):
             if self._block is not None:
                 self.first += len(self._block)
@@ -157,6 +165,10 @@ class _Pass:
                 self._blocks.close()  # lets the source free its memory before the last block is used
             if self._on_block is not None:
                 self._on_block(self.first + len(self._block), self._total, self._block)
+            if self._change is not None:
+                self._changed = self._change(self._block / 255)
+        if self._changed is not None:
+            return self._changed[index - self.first].clone()  # consumers may write into what they get
         return self._block[index - self.first] / 255
 
     def close(self) -> None:
@@ -170,46 +182,82 @@ class FrameStream(Sequence):
     Save Image and Create Video) never hold the whole video. Reading forward continues the pass in progress;
     reading backward starts the generation again, so two consumers of one FrameStream generate twice.
     ``on_block(done_frames, total_frames, block)`` is called for each uint8 block as it arrives.
+
+    What treats every frame by itself (cropping, inverting, resizing, ...: `frame_operations`) gives another
+    FrameStream, whose blocks are changed as they arrive. Everything else raises TypeError or AttributeError that says
+    how to get an ordinary batch.
     """
 
-    dtype = torch.float32
-    device = torch.device("cpu")
-    ndim = 4
-
-    def __init__(self, stream: AvatarStream, on_block: OnBlock | None = None) -> None:
+    def __init__(
+        self, stream: AvatarStream, on_block: OnBlock | None = None, change: Change | None = None
+    ) -> None:
         self.stream = stream
         self._on_block = on_block
+        self._change = change
         self._pass: _Pass | None = None
+        self._example: torch.Tensor | None = None
 
     @property
     def shape(self) -> torch.Size:
-        """[F, H, W, 3], as a tensor of the same frames would have."""
-        return torch.Size((self.stream.frames, self.stream.height, self.stream.width, 3))
+        """[F, H, W, 3], or what the changes make of it, as a tensor of the same frames would have."""
+        return torch.Size((self.stream.frames, *self._one().shape[1:]))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the frames."""
+        return self._one().dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the frames are."""
+        return self._one().device
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, with that of the frames."""
+        return self._one().ndim
+
+    def dim(self) -> int:
+        """``ndim``."""
+        return self.ndim
 
     def size(self, dim: int | None = None) -> torch.Size | int:
         """``shape``, or one entry of it."""
         return self.shape if dim is None else self.shape[dim]
 
+    def _one(self) -> torch.Tensor:
+        """A black frame [1, ...] that went through the changes: how all frames look like."""
+        if self._example is None:
+            black = torch.zeros(1, self.stream.height, self.stream.width, 3)
+            self._example = black if self._change is None else self._change(black)
+        return self._example
+
     def __len__(self) -> int:
         return self.stream.frames
 
-    def __getitem__(self, index: int | slice) -> torch.Tensor:
-        """One frame [H, W, 3], or the frames of a slice as one tensor [N, H, W, 3]."""
+    def __getitem__(self, index: Any) -> torch.Tensor | FrameStream:
+        """One frame, or the frames of a slice, a list or a tensor of numbers as one tensor [N, ...]; with further
+        indices, those of each frame. ``[:, ...]`` and ``[..., x]`` give a FrameStream."""
+        if isinstance(index, (tuple, type(Ellipsis))):
+            index, inner = operations.split_index(index if isinstance(index, tuple) else (index,), self.ndim)
+            if index is not None and not operations.leaves_frames_in_front(inner):
+                raise TypeError(f"To index a frame stream in this way, {ADVICE}.")
+            if isinstance(index, slice) and index == slice(None):
+                return self._changed(lambda frames: frames[(slice(None), *inner)])
+            chosen = self[index]
+            return chosen[inner if chosen.ndim < self.ndim else (slice(None), *inner)]
+        if index is None:
+            raise TypeError(f"To put a frame stream into another dimension, {ADVICE}.")
         if isinstance(index, slice):
-            wanted = range(len(self))[index]
-            out = torch.empty((len(wanted), *self.shape[1:]))
-            # A negative step is read forward and filled from the end.
-            for position in range(len(wanted)) if wanted.step > 0 else reversed(range(len(wanted))):
-                out[position] = self[wanted[position]]
-            return out
-        try:
-            index = range(len(self))[index]
-        except IndexError:
-            raise IndexError(f"Frame {index} does not exist: the stream has {len(self)} frames.") from None
+            return self._gather(range(len(self))[index])
+        if isinstance(index, list) or getattr(index, "ndim", 0) > 0:
+            numbers = operations.frame_numbers(index, len(self))
+            return self._gather([self._number(number) for number in numbers])
+        index = self._number(index)
         if self._pass is not None and index < self._pass.first:
             self._drop()
         if self._pass is None:
-            self._pass = _Pass(self.stream, self._on_block)
+            self._pass = _Pass(self.stream, self._on_block, self._change)
         try:
             return self._pass.frame(index)
         except BaseException:
@@ -217,32 +265,89 @@ class FrameStream(Sequence):
             self._drop()
             raise
 
+    def _number(self, index: Any) -> int:
+        try:
+            return range(len(self))[index]
+        except IndexError:
+            raise IndexError(f"Frame {index} does not exist: the stream has {len(self)} frames.") from None
+
+    def _gather(self, wanted: Sequence[int]) -> torch.Tensor:
+        """Some frames as one tensor, read forward whatever their order is."""
+        out = self._empty(len(wanted))
+        for position in sorted(range(len(wanted)), key=wanted.__getitem__):
+            out[position] = self[wanted[position]]
+        return out
+
+    def _empty(self, count: int) -> torch.Tensor:
+        """Room for some frames; MemoryError when there is not enough of it."""
+        one = self._one()
+        if one.device.type == "cpu":
+            advice = "Use LiveAvatar Stream to Video, or a shorter stream"
+            check_room(count * one.nbytes, f"{count:,} of its frames at once", advice)
+        return one.new_empty((count, *one.shape[1:]))
+
     def __iter__(self) -> Iterator[torch.Tensor]:
         # An iterator takes over a pass that is still in its first block (``images[0]`` before iterating), so
         # that block is not generated twice; taking it away also keeps two iterators independent.
         if self._pass is not None and self._pass.first == 0:
             current, self._pass = self._pass, None
         else:
-            current = _Pass(self.stream, self._on_block)
+            current = _Pass(self.stream, self._on_block, self._change)
         try:
             for index in range(len(self)):
                 yield current.frame(index)
         finally:
             current.close()
 
-    def __getattr__(self, name: str):
-        raise AttributeError(
-            f"This IMAGE is a frame stream, which has no '{name}': the node it is connected to needs all frames "
-            "at once, so switch the stream output to an ordinary image batch."
+    def __reversed__(self) -> Iterator[torch.Tensor]:
+        return iter(self[::-1])
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"This IMAGE is a frame stream, which has no '{name}': {ADVICE}.")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(f"To write into a frame stream, {ADVICE}.")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"To use a frame stream as an array, {ADVICE}.")
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> FrameStream:
+        """What torch's functions do with a frame stream."""
+        named = kwargs or {}
+        stream = next((value for value in args if isinstance(value, FrameStream)), None)
+        others = tuple(value for value in args if value is not stream)
+        if stream is None or not operations.treats_frames_alone(
+            function.__name__, stream.ndim, args[0] is stream, others, named
+        ):
+            raise TypeError(f"To use a frame stream in '{function.__name__}', {ADVICE}.")
+        return stream._changed(
+            lambda frames: function(*(frames if value is stream else value for value in args), **named)
         )
 
+    def _tensors_method(self, name: str, *args: Any, **kwargs: Any) -> FrameStream:
+        return self.__torch_function__(getattr(torch.Tensor, name), (), (self, *args), kwargs)
+
+    def _changed(self, change: Change) -> FrameStream:
+        before = self._change
+        both = change if before is None else lambda frames: change(before(frames))
+        changed = FrameStream(self.stream, self._on_block, both)
+        changed._one()  # what torch has against it is said here, before anything is generated
+        return changed
+
     def to_tensor(self) -> torch.Tensor:
-        """All frames as an ordinary IMAGE, float32 [F, H, W, 3] in 0..1, from a fresh pass."""
-        out = torch.empty(self.shape)
+        """All frames as an ordinary IMAGE, from a fresh pass; float32 [F, H, W, 3] in 0..1 unless they were changed."""
+        out = self._empty(len(self))
         done = 0
         for block in self.stream.blocks():
-            view = out[done : done + len(block)]
-            torch.div(block, 255, out=view)
+            frames = block / 255
+            out[done : done + len(block)] = frames if self._change is None else self._change(frames)
             done += len(block)
             if self._on_block is not None:
                 self._on_block(done, len(self), block)
@@ -252,3 +357,7 @@ class FrameStream(Sequence):
         if self._pass is not None:
             self._pass.close()
             self._pass = None
+
+
+for _name in (*operations.METHODS, *operations.REFUSED):
+    setattr(FrameStream, _name, partialmethod(FrameStream._tensors_method, _name))

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from .audio import mono_samples
+from .sound_file import MOST_CHANNELS
 from .speech_feed import SpeechFeed
 
 UNKNOWN = (0, 0xFFFFFFFF, 0x7FFFFFFF)
 """What writers put in the place of a length that they do not know yet."""
-READ_SECONDS = 10.0
-"""Sound that is read at once."""
+READ_SECONDS, READ_BYTES = 10.0, 32 << 20
+"""Sound that is read at once, at most."""
 FORMATS = {(1, 16): "s16", (1, 24): "s24", (1, 32): "s32", (3, 32): "f32"}
 """WAV's format tag and bits per sample."""
 
@@ -58,7 +59,8 @@ class GrowingFile:
         """Move what is new into the feed, as far as there is room, and end the feed at the end."""
         marked = self.path.with_name(self.path.name + ".end").exists()  # asked before the last bytes are read
         length = self._length()
-        wanted = int(min(READ_SECONDS, feed.limit_seconds - feed.waiting_seconds) * self.rate) * self._frame
+        seconds = min(READ_SECONDS, feed.limit_seconds - feed.waiting_seconds)
+        wanted = min(int(seconds * self.rate), READ_BYTES // self._frame) * self._frame
         place = self._file.tell()
         if length is not None:
             wanted = min(wanted, self._start + length - place)
@@ -88,20 +90,23 @@ class GrowingFile:
             if head[:4] == b"data" and kind is not None:
                 self._length_at = self._file.tell() - 4
                 return
-            body = self._file.read(size + size % 2)
-            if head[:4] == b"fmt " and len(body) >= 16:
+            body_at = self._file.tell()
+            body = self._file.read(26) if head[:4] == b"fmt " else b""
+            if len(body) >= 16:
                 tag, self._channels, self.rate = (
                     int.from_bytes(body[start:stop], "little") for start, stop in ((0, 2), (2, 4), (4, 8))
                 )
                 if tag == 0xFFFE:
                     tag = int.from_bytes(body[24:26], "little")
                 kind = tag, int.from_bytes(body[14:16], "little")
-                if kind not in FORMATS or not self._channels or not 8000 <= self.rate <= 96_000:
+                right = 1 <= self._channels <= MOST_CHANNELS and 8000 <= self.rate <= 96_000
+                if kind not in FORMATS or not right:
                     raise ValueError(
                         f"{self.path} has sound of a kind that is not read while it grows; write 16-bit or float WAV "
-                        "at 8 to 96 kHz."
+                        f"at 8 to 96 kHz, with {MOST_CHANNELS} channels or fewer."
                     )
                 self._format = FORMATS[kind]
+            self._file.seek(body_at + size + size % 2)
         raise ValueError(
             f"{self.path} has no whole WAV header; begin the run when its first sound is written."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -11,7 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .frames import FrameStream
+from .room import check_room
+
 MULTIPLE = 64  # both sides of a video are multiples of this
+NO_NUMBERS = "The image holds NaN or infinite pixels: the node that made it has failed."
 MIN_SIDE = 32  # a smaller portrait holds no face to speak of
 
 # Area caps by the names the reference uses. The aspect ratio always follows the picture.
@@ -110,23 +114,52 @@ def prepare_portrait(
     return _through_pil(image, height, width, resize)
 
 
-def resize_frames(frames: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def resize_frames(
+    frames: torch.Tensor | FrameStream, height: int, width: int, chosen: Sequence[int] | None = None
+) -> torch.Tensor:
     """A clip such as a pose video brought to height x width, each frame resized to fill it and cropped in the
-    middle: IMAGE float [F, H, W, C] in 0..1 -> float32 [F, height, width, 3]."""
+    middle: IMAGE float [F, H, W, C] in 0..1 -> float32 [F, height, width, 3].
+
+    ``chosen`` are the frames to take, in order; None takes all. A stream of frames is read one at a time.
+    """
     check_size(height, width)
     if frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4) or 0 in frames.shape:
         raise ValueError(
             f"A clip must be images [frames, height, width, 1, 3 or 4], not {list(frames.shape)}."
         )
-    return _through_pil(frames, height, width, _cover)
+    return _through_pil(frames, height, width, _cover, chosen)
+
+
+def colours(images: torch.Tensor) -> torch.Tensor:
+    """IMAGE [F, H, W, 1, 3 or 4] -> its float32 colours [F, H, W, 3], without transparency, on the CPU.
+
+    Raises ValueError for another shape, and for NaN or infinite pixels.
+    """
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
+        raise ValueError(
+            f"Pictures must be images [pictures, height, width, 1, 3 or 4], not {list(images.shape)}."
+        )
+    images = images[..., :3].float().cpu()
+    if not images.isfinite().all():
+        raise ValueError(NO_NUMBERS)
+    return images.expand(-1, -1, -1, 3)
 
 
 def _through_pil(
-    images: torch.Tensor, height: int, width: int, resize: Callable[[Image.Image, int, int], Image.Image]
+    images: torch.Tensor | FrameStream,
+    height: int,
+    width: int,
+    resize: Callable[[Image.Image, int, int], Image.Image],
+    chosen: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    out = torch.empty(len(images), height, width, 3)
-    for index, image in enumerate(images):
-        pixels = np.asarray(resize(_to_pil(image), height, width), dtype=np.uint8)
+    chosen = range(len(images)) if chosen is None else chosen
+    needed = len(chosen) * height * width * 3 * 4
+    check_room(
+        needed, f"{len(chosen):,} frames of {width}x{height}", "Use a shorter clip, or a smaller video"
+    )
+    out = torch.empty(len(chosen), height, width, 3)
+    for index, number in enumerate(chosen):
+        pixels = np.asarray(resize(_to_pil(images[number]), height, width), dtype=np.uint8)
         out[index] = torch.from_numpy(pixels.copy()) / 255
     return out
 
@@ -135,7 +168,7 @@ def _to_pil(image: torch.Tensor) -> Image.Image:
     """[H, W, 1, 3 or 4] in 0..1 as an 8-bit RGB picture."""
     image = image.detach().float().cpu()
     if not torch.isfinite(image).all():
-        raise ValueError("The image holds NaN or infinite pixels: the node that made it has failed.")
+        raise ValueError(NO_NUMBERS)
     image = image.clamp(0, 1)
     if image.shape[-1] == 4:
         colour, alpha = image[..., :3], image[..., 3:]

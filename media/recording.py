@@ -6,12 +6,16 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .frames import AvatarStream, PassState
 from .journal import state_path
+from .unfinished import clear_orphans, find_unfinished
 from .writer import VideoWriter
 
 SHARE = 0.03
@@ -69,38 +73,77 @@ class Snapshots:
         """Remove the oldest snapshots of other videos; OSError when there is no room for another one."""
         if size > self.limit:
             raise OSError(f"it needs {size / 1e9:.1f} GB, and {self.limit / 1e9:.0f} GB are given for them.")
-        others = [path for path in self.path.parent.glob("*.resume.safetensors") if path != self.path]
-        others.sort(key=lambda path: path.stat().st_mtime)
-        while others and sum(path.stat().st_size for path in others) + size > self.limit:
-            others.pop(0).unlink()
+        others = []
+        for path in self.path.parent.glob("*.resume.safetensors"):
+            with suppress(FileNotFoundError):  # its video was finished in this moment, by another host
+                if path != self.path:
+                    others.append((path.stat().st_mtime, path.stat().st_size, path))
+        others.sort()
+        while others and sum(taken for _, taken, _ in others) + size > self.limit:
+            others.pop(0)[2].unlink(missing_ok=True)
         free = shutil.disk_usage(self.path.parent).free
         if free < size + FREE_BYTES:
             raise OSError(f"it needs {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of disk space are free.")
 
 
-def open_state(stream: AvatarStream, writer: VideoWriter) -> PassState:
+def begin(
+    folder: Path,
+    name: str,
+    number: int,
+    fingerprint: str | None,
+    say: Callable[[str], None] = logging.warning,
+    **options: Any,
+) -> VideoWriter:
+    """A writer for the video ``name_<number>_.mp4`` of a folder that goes on with an unfinished one, or begins the
+    first from ``number`` on that nobody else has begun.
+
+    ``say`` is told of an unfinished one that cannot be gone on with; ``options`` are the writer's.
+    """
+    clear_orphans(folder)
+    if fingerprint is not None and (video := find_unfinished(folder, name, fingerprint, say)):
+        try:
+            return VideoWriter(video, fingerprint=fingerprint, **options)
+        except FileExistsError:
+            pass  # another host was faster
+    for taken in count(number):
+        try:
+            return VideoWriter(folder / f"{name}_{taken:05}_.mp4", fingerprint=fingerprint, **options)
+        except FileExistsError:
+            continue
+
+
+def open_state(
+    stream: AvatarStream, writer: VideoWriter, say: Callable[[str], None] = logging.warning
+) -> PassState:
     """The state with which a pass begins that goes on with a writer's file: that of the newest snapshot, or the
-    beginning, from where the pass repeats what is there."""
+    beginning, from where the pass repeats what is there. A snapshot that is of no use is removed, and ``say`` told."""
     path = state_path(writer.path)
     if writer.frames_written and path.is_file():
         try:
             state = stream.resumable.state(path, writer.fingerprint)
             if state.first_frame <= writer.frames_written:
                 return state
+            problem = f"The snapshot {path.name} is ahead of its video."
         except ValueError as error:
-            logging.warning("LiveAvatar: %s What the video holds is generated again.", error)
+            problem = str(error)
+        path.unlink(missing_ok=True)
+        say(f"{problem} What the video holds is generated again.")
     return stream.resumable.state(None, writer.fingerprint)
 
 
 def record(
-    stream: AvatarStream, writer: VideoWriter, snapshots: Snapshots | None = None
+    stream: AvatarStream,
+    writer: VideoWriter,
+    snapshots: Snapshots | None = None,
+    say: Callable[[str], None] = logging.warning,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Generate a stream into a writer's file, behind what that holds already.
 
     Yields (frames reached, block) for each block, also for those that are generated again to get where the file
     ends and are not written. With ``snapshots`` the pass is saved as often as they allow, and when it is abandoned.
+    ``say`` is told when a snapshot cannot be used.
     """
-    state = None if snapshots is None else open_state(stream, writer)
+    state = None if snapshots is None else open_state(stream, writer, say)
     reached = 0 if state is None else state.first_frame
 
     def in_step() -> bool:

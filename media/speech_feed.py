@@ -46,7 +46,8 @@ class SpeechFeed:
         ahead_seconds: speech is taken so much later, if nothing has to wait for it: who takes it can look ahead.
         clock: seconds, for tests.
 
-    ``owner`` is free for whoever made it to tell the feed's run from others.
+    ``owner`` is free for whoever made it to tell the feed's run from others, and ``wanted`` to say whether that run
+    goes on: one that fails before it takes anything does not close the feed.
     """
 
     channels = 1
@@ -61,6 +62,7 @@ class SpeechFeed:
         self._ahead = round(ahead_seconds * rate)
         self.rate, self.limit_seconds, self._clock = rate, limit_seconds, clock
         self.owner: str | None = None
+        self.wanted: Callable[[], bool] = lambda: True
         self._changed = threading.Condition()
         self._waiting = torch.zeros(0)
         self._converter: tuple[int, av.AudioResampler] | None = None

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import torch
 
+from .file_lock import lock
 from .fragments import FragmentEncoder
-from .journal import Journal, forget, growing_path, lock, take_back, unfinished
+from .journal import Journal, finishing_path, forget, growing_path
 from .speech_feed import SpeechFeed
+from .unfinished import Claim, claim, take_back
+
+
+class _Lost(OSError):
+    """The file is not where it was written, or not what was written."""
 
 
 class VideoWriter:
@@ -30,8 +41,9 @@ class VideoWriter:
     into the journal for people to read.
 
     ``metadata`` (such as the workflow and prompt) is stored as the core's Save Video stores it: text as it
-    is, anything else as JSON. Raises ValueError for odd sizes and bad audio, before the file is made, and
-    OSError, in one sentence, where the file cannot be written.
+    is, anything else as JSON. Raises ValueError for odd sizes and bad audio, before the file is made;
+    FileExistsError where there is a file that is not gone on with, as none is overwritten; and OSError where the file
+    cannot be written, or was deleted, moved or changed meanwhile; each in one sentence.
     """
 
     def __init__(
@@ -49,32 +61,30 @@ class VideoWriter:
         about: Mapping[str, object] | None = None,
     ) -> None:
         self.path = Path(path)
-        begun = None if fingerprint is None else unfinished(self.path, fingerprint)
-        self._journal = begun or (None if fingerprint is None else Journal(fingerprint, about=about or {}))
-        self.frames_written = begun.frames if begun else 0
-        self._encoder = FragmentEncoder(
-            width=width,
-            height=height,
-            fps=fps,
-            audio=audio,
-            crf=crf,
-            preset=preset,
-            metadata=metadata,
-            frames=self.frames_written,
-            fragments=begun.fragments if begun else 0,
-        )
         if self.path.exists() and not self.path.is_file():
             raise OSError(f"Cannot write the video {self.path}: that is no ordinary file.")
+        claimed = None if fingerprint is None else claim(self.path, fingerprint)
+        begun = claimed and claimed.journal
+        self._journal = begun or (None if fingerprint is None else Journal(fingerprint, about=about or {}))
+        self.frames_written = begun.frames if begun else 0
         self._size = begun.size if begun else 0
-        try:
-            if begun:
-                take_back(self.path)
-            self._file = open(self.path, "r+b" if begun else "wb", buffering=0)  # noqa: SIM115  (closed by close)
-            lock(self._file)
-            self._file.truncate(self._size)
-            self._file.seek(self._size)
-        except OSError as error:
-            raise OSError(f"Cannot write the video {self.path}: {error.strerror}.") from error
+        self._digest = claimed.digest if claimed else hashlib.sha256()
+        with ExitStack() as stack:
+            if claimed:
+                stack.callback(claimed.file.close)
+            self._encoder = FragmentEncoder(
+                width=width,
+                height=height,
+                fps=fps,
+                audio=audio,
+                crf=crf,
+                preset=preset,
+                metadata=metadata,
+                frames=self.frames_written,
+                fragments=begun.fragments if begun else 0,
+            )
+            self._file = self._open(claimed)  # closed by close
+            stack.pop_all()
 
     @property
     def size(self) -> int:
@@ -100,14 +110,21 @@ class VideoWriter:
         """Add a block, uint8 [F, H, W, 3]. Each call makes one keyframe, so hand over whole blocks."""
         if self._file.closed:
             raise ValueError(f"The video {self.path} is closed; nothing can be added.")
-        fragment = memoryview(self._encoder.encode(frames))
+        self._check_still_there()
+        encoded = self._encoder.encode(frames)
+        fragment = memoryview(encoded)
         try:
             while fragment:
                 fragment = fragment[self._file.write(fragment) :]
             if self._journal:
                 encoder, size = self._encoder, self._file.tell()
+                self._digest.update(encoded)
                 self._journal = replace(
-                    self._journal, frames=encoder.frames, fragments=encoder.fragments, size=size
+                    self._journal,
+                    frames=encoder.frames,
+                    fragments=encoder.fragments,
+                    size=size,
+                    digest=self._digest.hexdigest(),
                 )
                 self._journal.write(self.path)
         except OSError as error:
@@ -123,22 +140,29 @@ class VideoWriter:
         """
         if self._file.closed:
             return
-        self._file.close()
-        if self.frames_written == 0:
-            self.path.unlink(missing_ok=True)
-            return
-        finished = self.path.with_name(self.path.name + ".finishing.mp4")
+        finished = finishing_path(self.path)
         try:
+            self._check_still_there()
+            if self.frames_written == 0:
+                self._remove()
+                return
             self._rewrite(finished)
+            if os.name == "nt":
+                self._file.close()  # it renames no open files; elsewhere nobody takes the file before all is done
             if self._journal and not complete:
                 os.replace(self.path, growing_path(self.path))
             os.replace(finished, self.path)
             if self._journal and complete:
                 forget(self.path)
+        except _Lost as error:
+            if complete:
+                raise
+            logging.warning("LiveAvatar: %s", error)  # whatever ended the run is told
         except (OSError, av.error.FFmpegError) as error:
             raise self._explain("Cannot add a seek index to", error) from error
         finally:
             finished.unlink(missing_ok=True)
+            self._file.close()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -146,19 +170,62 @@ class VideoWriter:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.close(complete=kind is None)
 
+    def _open(self, claimed: Claim | None) -> BinaryIO:
+        try:
+            file = take_back(self.path, claimed) if claimed else self.path.open("xb", buffering=0)
+            if not claimed and not lock(file):
+                file.close()
+                raise FileExistsError(errno.EEXIST, "another run is writing it")
+            file.truncate(self._size)
+            file.seek(self._size)
+        except OSError as error:
+            kind = FileExistsError if isinstance(error, FileExistsError) else OSError
+            raise kind(f"Cannot write the video {self.path}: {error.strerror}.") from error
+        return file
+
+    def _check_still_there(self) -> None:
+        """Raise where the file is no longer what was written, or where; nothing is written then, now or later."""
+        held = os.fstat(self._file.fileno())
+        try:
+            there = self.path.stat()
+        except OSError:
+            there = None
+        # Some network shares give a file another number each time.
+        same = there is not None and (os.path.samestat(there, held) or there.st_size == self._size)
+        if same and held.st_size == self._size:
+            return
+        what, left = "changed by another program", "what it holds may not play"
+        if not same:
+            what = "deleted" if held.st_nlink == 0 else "renamed or moved"
+            left = (
+                "nothing of it is left"
+                if held.st_nlink == 0
+                else f"{self._made()} are where it is now and play"
+            )
+        self._file.close()
+        forget(self.path)
+        raise _Lost(
+            f"Queue this again to make it anew: the video {self.path} was {what} while it was made; {left}."
+        )
+
     def _keep_whole_blocks(self) -> None:
         """Cut off the part of a block that was written before an error, and write no more."""
         with self._file:
             self._file.truncate(self._size)
-        if self.frames_written == 0:
-            self.path.unlink(missing_ok=True)
+            if self.frames_written == 0:
+                self._remove()
+
+    def _remove(self) -> None:
+        """Remove a file without frames."""
+        if os.name == "nt":
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _made(self) -> str:
+        return f"the first {self.seconds_written:.1f} s ({self.frames_written} frames)"
 
     def _explain(self, what: str, error: OSError | av.error.FFmpegError) -> OSError:
-        kept = (
-            f"the first {self.seconds_written:.1f} s ({self.frames_written} frames) are kept there and play"
-            if self.frames_written
-            else "nothing was kept"
-        )
+        kept = f"{self._made()} are kept there and play" if self.frames_written else "nothing was kept"
         if self.frames_written and self._journal:
             kept += ", and the same run can go on from there"
         return OSError(f"{what} the video {self.path} ({error.strerror}); {kept}.")

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..loaders import folders
-from . import routes
-from .condition import (
+from ..loaders.liveavatar import folders
+from ..serving import live as routes
+from .installed import refuse_second_copy
+from .liveavatar.condition import (
     LiveAvatarEncodeSpeech,
     LiveAvatarPoseVideo,
     LiveAvatarReferenceImage,
     LiveAvatarSpeakerMasks,
 )
-from .fast_decoder import LiveAvatarLoadFastDecoder
-from .live_speech import LiveAvatarLiveSpeech
-from .load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
-from .performance import LiveAvatarPerformanceOptions
-from .personalive import PersonaLiveLoadModel, PersonaLivePortrait
-from .personalive_animate import PersonaLiveAnimate
-from .personalive_motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
-from .sample import LiveAvatarSampler
-from .speech_file import LiveAvatarLoadSpeechFile
+from .liveavatar.fast_decoder import LiveAvatarLoadFastDecoder
+from .liveavatar.live_speech import LiveAvatarLiveSpeech
+from .liveavatar.load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
+from .liveavatar.performance import LiveAvatarPerformanceOptions
+from .liveavatar.sample import LiveAvatarSampler
+from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
+from .personalive.animate import PersonaLiveAnimate
+from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
+from .personalive.motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
 from .stream import LiveAvatarStreamToFrames, LiveAvatarStreamToVideo
 
 
@@ -28,6 +29,7 @@ class LiveAvatarExtension(ComfyExtension):
     """Registers the model folder and the nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        refuse_second_copy(LiveAvatarSampler)
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
         return [

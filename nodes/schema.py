@@ -1,13 +1,50 @@
-"""Node schemas for hosts of different ages."""
+"""What all nodes of the pack share: checked inputs, and schemas for hosts of different ages."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 from comfy_api.latest import io
 
+from .values import check_values
+
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+"""As in the host's own samplers."""
 _KNOWN = {field.name for field in fields(io.Schema)}
+
+
+class Node(io.ComfyNode):
+    """A node whose inputs are checked when a workflow is queued, and what comes through links before it runs."""
+
+    def __init_subclass__(cls, **values: Any) -> None:
+        super().__init_subclass__(**values)
+        own = cls.__dict__.get("execute")
+        if own is not None and not hasattr(own.__func__, "__wrapped__"):  # the host makes subclasses of nodes
+            cls.execute = classmethod(_checked(own.__func__))
+
+    @classmethod
+    def validate_inputs(cls, **values: Any) -> bool:
+        """Raises what is wrong: a host repeats an answer for every input of the node."""
+        # None: what comes through a link is not there yet.
+        cls.check({name: value for name, value in values.items() if value is not None})
+        return True
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """ValueError for values that the node cannot work with; ``values`` may lack those that are not there yet."""
+        check_values(cls.define_schema().inputs, values)
+
+
+def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+    @functools.wraps(execute)
+    def run(cls: type[Node], **values: Any) -> io.NodeOutput:
+        cls.check(values)
+        return execute(cls, **values)
+
+    return run
 
 
 def schema(*, search_aliases: list[str], category: str = "LiveAvatar", **values: Any) -> io.Schema:

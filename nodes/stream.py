@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
-from pathlib import Path
+from typing import Any
 
 import folder_paths
 import psutil
 from comfy_api.latest import InputImpl, io, ui
 
+from ..host.progress import Progress, show_text
 from ..media.frames import AvatarStream, FrameStream
-from ..media.journal import find_unfinished
-from ..media.recording import Snapshots, record
-from ..media.writer import VideoWriter
-from .host import Progress, show_text
-from .routes import announce, watchable
-from .sample import AvatarStreamType
-from .schema import schema
+from ..media.recording import Snapshots, begin, record
+from ..serving.live import announce, watchable
+from .names import check_prefix
+from .output_names import fill_in, place_for
+from .schema import Node, schema
+from .types import AvatarStreamType
 
 FLOAT_FRAME_BYTES = 3 * 4
 
 
-class LiveAvatarStreamToVideo(io.ComfyNode):
+class LiveAvatarStreamToVideo(Node):
     """The stream as a file."""
 
     @classmethod
@@ -40,7 +41,10 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="video/LiveAvatar",
-                    tooltip="Folder and name in the output folder.",
+                    tooltip=(
+                        "Folder and name in the output folder; %date:yyyy-MM-dd% and %Node.widget% are replaced as in "
+                        "Save Video."
+                    ),
                 ),
                 io.Boolean.Input(
                     "save_output",
@@ -83,6 +87,18 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
         )
 
     @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Names that no file can have are refused when the workflow is queued."""
+        super().check(values)
+        if "filename_prefix" in values:
+            check_prefix(values["filename_prefix"])
+
+    @classmethod
+    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
+        """Another date in the name is another file, even if nothing else has changed."""
+        return fill_in(filename_prefix or "", None)
+
+    @classmethod
     def execute(
         cls,
         stream: AvatarStream,
@@ -93,39 +109,52 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
         snapshot_gb: int = 40,
     ) -> io.NodeOutput:
         root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, root, stream.width, stream.height
+        folder, name, number, subfolder = place_for(
+            filename_prefix, root, cls.hidden, width=stream.width, height=stream.height
         )
-        file = f"{name}_{counter:05}_.mp4"
         fingerprint = None
         if resume and stream.resumable is not None:
             fingerprint = f"{stream.resumable.fingerprint()}-{crf}"
-            if begun := find_unfinished(Path(folder), name, fingerprint):
-                file = begun.name
-        path = Path(folder) / file
-        place = ui.SavedResult(file, subfolder, io.FolderType.output if save_output else io.FolderType.temp)
+        said: list[str] = []
+
+        def say(text: str) -> None:
+            said.append(text)
+            logging.warning("LiveAvatar: %s", text)
+            show_text("\n".join(said), cls.hidden)
+
+        writer = begin(
+            folder,
+            name,
+            number,
+            fingerprint,
+            say,
+            width=stream.width,
+            height=stream.height,
+            fps=stream.fps,
+            audio=stream.audio,
+            crf=crf,
+            metadata=cls._metadata(),
+            about=stream.resumable and stream.resumable.about,
+        )
+        path = writer.path
+        place = ui.SavedResult(
+            path.name, subfolder, io.FolderType.output if save_output else io.FolderType.temp
+        )
         progress = Progress()
-        # The readers of the live stream are cut loose before the writer closes and replaces the file.
+        # The readers of the live stream are cut loose before the writer closes and replaces the file, and are told of
+        # the end after that; the outer ``writer`` is for what fails before the stream is there.
         with (
+            writer,
             watchable(stream, dict(place), cls.hidden.extra_pnginfo) as live,
-            VideoWriter(
-                path,
-                width=stream.width,
-                height=stream.height,
-                fps=stream.fps,
-                audio=stream.audio,
-                crf=crf,
-                metadata=cls._metadata(),
-                fingerprint=fingerprint,
-                about=stream.resumable and stream.resumable.about,
-            ) as writer,
+            writer,
             live.readable(path),
         ):
             snapshots = None if fingerprint is None else Snapshots(path, snapshot_gb * 10**9)
             if begun := writer.frames_written:
-                show_text(f"Going on with {file} at {begun / stream.fps:.1f} s", cls.hidden.unique_id)
+                said.append(f"Going on with {path.name} at {begun / stream.fps:.1f} s")
+                show_text("\n".join(said), cls.hidden)
                 live.go_on(begun, writer.size)
-            with closing(record(stream, writer, snapshots)) as blocks:
+            with closing(record(stream, writer, snapshots, say)) as blocks:
                 for reached, block in blocks:
                     if reached > begun:
                         live.advance(writer.frames_written, writer.mime_type)
@@ -140,13 +169,14 @@ class LiveAvatarStreamToVideo(io.ComfyNode):
 
         if args.disable_metadata:
             return {}
-        found = dict(cls.hidden.extra_pnginfo or {})
+        sent = cls.hidden.extra_pnginfo
+        found = dict(sent) if isinstance(sent, dict) else {}
         if cls.hidden.prompt is not None:
             found["prompt"] = cls.hidden.prompt
         return found
 
 
-class LiveAvatarStreamToFrames(io.ComfyNode):
+class LiveAvatarStreamToFrames(Node):
     """The stream as images."""
 
     @classmethod
@@ -165,7 +195,10 @@ class LiveAvatarStreamToFrames(io.ComfyNode):
                 io.Combo.Input(
                     "frames",
                     options=["batch", "stream"],
-                    tooltip="stream: for VideoHelperSuite's Video Combine. batch: for every other image node.",
+                    tooltip=(
+                        "stream: for VideoHelperSuite's Video Combine, also behind nodes that treat every picture by "
+                        "itself (crop, resize, invert, flip). batch: for every other image node."
+                    ),
                 ),
             ],
             outputs=[

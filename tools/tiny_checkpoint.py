@@ -15,6 +15,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,13 +30,30 @@ from .checkpoint_shapes import (
     vae_shapes,
 )
 
-DIM, FFN_DIM, NUM_LAYERS = 128, 256, 5  # one head: the head width is always 128
 TEXT_DIM, AUDIO_DIM = 64, 32
 HOST_TEXT_DIM, HOST_AUDIO_DIM = 4096, 1024  # ComfyUI builds its S2V model with these whatever the file says
 # ComfyUI builds all twelve; 0 and 4 are used here.
 INJECT_LAYERS = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
-VAE_WIDTH = 8
-LORA_RANK = 4
+LARGE = 1 << 22  # values; tensors from this size on are drawn on a GPU where there is one
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is small in the tiny checkpoint; the head width is always 128."""
+
+    dim: int = 128
+    ffn_dim: int = 256
+    num_layers: int = 5
+    vae_width: int = 8
+    audio_width: int = AUDIO_DIM  # of the audio encoder's hidden states
+    audio_heads: int = 2
+    lora_rank: int = 4
+    shards: int = 2  # files of the transformer
+
+
+TINY = Sizes()
+FULL = Sizes(5120, 13824, 40, 96, 1024, 16, 128, shards=1)
+"""As published; the text encoder stays narrow inside."""
 
 SENTENCES = (
     "A person looks into the camera and speaks calmly, with natural movements of the head and the hands.",
@@ -47,8 +65,9 @@ SENTENCES = (
 
 def draw(name: str, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
     """The tensor of one key: normal values of a size that keeps activations near unit variance."""
-    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    values = torch.randn(shape, generator=generator)
+    device = "cuda" if math.prod(shape) >= LARGE and torch.cuda.is_available() else "cpu"
+    generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
+    values = torch.randn(shape, generator=generator, device=device)
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "modulation":
         values *= 0.1
@@ -70,7 +89,7 @@ def draw(name: str, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
             values *= 0.5
         elif ".attn.q." in name:
             values /= math.sqrt(16)  # UMT5 does not scale its attention logits
-    return values.to(dtype)
+    return values.to(dtype).cpu()
 
 
 def weights(shapes: dict[str, Shape], dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -78,17 +97,17 @@ def weights(shapes: dict[str, Shape], dtype: torch.dtype) -> dict[str, torch.Ten
     return {name: draw(name, shape, dtype) for name, shape in shapes.items()}
 
 
-def transformer_config(text_dim: int, audio_dim: int) -> dict:
-    """``config.json`` of the tiny transformer, with the published keys."""
+def transformer_config(text_dim: int, audio_dim: int, sizes: Sizes = TINY) -> dict:
+    """``config.json`` of a transformer, with the published keys."""
     return {
         "_class_name": "WanModel_S2V",
         "_diffusers_version": "0.35.0",
         "model_type": "s2v",
         "cross_attn_type": "t2v_cross_attn",
-        "dim": DIM,
-        "ffn_dim": FFN_DIM,
-        "num_heads": DIM // 128,
-        "num_layers": NUM_LAYERS,
+        "dim": sizes.dim,
+        "ffn_dim": sizes.ffn_dim,
+        "num_heads": sizes.dim // 128,
+        "num_layers": sizes.num_layers,
         "freq_dim": 256,
         "in_dim": 16,
         "out_dim": 16,
@@ -117,16 +136,19 @@ def transformer_config(text_dim: int, audio_dim: int) -> dict:
     }
 
 
-def write_transformer(folder: Path, state: dict[str, torch.Tensor], config: dict) -> None:
-    """The sharded transformer: two safetensors files, their index and ``config.json``."""
+def write_transformer(folder: Path, state: dict[str, torch.Tensor], config: dict, shards: int = 2) -> None:
+    """The transformer in so many safetensors files, their index and ``config.json``."""
     keys = sorted(state)
-    halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
-    names = [f"diffusion_pytorch_model-{n:05d}-of-00002.safetensors" for n in (1, 2)]
-    for name, half in zip(names, halves, strict=True):
-        save_file({key: state[key] for key in half}, folder / name, metadata={"format": "pt"})
+    length = -(-len(keys) // shards)
+    weight_map = {}
+    for n in range(shards):
+        name = f"diffusion_pytorch_model-{n + 1:05d}-of-{shards:05d}.safetensors"
+        part = {key: state[key] for key in keys[n * length : (n + 1) * length]}
+        save_file(part, folder / name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(part, name)
     index = {
         "metadata": {"total_size": sum(t.numel() * t.element_size() for t in state.values())},
-        "weight_map": {key: name for name, half in zip(names, halves, strict=True) for key in half},
+        "weight_map": weight_map,
     }
     write_json(folder / "diffusion_pytorch_model.safetensors.index.json", index)
     write_json(folder / "config.json", config)
@@ -162,17 +184,17 @@ def write_tokenizer(folder: Path, sentences: Iterable[str] = SENTENCES) -> int:
     return tokenizer.get_vocab_size()
 
 
-def write_audio_encoder(folder: Path) -> None:
-    """A CTC wav2vec2 of 24 narrow layers (so 25 hidden states) with the published convolution geometry."""
+def write_audio_encoder(folder: Path, sizes: Sizes = TINY) -> None:
+    """A CTC wav2vec2 of 24 layers (so 25 hidden states) with the published convolution geometry."""
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
     vocabulary = ["<pad>", "<s>", "</s>", "<unk>", "|", *"'-abcdefghijklmnopqrstuvwxyz"]
     config = Wav2Vec2Config(
         architectures=["Wav2Vec2ForCTC"],
-        hidden_size=AUDIO_DIM,
+        hidden_size=sizes.audio_width,
         num_hidden_layers=AUDIO_LAYERS - 1,
-        num_attention_heads=2,
-        intermediate_size=2 * AUDIO_DIM,
+        num_attention_heads=sizes.audio_heads,
+        intermediate_size=2 * sizes.audio_width,
         conv_dim=(16,) * 7,
         conv_bias=True,
         feat_extract_norm="layer",
@@ -211,20 +233,22 @@ def write_audio_encoder(folder: Path) -> None:
     )
 
 
-def write_base(folder: Path, text_dim: int, audio_dim: int) -> dict[str, torch.Tensor]:
+def write_base(folder: Path, text_dim: int, audio_dim: int, sizes: Sizes = TINY) -> dict[str, torch.Tensor]:
     """A whole base model folder; returns the transformer's weights.
 
-    The audio encoder is always narrow: with another ``audio_dim`` it does not fit the transformer.
+    With another ``audio_dim`` than the audio encoder's width, that encoder does not fit the transformer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shapes = transformer_shapes(DIM, FFN_DIM, NUM_LAYERS, len(INJECT_LAYERS), text_dim, audio_dim)
+    shapes = transformer_shapes(
+        sizes.dim, sizes.ffn_dim, sizes.num_layers, len(INJECT_LAYERS), text_dim, audio_dim
+    )
     state = weights(shapes, torch.bfloat16)
-    write_transformer(folder, state, transformer_config(text_dim, audio_dim))
-    torch.save(weights(vae_shapes(VAE_WIDTH), torch.float32), folder / "Wan2.1_VAE.pth")
+    write_transformer(folder, state, transformer_config(text_dim, audio_dim, sizes), sizes.shards)
+    torch.save(weights(vae_shapes(sizes.vae_width), torch.float32), folder / "Wan2.1_VAE.pth")
     vocabulary = write_tokenizer(folder / "google" / "umt5-xxl")
     text = text_encoder_shapes(vocabulary, text_dim, dim_attn=64, ffn_dim=128, heads=4, layers=2)
     torch.save(weights(text, torch.bfloat16), folder / "models_t5_umt5-xxl-enc-bf16.pth")
-    write_audio_encoder(folder / "wav2vec2-large-xlsr-53-english")
+    write_audio_encoder(folder / "wav2vec2-large-xlsr-53-english", sizes)
     return state
 
 
@@ -233,19 +257,19 @@ def write_host_files(folder: Path, state: dict[str, torch.Tensor]) -> None:
     for name in ("diffusion_models", "vae", "loras"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     save_file(state, folder / "diffusion_models/tiny_s2v.safetensors")
-    save_file(weights(vae_shapes(VAE_WIDTH), torch.float32), folder / "vae/tiny_wan_vae.safetensors")
+    save_file(weights(vae_shapes(TINY.vae_width), torch.float32), folder / "vae/tiny_wan_vae.safetensors")
     lora = {}
     for key, tensor in lora_weights(state).items():
         lora[f"diffusion_model.{key.replace('.default', '')}"] = tensor
         module = key.rsplit(".lora_", 1)[0]
-        lora[f"diffusion_model.{module}.alpha"] = torch.tensor(LORA_RANK / 2)
+        lora[f"diffusion_model.{module}.alpha"] = torch.tensor(TINY.lora_rank / 2)
     save_file(lora, folder / "loras/tiny_lora_converted.safetensors")
 
 
-def lora_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def lora_weights(state: dict[str, torch.Tensor], sizes: Sizes = TINY) -> dict[str, torch.Tensor]:
     """A LoRA for all modules of the transformer that the published one changes."""
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    return weights(lora_shapes(shapes, LORA_RANK), torch.bfloat16)
+    return weights(lora_shapes(shapes, sizes.lora_rank), torch.bfloat16)
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -32,6 +32,25 @@ def write_fp8_with_metadata(path: Path, state: dict[str, Tensor]) -> dict[str, T
     return _write(path, state, "weight_scale", {}, metadata)
 
 
+def write_large_scaled_fp8(path: Path, state: dict[str, Tensor]) -> None:
+    """`write_scaled_fp8` for weights that are not to be held a second time."""
+    stored = {"scaled_fp8": torch.empty(0, dtype=DTYPE)}
+    for name, tensor in state.items():
+        if _is_linear(name, state):
+            stored[name], stored[f"{name.removesuffix('weight')}scale_weight"] = _quantised(tensor)
+        else:
+            stored[name] = tensor
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(stored, path)
+
+
+def _quantised(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """float8 values and the scale that makes them the tensor's again."""
+    exact = tensor.float()
+    scale = exact.abs().max() / torch.finfo(DTYPE).max
+    return (exact / scale).to(DTYPE), scale
+
+
 def _is_linear(name: str, state: dict[str, Tensor]) -> bool:
     return state[name].ndim == 2 and not name.startswith("trainable_cond_mask.")
 
@@ -43,8 +62,7 @@ def _write(
     for name, tensor in state.items():
         stored[name], held[name] = tensor, tensor.float()
         if _is_linear(name, state):
-            scale = held[name].abs().max() / torch.finfo(DTYPE).max
-            stored[name] = (held[name] / scale).to(DTYPE)
+            stored[name], scale = _quantised(tensor)
             stored[f"{name.removesuffix('weight')}{suffix}"] = scale
             held[name] = stored[name].float() * scale
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,12 +17,12 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 import torch
-from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, PoseGuiderConfig, UNetConfig
-from avatar.personalive.denoising_unet import DenoisingUNet
-from avatar.personalive.motion_encoder import MotionEncoder
-from avatar.personalive.motion_extractor import MotionExtractor
-from avatar.personalive.pose_guider import PoseGuider
-from avatar.personalive.reference_unet import ReferenceUNet
+from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
+from avatar.engines.personalive.config import MotionEncoderConfig, PoseGuiderConfig, UNetConfig
+from avatar.engines.personalive.denoising_unet import DenoisingUNet
+from avatar.engines.personalive.motion_encoder import MotionEncoder
+from avatar.engines.personalive.pose_guider import PoseGuider
+from avatar.engines.personalive.reference_unet import ReferenceUNet
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection

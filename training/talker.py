@@ -8,8 +8,8 @@ from torch import nn
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.config import S2VConfig
-from avatar.liveavatar.transformer import S2VTransformer
+from avatar.engines.liveavatar.config import S2VConfig
+from avatar.engines.liveavatar.transformer import S2VTransformer
 
 from .wav2vec import HIDDEN
 

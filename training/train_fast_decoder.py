@@ -19,8 +19,8 @@ from torch import Tensor, nn
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.config import TEMPORAL_STRIDE
-from avatar.liveavatar.tiny_decoder import FastDecoder, TinyDecoder, limited
+from avatar.engines.parts.wan.fast_decoder import FastDecoder, TinyDecoder, limited
+from avatar.engines.parts.wan.geometry import TEMPORAL_STRIDE
 from avatar.loaders.files import load_state_dict
 
 from . import corpus, loop

@@ -246,7 +246,8 @@ function figures(status, ahead) {
     if (!frames) return { running: "Preparing the first block…", stopped: "Stopped." }[state] ?? "The run failed.";
     const parts = [];
     if (speed) parts.push(`${speed.toFixed(1)} fps`, `${(speed / fps).toFixed(2)}× real time`);
-    parts.push(`first frame ${first_frame_seconds.toFixed(1)} s`);
+    // A run that goes on with a video has frames before it has made one.
+    if (first_frame_seconds !== null) parts.push(`first frame ${first_frame_seconds.toFixed(1)} s`);
     if (ahead !== null) parts.push(`buffer ${ahead.toFixed(1)} s`);
     const total = total_frames === null ? "" : ` / ${(total_frames / fps).toFixed(1)}`;
     parts.push(`${(frames / fps).toFixed(1)}${total} s`);

@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { findNode } from "./graph.js";
+import { findNode, rootGraph } from "./graph.js";
 
 // While a run with LiveAvatar Live Speech listens, its node shows where to post speech, and lets one speak from here:
 // through the microphone, or with a sound file. Only the page that has started the run is told the id.
@@ -144,6 +144,7 @@ app.registerExtension({
     setup() {
         document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
         api.addEventListener("liveavatar.speech", ({ detail }) => {
+            if (detail.workflow !== (rootGraph()?.id ?? null)) return;
             const node = findNode(detail.node);
             if (node?.type === NODE) (speakers.get(node) ?? addSpeaker(node)).open(detail.id);
         });

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from avatar.liveavatar.tiny_decoder import TinyDecoder
+from avatar.engines.parts.wan.fast_decoder import TinyDecoder
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 

@@ -18,6 +18,7 @@ def misfits(ready: Host) -> Iterator[None]:
     """Files that fit nothing, in the host's folders; after everything in this file an ordinary run succeeds."""
     write_misfits(ready.models_dir)
     write_odd_media(ready.input_dir)
+    (ready.output_dir / "a file").write_text("no folder")
     process = ready.process.pid
     yield
     check_talks(read_video(ready.video(small(seed=7))), (64, 64), 8, 24_000, 1)
@@ -38,6 +39,15 @@ def no_sound(workflow: Api) -> None:
         sample_rate=16_000,
         channels=1,
     )
+
+
+def video_without_sound(workflow: Api) -> None:
+    video = add(workflow, "LoadVideo", file="pose.mp4")
+    put(workflow, "LiveAvatarEncodeSpeech", "audio", "GetVideoComponents", slot=1, video=[video, 0])
+
+
+def speech_file_without_sound(workflow: Api) -> None:
+    put(workflow, "LiveAvatarEncodeSpeech", "audio", "LiveAvatarLoadSpeechFile", audio="pose.mp4")
 
 
 def sound_of(name: str) -> Callable[[Api], None]:
@@ -127,10 +137,27 @@ def too_large_a_batch(workflow: Api) -> None:
     add(workflow, "PreviewImage", images=[frames, 0])
 
 
+def typed(node: str, **inputs: object) -> Callable[[Api], None]:
+    return lambda workflow: change(workflow, f"LiveAvatar{node}", **inputs)
+
+
+def linked(node: str, name: str, type_: str, value: object) -> Callable[[Api], None]:
+    """A value that the host does not see before it runs the workflow."""
+    return lambda workflow: put(workflow, f"LiveAvatar{node}", name, type_, value=value)
+
+
+NAN = float("nan")
+LONG = "a" * 300
 PUBLISHED = "Wan-AI/Wan2.2-S2V-14B"
 ERRORS = {
     "sound without samples": (no_sound, "EncodeSpeech", "audio is empty"),
     "sound with NaN": (sound_of("nan.wav"), "EncodeSpeech", "NaN or infinite samples"),
+    "video without sound": (video_without_sound, "EncodeSpeech", "Load a video .*: this video has no sound"),
+    "speech file without sound": (
+        speech_file_without_sound,
+        "LoadSpeechFile",
+        "Choose a file or video with sound: .*pose.mp4 has no sound",
+    ),
     "tiny picture": (picture_of("tiny.png"), "ReferenceImage", "only 16x16 pixels: use one with at least 32"),
     "batch of pictures": (two_pictures, "ReferenceImage", "batch of 2: pick one"),
     "size that is no multiple": (odd_size, "ReferenceImage", "multiples of 64, the nearest size is 128x64"),
@@ -177,6 +204,60 @@ ERRORS = {
     ),
     "two speakers without masks": (second_speaker, "Sampler", "add LiveAvatar Speaker Masks"),
     "masks for one speaker": (masks_of_one_speaker, "SpeakerMasks", "Only one person speaks"),
+    "checkpoint that is a path": (
+        load_checkpoint("/etc"),
+        "LoadCheckpoint",
+        "not in list: choose another checkpoint",
+    ),
+    "checkpoint above": (
+        load_checkpoint("../tiny"),
+        "LoadCheckpoint",
+        "not in list: choose another checkpoint",
+    ),
+    "LoRA that is a path": (load_checkpoint("tiny", lora="/etc/passwd"), "LoadCheckpoint", "another lora"),
+    "unknown size": (typed("ReferenceImage", size="huge"), "ReferenceImage", "another size than 'huge'"),
+    "unknown sink": (typed("Sampler", sink="kitchen"), "Sampler", "another sink than 'kitchen'"),
+    "strength NaN": (typed("LoadCheckpoint", lora_strength=NAN), "LoadCheckpoint", "set lora_strength to a"),
+    "seconds NaN": (
+        typed("Sampler", max_seconds=NAN),
+        "Sampler",
+        "Value nan is not a number: set max_seconds",
+    ),
+    "steps beyond by a link": (
+        linked("Sampler", "steps", "PrimitiveInt", 1000),
+        "Sampler",
+        "Value 1000 bigger than max of 50: set steps",
+    ),
+    "HTML in a name": (
+        typed("StreamToVideo", filename_prefix="<img src=x onerror=alert(1)>"),
+        "StreamToVideo",
+        "Take < > out of filename_prefix",
+    ),
+    "HTML in a name by a link": (
+        linked("StreamToVideo", "filename_prefix", "PrimitiveString", "<b>"),
+        "StreamToVideo",
+        "Take < > out of filename_prefix",
+    ),
+    "NUL in a name": (
+        typed("StreamToVideo", filename_prefix="a\0b"),
+        "StreamToVideo",
+        "control characters out of",
+    ),
+    "name that is too long": (
+        typed("StreamToVideo", filename_prefix=LONG),
+        "StreamToVideo",
+        "Shorten filename",
+    ),
+    "name that leads out": (
+        typed("StreamToVideo", filename_prefix="/etc/video"),
+        "StreamToVideo",
+        "Choose a filename_prefix inside of ComfyUI's folder, '/etc/video' leads out",
+    ),
+    "name through a file": (
+        typed("StreamToVideo", filename_prefix="a file/video"),
+        "StreamToVideo",
+        "Choose another filename_prefix, its folder cannot be made",
+    ),
     "batch beyond the memory": (
         too_large_a_batch,
         "StreamToFrames",

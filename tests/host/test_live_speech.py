@@ -148,13 +148,22 @@ def test_silence_keeps_to_real_time_and_an_interrupt_ends_it(ready, talk):
     assert refused(ready, path, b"x") == (404, "No speech with this id is running.")
 
 
+def test_speech_for_a_run_that_failed_before_its_first_block_is_not_taken(ready, talk):
+    change(talk, "LiveAvatarSampler", max_seconds=1.0)
+    with pytest.raises(HostError, match="Live speech ends by its own max_seconds"):
+        ready.run(talk)
+    gone = (404, "No speech with this id is running.")
+    for path in (place(talk), place(talk) + "/end"):
+        assert refused(ready, path, samples(0.1)) == gone
+
+
 def test_wrong_posts_are_refused_in_one_sentence(ready, talk):
     path = place(talk)
     ready.submit(talk)
     until(lambda: ready.get(path))
     for query, body, code, part in (
         ("?rate=7999", b"\0\0", 400, "rate must be a number from 8000 to 96000, not 7999."),
-        ("?rate=24000&channels=9", b"\0\0", 400, "channels must be"),
+        ("?rate=24000&channels=65", b"\0\0", 400, "channels must be"),
         ("?rate=24000&format=s8", b"\0\0", 400, "format must be s16 or f32"),
         ("?rate=24000", b"\0\0\0", 400, "3 bytes are no whole number of s16 samples"),
         ("?rate=24000&format=f32", struct.pack("<f", float("nan")), 400, "NaN"),

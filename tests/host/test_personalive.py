@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.unit.test_personalive_driving import film
 from tools.demo_media import portrait
 from tools.environment import ROOT
 from tools.host import Host, HostError
@@ -139,6 +140,15 @@ def test_a_shipped_workflow_makes_a_portrait_move(studio, name):
     workflow = small(name)
     skip_without_vhs(studio, workflow)
     check_follows(studio.video(workflow), *EXPECTED[name])
+
+
+def test_sound_of_eight_channels_that_sets_in_late_stays_in_its_place(studio):
+    film(studio.input_dir / "late.mkv", sound_at=0.4, layout="7.1")
+    workflow = straight()
+    change(workflow, "LoadVideo", file="late.mkv")
+    path = studio.video(workflow)
+    first_loud = np.flatnonzero(np.abs(read_sound(path)) > 0.05)[0] / 8000
+    assert first_loud == pytest.approx(0.9, abs=0.03)
 
 
 def test_a_saved_motion_gives_the_same_video(studio):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
+import pytest
 
 from tools.host_events import HostEvents
 
@@ -125,3 +129,36 @@ def test_an_interrupted_run_stops_within_a_block_and_keeps_what_it_made(ready):
     assert asked_at <= len(kept.frames) <= asked_at + 2 * BLOCK
     check_talks(kept, (64, 64), len(kept.frames), 16_000, 1)
     check_talks(read_video(ready.video(small(seed=5))), (64, 64), 8, 24_000, 1)
+
+
+def test_a_prefix_may_hold_the_date_and_values_of_nodes(ready):
+    workflow = small(seed=41)
+    prefix = "named/%date:yyyy%/%LiveAvatarSampler.seed%_%width%"
+    change(workflow, "LiveAvatarStreamToVideo", filename_prefix=prefix)
+    path = ready.video(workflow)
+    expected = ["named", time.strftime("%Y"), "41_64_00001_.mp4"]
+    assert path.relative_to(ready.output_dir).parts == tuple(expected)
+
+
+def test_another_date_in_the_name_makes_another_file_of_the_same_workflow(ready):
+    workflow = small(seed=43)
+    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="dated/%date:yyyyMMddhhmmss%")
+    ready.run(workflow)
+    time.sleep(1.1)
+    ready.run(workflow)
+    assert len({path.name for path in (ready.output_dir / "dated").iterdir()}) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
+def test_a_video_that_is_deleted_while_it_is_made_is_not_said_to_be_kept(ready):
+    workflow = small(seed=42, seconds=0)
+    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="deleted/talk")
+
+    def delete() -> None:
+        for path in (ready.output_dir / "deleted").glob("*.mp4"):
+            if path.stat().st_size:
+                path.unlink()
+
+    entry = ready.wait(ready.submit(workflow), watch=delete)
+    assert "was deleted while it was made; nothing of it is left" in ready.errors(entry)[0]
+    assert not list((ready.output_dir / "deleted").iterdir())

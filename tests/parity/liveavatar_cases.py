@@ -6,8 +6,8 @@ import functools
 
 import pytest
 import torch
-from avatar.liveavatar.config import S2VConfig
-from avatar.liveavatar.transformer import S2VTransformer
+from avatar.engines.liveavatar.config import S2VConfig
+from avatar.engines.liveavatar.transformer import S2VTransformer
 
 from tests.parity.reference import read_json, tensors
 

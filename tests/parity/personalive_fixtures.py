@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from avatar.personalive.codec import KLCodec
-from avatar.personalive.config import MotionEncoderConfig, MotionExtractorConfig, PoseGuiderConfig, UNetConfig
-from avatar.personalive.denoising_unet import DenoisingUNet
-from avatar.personalive.image_encoder import ClipImageEncoder
-from avatar.personalive.motion_encoder import MotionEncoder
-from avatar.personalive.motion_extractor import MotionExtractor
-from avatar.personalive.pipeline import PersonaLive
-from avatar.personalive.pose_guider import PoseGuider
-from avatar.personalive.reference_unet import ReferenceUNet
+from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
+from avatar.engines.personalive.codec import KLCodec
+from avatar.engines.personalive.config import MotionEncoderConfig, PoseGuiderConfig, UNetConfig
+from avatar.engines.personalive.denoising_unet import DenoisingUNet
+from avatar.engines.personalive.image_encoder import ClipImageEncoder
+from avatar.engines.personalive.motion_encoder import MotionEncoder
+from avatar.engines.personalive.pipeline import PersonaLive
+from avatar.engines.personalive.pose_guider import PoseGuider
+from avatar.engines.personalive.reference_unet import ReferenceUNet
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor

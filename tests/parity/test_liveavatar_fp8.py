@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from avatar.liveavatar.fp8 import Fp8Linear
-from avatar.liveavatar.row_kernels import FLOAT8, LARGEST
+from avatar.engines.gpu.fp8 import Fp8Linear
+from avatar.engines.gpu.row_kernels import FLOAT8, LARGEST
 from torch import Tensor, nn
 
 from .reference import tensors

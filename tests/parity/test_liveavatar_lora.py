@@ -6,9 +6,9 @@ import copy
 
 import pytest
 import torch
-from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.loaders.lora import merge_lora, read_lora
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.loaders.liveavatar.lora import merge_lora, read_lora
 from torch import nn
 
 from tests.parity.liveavatar_cases import input_tensor, transformer

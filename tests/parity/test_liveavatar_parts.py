@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.audio_features import feature_track, frame_features, frame_indices
-from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, MOTION_FRAMES, SamplingConfig
-from avatar.liveavatar.framepack import motion_rotation
-from avatar.liveavatar.rope import RotaryEmbedding, concatenate
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.schedule import Schedule
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, MOTION_FRAMES, SamplingConfig
+from avatar.engines.liveavatar.framepack import motion_rotation
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.speech_timing import feature_track, frame_features, frame_indices
+from avatar.engines.parts.wan.rope import RotaryEmbedding, concatenate
+from avatar.engines.parts.wan.schedule import Schedule
 
 from tests.parity.liveavatar_cases import FAMILY, input_tensor, transformer
 from tests.parity.reference import assert_close, read_json, tensors

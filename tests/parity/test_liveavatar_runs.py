@@ -12,15 +12,21 @@ import functools
 
 import pytest
 import torch
-from avatar.liveavatar.audio_features import block_features, feature_track
-from avatar.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, SETTLED_FRAMES, encode_reference
-from avatar.liveavatar.config import MOTION_FRAMES, SPATIAL_STRIDE, SamplingConfig
-from avatar.liveavatar.pipeline import Scene, generate
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.schedule import clip_noise
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.vae import load_vae
+from avatar.engines.liveavatar.condition import (
+    PRE_ROLL_FRAMES,
+    PRIME_LATENTS,
+    SETTLED_FRAMES,
+    encode_reference,
+)
+from avatar.engines.liveavatar.config import MOTION_FRAMES, SamplingConfig
+from avatar.engines.liveavatar.pipeline import Scene, generate
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.speech_timing import block_features, feature_track
+from avatar.engines.parts.wan.geometry import SPATIAL_STRIDE
+from avatar.engines.parts.wan.schedule import clip_noise
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.wan.vae import load_vae
 from avatar.media.portrait import fit_size, prepare_portrait
 
 from tests.parity.liveavatar_cases import FAMILY, transformer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.speakers import claim_areas, dilate_areas, routing_masks
+from avatar.engines.liveavatar.speakers import claim_areas, dilate_areas, routing_masks
 
 from tests.parity.liveavatar_cases import FAMILY
 from tests.parity.reference import tensors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatar.loaders.text import TextEncoder, umt5_encoder
+from avatar.loaders.wan.text import TextEncoder, umt5_encoder
 
 from tests.parity.reference import assert_close, tensors
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
 
 from tests.parity.liveavatar_cases import FAMILY, cases, input_tensor, transformer
 from tests.parity.reference import assert_close, tensors

@@ -6,8 +6,8 @@ import functools
 
 import pytest
 import torch
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.vae import load_vae
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.wan.vae import load_vae
 
 from tests.parity.liveavatar_cases import FAMILY, cases
 from tests.parity.reference import assert_close, read_json, reference_dir, tensors

@@ -6,9 +6,9 @@ import re
 
 import pytest
 import torch
-from avatar.personalive.config import SchedulerConfig, StreamConfig
-from avatar.personalive.keypoints import Pose, draw, drive, face_boxes, ramp_poses
-from avatar.personalive.scheduler import Scheduler
+from avatar.engines.parts.face.keypoints import Pose, draw, drive, face_boxes, ramp_poses
+from avatar.engines.personalive.config import SchedulerConfig, StreamConfig
+from avatar.engines.personalive.scheduler import Scheduler
 
 from tests.parity import personalive_fixtures as fx
 from tests.parity.personalive_fixtures import blow_up, fixture, frames_first, near, thinned, unit

@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pytest
 import torch
-from avatar.personalive.keyframes import KeyframeMemory
-from avatar.personalive.keypoints import ramp
-from avatar.personalive.offline import landmark_box
-from avatar.personalive.preprocess import clip_pixels, crop_resize, lanczos, resize, to_uint8
+from avatar.engines.parts.face.keypoints import ramp
+from avatar.engines.personalive.keyframes import KeyframeMemory
+from avatar.engines.personalive.preprocess import clip_pixels, crop_resize, lanczos, resize, to_uint8
 
 from tests.parity.personalive_fixtures import as_pil, blow_up, fixture, near, thinned, unit
+from tests.parity.personalive_offline import landmark_box
 
 
 def pixels(image):

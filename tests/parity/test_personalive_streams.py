@@ -7,12 +7,11 @@ import re
 
 import pytest
 import torch
-from avatar.personalive.config import StreamConfig
-from avatar.personalive.keypoints import face_boxes
-from avatar.personalive.motion import Motion, mirrored
-from avatar.personalive.offline import OfflineBatch, OfflineStream, offline_motion, offline_portrait
-from avatar.personalive.pipeline import Stream
-from avatar.personalive.preprocess import crop_resize
+from avatar.engines.parts.face.keypoints import face_boxes
+from avatar.engines.personalive.config import StreamConfig
+from avatar.engines.personalive.motion import Motion, mirrored
+from avatar.engines.personalive.pipeline import Stream
+from avatar.engines.personalive.preprocess import crop_resize
 
 from tests.parity import personalive_fixtures as fx
 from tests.parity.personalive_fixtures import (
@@ -25,6 +24,7 @@ from tests.parity.personalive_fixtures import (
     thinned,
     unit,
 )
+from tests.parity.personalive_offline import OfflineBatch, OfflineStream, offline_motion, offline_portrait
 
 LATENT_TOLERANCE = 1e-4
 # The original rounds reference features to float16: a difference of 1e-6 before it flips roundings of 1e-3

@@ -14,7 +14,7 @@ from training.examples import SEEDS, portrait
 from training.measure import lagged_correlation, openings
 
 # isort: split
-from avatar.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.config import SamplingConfig
 
 from tools.demo_media import EXAMPLE
 from tools.environment import ROOT

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from avatar.liveavatar.advice import advice, explained
-from avatar.liveavatar.config import S2VConfig, SamplingConfig
-from avatar.liveavatar.plan import Machine, Model, Wish
+from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.costs import Model, VideoCosts
+from avatar.engines.parts.planning.advice import advice, explained
+from avatar.engines.parts.planning.plan import Machine, Wish
 
 GB = 10**9
 FULL = Model(S2VConfig(), 32 * GB, torch.bfloat16, streams=False)
@@ -19,7 +20,7 @@ OWN = Wish(int8_caches=False, caches_on_cpu=0)  # nothing is made smaller
 
 def say(gigabytes: float, height: int = 384, width: int = 704, wish: Wish = OWN, **config) -> str:
     machine = replace(CARD, free=int(gigabytes * GB))
-    return advice(FULL, machine, height, width, SamplingConfig(**config), wish)
+    return advice(VideoCosts(FULL, height, width, SamplingConfig(**config)), machine, wish)
 
 
 def test_the_sentence_says_what_was_planned_and_names_a_size_and_steps_that_should_fit():
@@ -44,7 +45,7 @@ def test_low_memory_is_named_where_it_was_not_chosen():
 
 def test_a_host_that_streams_weights_is_told_what_takes_less_as_well():
     machine = replace(CARD, free=24 * GB, total=24 * GB, free_cpu=64 * GB)
-    said = advice(replace(FULL, streams=True), machine, 384, 704, SamplingConfig(), Wish())
+    said = advice(VideoCosts(replace(FULL, streams=True), 384, 704, SamplingConfig()), machine, Wish())
     assert "performance 'low memory' (" in said and "640x320 (" in said
 
 
@@ -54,7 +55,7 @@ def test_when_nothing_fits_other_ways_are_named():
 
 def test_the_error_keeps_its_kind_and_its_cause_and_others_pass():
     def run(error: BaseException) -> None:
-        with explained(FULL, CARD, 384, 704, SamplingConfig(), OWN):
+        with explained(VideoCosts(FULL, 384, 704, SamplingConfig()), CARD, OWN):
             raise error
 
     first = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")

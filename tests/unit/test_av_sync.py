@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.pipeline import generate
-from avatar.liveavatar.speech_source import Tracks
-from avatar.loaders.speech import video_frames
+from avatar.engines.liveavatar.pipeline import generate
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.loaders.liveavatar.speech import video_frames
 from avatar.media.audio import trim
 from avatar.media.frames import AvatarStream
 from avatar.media.recording import record

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.condition import encode_pose, encode_reference, pose_block
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.conditioning import picture_size, read, with_pose, with_reference
+from avatar.engines.liveavatar.condition import encode_pose, encode_reference, pose_block
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.liveavatar.conditioning import picture_size, read, with_pose, with_reference
 from diffusers import AutoencoderKLWan
 
 
@@ -106,3 +106,41 @@ def test_an_interrupt_is_noticed_before_every_clip_of_a_pose_video(vae):
 def test_the_last_pose_is_held_after_the_pose_video_ends(count, block, expected):
     pose = torch.arange(float(count)).view(1, 1, count, 1, 1)
     assert pose_block(pose, block).flatten().tolist() == expected
+
+
+NAN, WIDE = latents(1) * float("nan"), torch.randn(1, 16, 19, 4, 8)
+SPOILED = {
+    "portrait without frames": ({"reference_latents": [latents(1)[:, :, 0]]}, "portrait in the prompt is"),
+    "portrait of another VAE": (
+        {"reference_latents": [latents(1)[:, :4]]},
+        r"portrait in the prompt is \[1, 4,",
+    ),
+    "two portraits at once": (
+        {"reference_latents": [latents(1).expand(2, -1, -1, -1, -1)]},
+        "portrait in the",
+    ),
+    "portrait that is none": ({"reference_latents": ["portrait.png"]}, "portrait in the prompt is str"),
+    "history of another size": ({"reference_motion": WIDE}, "history in the prompt is"),
+    "pose of another size": ({"control_video": WIDE}, "pose video in the prompt is"),
+    "pose without frames": ({"control_video": latents(3)[:, :, 0]}, "pose video in the prompt is"),
+    "NaN in the portrait": ({"reference_latents": [NAN]}, "portrait in the prompt holds NaN"),
+    "NaN in the history": (
+        {"reference_motion": NAN.expand(-1, -1, 19, -1, -1)},
+        "history in the prompt holds NaN",
+    ),
+    "NaN in the pose": ({"control_video": NAN}, "pose video in the prompt holds NaN"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_latents_that_are_none_of_ours_are_refused_in_a_sentence(case):
+    changed, said = SPOILED[case]
+    values = {"reference_latents": [latents(1)], "reference_motion": latents(19)} | changed
+    with pytest.raises(ValueError, match=said):
+        read([[torch.zeros(1, 5, 8), values]])
+
+
+def test_a_prompt_that_is_no_number_is_refused():
+    values = {"reference_latents": [latents(1)], "reference_motion": latents(19)}
+    with pytest.raises(ValueError, match="prompt holds NaN or infinite values"):
+        read([[torch.full((1, 5, 8), float("inf")), values]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from avatar.liveavatar.config import S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
 
 from tools.tiny_checkpoint import transformer_config
 

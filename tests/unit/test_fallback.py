@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.performance import RESIDENT, Performance
-from avatar.liveavatar.pipeline import generate
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.vae import StreamingDecoder
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.pipeline import generate
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.parts.planning.performance import RESIDENT, Performance
+from avatar.engines.parts.wan.streaming import StreamingDecoder
 
 from tests.unit.test_pipeline import scene, vae
 from tests.unit.tiny_s2v import model

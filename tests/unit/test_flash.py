@@ -7,8 +7,8 @@ import types
 
 import pytest
 import torch
-from avatar.liveavatar import flash
-from avatar.liveavatar.attention import attention
+from avatar.engines.parts.attention import flash
+from avatar.engines.parts.attention.product import attention
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import weakref
 
 import pytest
 import torch
-from avatar.liveavatar.flat_conv import flat_weight, runs_flat, speed_up_layers
-from avatar.liveavatar.vae_layers import lay_out_for_gpu
+from avatar.engines.parts.wan.vae_flat import flat_weight, runs_flat, speed_up_layers
+from avatar.engines.parts.wan.vae_layers import lay_out_for_gpu
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 from torch import nn
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar import fp8
-from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.transformer import S2VTransformer
+from avatar.engines.gpu.fp8 import Fp8Linear, require_fp8
+from avatar.engines.liveavatar import fp8_blocks as fp8
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.transformer import S2VTransformer
 from torch import Tensor, nn
 
 from benchmarks.liveavatar_models import random_transformer
@@ -23,7 +24,7 @@ def relative(ours: Tensor, expected: Tensor) -> float:
 
 def test_weights_keep_their_rows_range():
     layer = nn.Linear(64, 96)
-    made = fp8.Fp8Linear.from_linear(layer, layer)
+    made = Fp8Linear.from_linear(layer, layer)
     back = made.weight.float() * made.scale
     assert back.shape == (192, 64) and made.bias.shape == (192,)
     assert relative(back[:96], layer.weight) < 0.04
@@ -33,7 +34,7 @@ def test_weights_keep_their_rows_range():
 
 def test_a_cpu_is_refused_in_one_sentence():
     with pytest.raises(RuntimeError, match="fp8 needs an NVIDIA GPU"):
-        fp8.require_fp8(torch.device("cpu"))
+        require_fp8(torch.device("cpu"))
 
 
 def rollout(model: S2VTransformer, blocks: int = 5) -> Tensor:

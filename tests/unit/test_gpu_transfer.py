@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.gpu.transfer import beside, fetch, hand_over, send
-from avatar.personalive import keypoints
+from avatar.engines.gpu.transfer import beside, fetch, hand_over, send
+from avatar.engines.parts.face import keypoints
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.attention import attention
-from avatar.liveavatar.kv_cache import CacheShape, StepCache
+from avatar.engines.parts.attention.product import attention
+from avatar.engines.parts.kv.cache import CacheShape, StepCache
 
 LAYERS, HEADS, WIDTH = 2, 3, 8
 CONDITION, BLOCK, SLOTS = 5, 6, 3

@@ -6,11 +6,12 @@ import os
 
 import pytest
 import torch
-from avatar.liveavatar import eight_hopper, eight_kernels
-from avatar.liveavatar.attention import attention
-from avatar.liveavatar.kv_cache import CacheShape
-from avatar.liveavatar.kv_eight import ORDER, TILE, EightBit
-from avatar.liveavatar.row_kernels import triton
+from avatar.engines.gpu.row_kernels import triton
+from avatar.engines.parts.attention import eight_bit as eight_kernels
+from avatar.engines.parts.attention import eight_bit_hopper as eight_hopper
+from avatar.engines.parts.attention.product import attention
+from avatar.engines.parts.kv.cache import CacheShape
+from avatar.engines.parts.kv.eight_bit import ORDER, TILE, EightBit
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 GPU = torch.cuda.is_available()

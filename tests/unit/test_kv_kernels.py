@@ -6,10 +6,10 @@ import os
 
 import pytest
 import torch
-from avatar.liveavatar import kv_kernels
-from avatar.liveavatar.kv_cache import CacheShape
-from avatar.liveavatar.kv_storage import Decoded
-from avatar.liveavatar.row_kernels import triton
+from avatar.engines.gpu.row_kernels import triton
+from avatar.engines.parts.kv import int8_kernels as kv_kernels
+from avatar.engines.parts.kv.cache import CacheShape
+from avatar.engines.parts.kv.formats import Decoded
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")

@@ -7,9 +7,9 @@ import weakref
 
 import pytest
 import torch
-from avatar.liveavatar.kv_cache import CacheShape
-from avatar.liveavatar.kv_packed import caches_bytes, make_caches, move_to_cpu
-from avatar.liveavatar.kv_storage import Decoded
+from avatar.engines.parts.kv.cache import CacheShape
+from avatar.engines.parts.kv.formats import Decoded
+from avatar.engines.parts.kv.packed import caches_bytes, make_caches, move_to_cpu
 
 LAYERS, HEADS, WIDTH = 3, 2, 16
 CONDITION, BLOCK, SLOTS, STEPS = 5, 6, 3, 3

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.audio_features import frame_features
-from avatar.loaders.live_speech import CONTEXT_BLOCKS, LiveSpeech
-from avatar.loaders.speech import encode_speech
+from avatar.engines.liveavatar.speech_timing import frame_features
+from avatar.loaders.liveavatar.live_speech import CONTEXT_BLOCKS, LiveSpeech
+from avatar.loaders.liveavatar.speech import encode_speech
 from avatar.media.frames import AvatarStream, FrameStream
 from avatar.media.speech_feed import SpeechFeed
 from avatar.media.writer import VideoWriter

@@ -7,8 +7,8 @@ import json
 
 import pytest
 import torch
-from avatar.loaders.audio import AudioEncoder
-from avatar.loaders.audio_windows import frame_count, hidden_state_windows, hidden_states, loudness
+from avatar.loaders.wan.wav2vec2 import AudioEncoder
+from avatar.loaders.wan.wav2vec2_windows import frame_count, hidden_state_windows, hidden_states, loudness
 from safetensors.torch import load_file
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
@@ -153,7 +153,7 @@ def test_windows_from_any_frame_on_are_those_of_a_full_pass(first):
 
 
 def test_loudness_is_that_of_the_whole(monkeypatch):
-    monkeypatch.setattr("avatar.loaders.audio_windows.WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr("avatar.loaders.wan.wav2vec2_windows.WINDOW_SECONDS", 0.1)
     audio = torch.randn(10_007) * 0.2 + 0.1
     variance, mean = torch.var_mean(audio.double(), correction=0)
     found = loudness(lambda a, b: audio[a:b], len(audio), lambda: None)

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.liveavatar.tiny_decoder import WIDTHS, FastDecoder, TinyDecoder
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders import fast_decoder
-from avatar.loaders.fast_decoder import (
+from avatar.engines.parts.wan.fast_decoder import WIDTHS, FastDecoder, TinyDecoder
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.identity import fingerprint
+from avatar.loaders.wan import fast_decoder
+from avatar.loaders.wan.fast_decoder import (
     HostDecoder,
     check_fits,
     decoder_from_host,
@@ -19,7 +20,6 @@ from avatar.loaders.fast_decoder import (
     find_decoder,
     load_tiny_decoder,
 )
-from avatar.loaders.resume import fingerprint
 from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -49,6 +49,15 @@ def test_files_with_the_published_names_load(tmp_path, widths, name):
     assert own.keys() == {key for key in state if key.startswith("decoder.")}
     assert all(torch.equal(own[key], state[key]) and own[key].dtype == torch.float16 for key in own)
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    state = published()
+    state["decoder.1.weight"].view(-1)[3] = value
+    save_file(state, tmp_path / "taew2_1.safetensors")
+    with pytest.raises(ValueError, match=r"taew2_1\.safetensors is damaged: decoder\.1\.weight holds NaN"):
+        load_tiny_decoder(tmp_path / "taew2_1.safetensors")
 
 
 def without(*names: str) -> dict[str, Tensor]:
@@ -128,15 +137,7 @@ def host_vae(state: dict[str, Tensor], latent_format: object = None) -> SimpleNa
             owner = owner._modules[part]
         owner.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
     module.latent_format = latent_format
-    return SimpleNamespace(first_stage_model=module, patcher=object())
-
-
-def test_a_vae_of_the_host_is_shared_and_takes_raw_latents():
-    vae = host_vae(published())
-    decoder = decoder_from_host(vae)
-    shared = {id(parameter) for parameter in vae.first_stage_model.parameters()}
-    assert {id(parameter) for parameter in decoder.network.parameters()} <= shared
-    assert decoder.raw and decoder.patcher is vae.patcher
+    return SimpleNamespace(first_stage_model=module, vae_dtype=torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -185,15 +186,17 @@ comfy.options.enable_args_parsing()
 sys.path.insert(0, {root!r})
 import tools.pack, torch
 import comfy.sd, comfy.utils
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.fast_decoder import decoder_from_host
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.wan.fast_decoder import decoder_from_host
 from diffusers import AutoencoderKLWan
 
 with torch.inference_mode():  # as the host runs its nodes
     host = comfy.sd.VAE(sd=comfy.utils.load_torch_file({path!r}))
     host.first_stage_model.show_progress_bar = False
     vae = WanVAE(AutoencoderKLWan(base_dim=2))
-    decoder = decoder_from_host(host).load(vae)
+    found = decoder_from_host(host)
+    assert found.raw, "takes raw latents"
+    decoder = found.load(vae)
     latents = torch.randn(1, 16, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     seen = host.decode(vae.denormalise(latents)).movedim(-1, 1) * 2 - 1  # [B, F, H, W, C] in 0..1
     ours = decoder.decode(latents)

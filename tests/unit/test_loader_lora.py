@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.loaders.lora import ALPHA_OVER_RANK, host_state_dict, merge_lora, read_lora
+from avatar.loaders.liveavatar.lora import ALPHA_OVER_RANK, host_state_dict, merge_lora, read_lora
 from safetensors.torch import save_file
 from torch import nn
 
@@ -152,8 +152,20 @@ def test_weights_besides_the_pairs_are_named(tmp_path, pairs):
     [
         ({"m.lora_A.weight": torch.zeros(4, 8)}, "only one half"),
         (
+            {"m.lora_A.weight": torch.zeros(0, 8), "m.lora_B.weight": torch.zeros(8, 0)},
+            "does not fit together",
+        ),
+        (
             {"m.lora_A.weight": torch.zeros(4, 8), "m.lora_B.weight": torch.zeros(8, 2)},
             "does not fit together",
+        ),
+        (
+            {"m.lora_A.weight": torch.zeros(0, 8), "m.lora_B.weight": torch.zeros(8, 0)},
+            "does not fit together",
+        ),
+        (
+            {"m.lora_A.weight": torch.ones(4, 8, dtype=torch.int8), "m.lora_B.weight": torch.ones(8, 4)},
+            "pair of m holds torch.int8",
         ),
     ],
 )
@@ -161,6 +173,32 @@ def test_broken_pairs_are_named(tmp_path, state, message):
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match=message):
         read_lora(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("part", ["lora_A", "lora_B", "alpha"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2], ids=str)
+def test_weights_that_are_no_numbers_are_refused(tmp_path, part, value, dtype):
+    state = {
+        "m.lora_A.weight": torch.ones(4, 8).to(dtype),
+        "m.lora_B.weight": torch.ones(8, 4).to(dtype),
+        "m.alpha": torch.tensor(4.0),
+    }
+    name = next(name for name in state if part in name)
+    spoiled = state[name].float()
+    spoiled.view(-1)[-1] = value
+    save_file(state | {name: spoiled.to(state[name].dtype)}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"a\.safetensors is damaged: its weights for m are NaN or infinite"):
+        read_lora(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("strength", [float("nan"), float("inf")])
+def test_a_strength_that_is_no_number_is_refused_before_anything_changes(tmp_path, pairs, strength):
+    model = Network()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="Set the LoRA's strength to a number"):
+        merge_lora(model, read_lora(write(tmp_path / "a.safetensors", pairs)), strength)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_a_half_downloaded_file_says_so(tmp_path, pairs):

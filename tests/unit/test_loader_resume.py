@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.speech_source import Tracks
-from avatar.loaders.conditioning import Condition
-from avatar.loaders.resume import device_identity, fingerprint, model_identity, run_fingerprint
-from avatar.loaders.speech import Speech
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.loaders.identity import device_identity, fingerprint
+from avatar.loaders.liveavatar.conditioning import Condition
+from avatar.loaders.liveavatar.fingerprint import model_identity, run_fingerprint
+from avatar.loaders.liveavatar.speech import Speech
 from torch import nn
 
 import tools.pack
@@ -56,6 +57,8 @@ def test_values_of_every_kind_count():
 def test_how_a_tensor_lies_in_memory_does_not_count():
     tensor = torch.randn(3, 5)
     assert fingerprint(tensor) == fingerprint(tensor.T.contiguous().T)
+    row = torch.randn(1, 1, 5)
+    assert fingerprint(row) == fingerprint(torch.stack((row, row), -1)[..., 0])
 
 
 def test_a_long_sound_counts_to_its_last_sample():
@@ -68,7 +71,7 @@ def test_a_long_sound_counts_to_its_last_sample():
 def test_another_process_finds_the_same():
     code = (
         "import tools.pack, torch\n"
-        "from avatar.loaders.resume import fingerprint\n"
+        "from avatar.loaders.identity import fingerprint\n"
         "print(fingerprint({'x': torch.arange(9.0), 'a': [1, None, 'text', 2.5]}))"
     )
     done = subprocess.run(
@@ -90,6 +93,8 @@ def host_model(**patches: list) -> SimpleNamespace:
     return SimpleNamespace(
         model=SimpleNamespace(diffusion_model=net, manual_cast_dtype=torch.float32),
         patches=found,
+        object_patches={},
+        object_patches_backup={},
         load_device=torch.device("cpu"),
     )
 
@@ -127,23 +132,26 @@ def test_a_patch_that_the_host_has_worked_into_the_weights_changes_nothing():
 def run(**changes: object) -> str:
     parts = {
         "model": host_model(),
-        "vae": SimpleNamespace(first_stage_model=nn.Conv2d(3, 3, 1).requires_grad_(False)),
+        "vae": SimpleNamespace(vae=SimpleNamespace(model=nn.Conv2d(3, 3, 1).requires_grad_(False))),
         "condition": Condition(**condition(), pose=None),
         "speech": Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50),
         "config": SamplingConfig(),
         "frames": 50,
         "rounding": [False, False, False],
     }
-    nn.init.ones_(parts["vae"].first_stage_model.weight)
-    nn.init.ones_(parts["vae"].first_stage_model.bias)
+    nn.init.ones_(parts["vae"].vae.model.weight)
+    nn.init.ones_(parts["vae"].vae.model.bias)
     return run_fingerprint(**{**parts, **changes})
 
 
 def test_every_input_of_a_run_counts():
+    other_format = host_model()
+    other_format.object_patches["manual_cast_dtype"] = torch.float16
     speech = Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50)
     other_sound = {"waveform": torch.ones(1, 1, 100), "sample_rate": 16_000}
     changed = [
         {},
+        {"model": other_format},
         {"condition": Condition(**condition(seed=1), pose=None)},
         {"condition": Condition(**condition(), pose=torch.zeros(1))},
         {"speech": replace(speech, audio=other_sound)},

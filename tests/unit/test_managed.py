@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
-from avatar.loaders.managed import when_displaced
+from avatar.host.memory import when_displaced
 
 
 class Patcher:

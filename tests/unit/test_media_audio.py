@@ -10,17 +10,15 @@ import numpy as np
 import pytest
 import torch
 from avatar.media.audio import (
-    check_audio,
     decode_clip,
     duration,
-    load_audio,
-    map_audio,
     mix,
     mono_samples,
     pad,
     resample,
     to_mono,
     trim,
+    usable,
 )
 
 import tools.pack  # noqa: F401
@@ -109,28 +107,75 @@ def test_channels_are_averaged():
 @pytest.mark.parametrize(
     ("audio", "said"),
     [
-        (None, "not AUDIO"),
+        (None, "connect Load Audio instead: this video has no sound"),
+        ({"waveform": None, "sample_rate": 16000}, r"\[batch, channels, samples\]"),
         ({"waveform": torch.zeros(1, 1, 8)}, "not AUDIO"),
         ({"waveform": torch.zeros(1, 8), "sample_rate": 16000}, r"\[batch, channels, samples\]"),
         ({"waveform": torch.zeros(1, 1, 0), "sample_rate": 16000}, "empty"),
         ({"waveform": torch.zeros(1, 0, 8), "sample_rate": 16000}, "empty"),
         ({"waveform": torch.zeros(2, 1, 8), "sample_rate": 16000}, "batch of 2"),
-        ({"waveform": torch.zeros(1, 1, 8), "sample_rate": 0}, "above 0, not 0"),
+        (
+            {"waveform": torch.zeros(1, 1, 8), "sample_rate": 0},
+            "Resample .* of 1000 to 1000000 Hz: its rate is 0",
+        ),
+        ({"waveform": torch.zeros(1, 1, 8), "sample_rate": 10**9}, "its rate is 1000000000"),
+        ({"waveform": torch.zeros(1, 1, 8), "sample_rate": "much"}, "its rate is 'much'"),
+        ({"waveform": torch.zeros(1, 1, 8), "sample_rate": None}, "whole number"),
+        ({"waveform": torch.zeros(1, 1, 8), "sample_rate": math.nan}, "whole number"),
+        ({"waveform": torch.zeros(1, 1, 8), "sample_rate": math.inf}, "whole number"),
         ({"waveform": torch.zeros(1, 1, 8), "sample_rate": 0.5}, "whole number"),
         ({"waveform": torch.full((1, 1, 8), math.nan), "sample_rate": 16000}, "NaN"),
         ({"waveform": torch.full((1, 1, 8), math.inf), "sample_rate": 16000}, "infinite"),
-        ({"waveform": torch.zeros(1, 1, 8, dtype=torch.int16), "sample_rate": 16000}, "int16"),
+        ({"waveform": torch.zeros(1, 1, 8, dtype=torch.bool), "sample_rate": 16000}, "bool"),
+        ({"waveform": torch.zeros(1, 1, 8, dtype=torch.cfloat), "sample_rate": 16000}, "complex"),
     ],
 )
 def test_unusable_audio_is_refused_in_one_sentence(audio, said):
-    for operation in (check_audio, to_mono, pad, trim, lambda audio: mix([audio])):
+    for operation in (usable, to_mono, pad, trim, lambda audio: mix([audio])):
         with pytest.raises(ValueError, match=said) as raised:
             operation(audio)
         assert str(raised.value).count(". ") == 0
 
 
 def test_silence_and_a_tenth_of_a_second_are_fine():
-    check_audio({"waveform": torch.zeros(1, 2, 2205), "sample_rate": 22050})
+    usable({"waveform": torch.zeros(1, 2, 2205), "sample_rate": 22050})
+
+
+@pytest.mark.parametrize("rate", [np.int64(44100), np.float32(44100), 44100.0, torch.tensor(44100)])
+def test_a_rate_of_any_numeric_type_becomes_an_int(rate):
+    rate = usable({"waveform": torch.zeros(1, 1, 8), "sample_rate": rate})["sample_rate"]
+    assert type(rate) is int and rate == 44100
+
+
+def test_further_keys_of_other_packs_are_left_behind():
+    audio = {**tone(16000), "path": object(), "raw": b"...", "tags": {"a"}}
+    assert set(usable(audio)) == {"waveform", "sample_rate"}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_whole_numbers_become_floats_between_minus_one_and_one(dtype):
+    limits = torch.iinfo(dtype)
+    middle = (limits.max + limits.min + 1) // 2
+    stored = [limits.min, middle, middle + (limits.max - middle + 1) // 2]
+    waveform = torch.tensor(stored, dtype=dtype)[None, None]
+    assert usable({"waveform": waveform, "sample_rate": 16000})["waveform"].tolist() == [[[-1, 0, 0.5]]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_become_float32(dtype):
+    waveform = torch.tensor([[[0.5, -0.25]]], dtype=dtype, requires_grad=True)
+    found = usable({"waveform": waveform, "sample_rate": 16000})["waveform"]
+    assert (found.dtype, found.requires_grad, found.tolist()) == (torch.float32, False, [[[0.5, -0.25]]])
+
+
+def test_each_channel_of_a_strided_waveform_becomes_contiguous_and_others_are_not_copied():
+    interleaved = torch.rand(1, 100, 2).transpose(1, 2)
+    found = usable({"waveform": interleaved, "sample_rate": 16000})["waveform"]
+    assert found[0, 1].is_contiguous() and torch.equal(found, interleaved)
+    plain = torch.rand(1, 2, 100)
+    assert usable({"waveform": plain, "sample_rate": 16000})["waveform"] is plain
+    part = usable({"waveform": plain[..., 10:20], "sample_rate": 16000})["waveform"]
+    assert part.data_ptr() == plain[..., 10:].data_ptr()
 
 
 def test_a_lazy_mapping_is_audio():
@@ -182,63 +227,6 @@ def test_mixing_nothing_is_refused():
         mix([])
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "rate", "channels", "tolerance"),
-    [
-        ("a.wav", "pcm_s16le", 22050, 1, 1e-4),
-        ("a.wav", "pcm_s24le", 48000, 2, 1e-4),
-        ("a.wav", "pcm_f32le", 24000, 1, 0),
-        ("a.flac", "flac", 44100, 2, 1e-4),
-        ("a.mp3", "libmp3lame", 32000, 1, 0.05),
-    ],
-)
-def test_files_are_read_at_their_own_rate_and_channels(tmp_path, name, codec, rate, channels, tolerance):
-    audio = tone(rate, channels=channels)
-    layout = "mono" if channels == 1 else "stereo"
-    with av.open(str(tmp_path / name), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(audio["waveform"][0].numpy(), format="fltp", layout=layout)
-        frame.sample_rate = rate
-        convert = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
-        fifo = av.AudioFifo()
-        for part in convert.resample(frame):
-            fifo.write(part)
-        size = stream.codec_context.frame_size or 1024
-        while (part := fifo.read(size, partial=True)) is not None:
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
-    read = load_audio(tmp_path / name)
-    check_audio(read)
-    assert read["sample_rate"] == rate and read["waveform"].shape[:2] == (1, channels)
-    length = min(rate, read["waveform"].shape[-1])
-    assert length >= 0.99 * rate
-    assert (read["waveform"] - audio["waveform"])[..., 2000 : length - 2000].abs().max() <= tolerance
-
-
-def test_missing_unreadable_and_silent_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no audio file .*missing\.wav"):
-        load_audio(tmp_path / "missing.wav")
-    (tmp_path / "text.wav").write_text("this is no sound")
-    with pytest.raises(ValueError, match=r"text\.wav cannot be read as audio"):
-        load_audio(tmp_path / "text.wav")
-    with wave.open(str(tmp_path / "empty.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(b"")
-    with pytest.raises(ValueError, match="no audio samples"):
-        load_audio(tmp_path / "empty.wav")
-    with av.open(str(tmp_path / "picture.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width = stream.height = 32
-        container.mux(
-            stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24"))
-        )
-        container.mux(stream.encode(None))
-    with pytest.raises(ValueError, match="holds no audio"):
-        load_audio(tmp_path / "picture.mp4")
-
-
 def write(path, seconds: float = 3.0, rate: int = 24000, channels: int = 2):
     """A 16-bit WAV file of noise."""
     with wave.open(str(path), "wb") as file:
@@ -248,41 +236,6 @@ def write(path, seconds: float = 3.0, rate: int = 24000, channels: int = 2):
         noise = np.random.default_rng(0).integers(-9999, 9999, (round(seconds * rate), channels))
         file.writeframes(noise.astype("<i2").tobytes())
     return path
-
-
-def test_a_mapped_file_is_the_same_audio_and_leaves_nothing_behind(tmp_path):
-    path = write(tmp_path / "a.wav")
-    (folder := tmp_path / "temp").mkdir()
-    mapped, loaded = map_audio(path, folder), load_audio(path)
-    check_audio(mapped)
-    assert torch.equal(mapped["waveform"], loaded["waveform"])
-    assert mapped["sample_rate"] == 24000 and mapped["waveform"].shape == (1, 2, 72_000)
-    assert torch.equal(to_mono(trim(mapped, 1, 0.5)), to_mono(trim(loaded, 1, 0.5)))
-    assert list(folder.iterdir()) == []
-
-
-def test_mapping_stops_when_asked(tmp_path):
-    def check():
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        map_audio(write(tmp_path / "a.wav"), tmp_path, check)
-
-
-def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
-    class Full:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def write(self, _):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("avatar.media.audio.tempfile.TemporaryFile", lambda dir: Full())
-    with pytest.raises(OSError, match=r"a\.wav does not fit decoded into .*make room"):
-        map_audio(write(tmp_path / "a.wav"), tmp_path)
 
 
 @pytest.mark.parametrize(

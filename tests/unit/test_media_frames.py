@@ -175,13 +175,6 @@ def test_to_tensor_is_the_ordinary_image_batch():
     assert batch.dtype == torch.float32 and torch.equal(batch, torch.stack(list(images)))
 
 
-def test_tensor_methods_are_refused_with_advice():
-    images = FrameStream(stream_of(Source()))
-    assert not hasattr(images, "permute")
-    with pytest.raises(AttributeError, match="frame stream, which has no 'movedim'"):
-        images.movedim(-1, 1)
-
-
 # How VideoHelperSuite's Video Combine reads an IMAGE.
 
 

@@ -9,6 +9,7 @@ import torch
 from avatar.media.portrait import (
     AREAS,
     check_size,
+    colours,
     fit_size,
     prepare_portrait,
     resample_fps,
@@ -133,3 +134,24 @@ def test_a_clip_without_frames_or_rate_is_refused():
     for frames, source_fps in ((0, 25), (5, 0)):
         with pytest.raises(ValueError, match="cannot be brought"):
             resample_fps(frames, source_fps)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_colours_are_three_whatever_the_picture_has(channels):
+    assert colours(torch.rand(2, 8, 6, channels)).shape == (2, 8, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (torch.rand(8, 6, 3), "must be images"),
+        (torch.rand(1, 8, 6, 2), "must be images"),
+        (torch.rand(0, 8, 6, 3), "must be images"),
+        (torch.full((1, 8, 6, 3), math.nan), "NaN or infinite pixels"),
+        (torch.full((1, 8, 6, 3), math.inf), "NaN or infinite pixels"),
+    ],
+    ids=["one picture", "two channels", "no pictures", "NaN", "infinite"],
+)
+def test_pictures_without_colours_are_refused_in_one_sentence(images, said):
+    with pytest.raises(ValueError, match=said):
+        colours(images)

@@ -369,3 +369,72 @@ def test_no_room_for_the_index_keeps_the_playable_file(tmp_path, monkeypatch):
         writer.close()
     assert list(tmp_path.iterdir()) == [path]
     assert len(pictures(path)) == BLOCK
+
+
+def lost(tmp_path, spoil) -> str:
+    """A writer whose file is spoiled behind two blocks, and what it says at the next one."""
+    writer = VideoWriter(tmp_path / "a.mp4", width=W, height=H, fingerprint="f")
+    for index in range(2):
+        writer.write(block(index))
+    spoil(writer.path)
+    with pytest.raises(OSError) as caught:
+        writer.write(block(2))
+    writer.close()
+    return str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
+def test_a_file_that_is_deleted_while_it_grows_is_not_said_to_be_kept(tmp_path):
+    said = lost(tmp_path, Path.unlink)
+    assert re.fullmatch(
+        r"Queue this again .*a\.mp4 was deleted while it was made; nothing of it is left\.", said
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
+def test_a_folder_that_is_deleted_is_told_too(tmp_path):
+    (tmp_path / "videos").mkdir()
+    said = lost(tmp_path / "videos", lambda path: shutil.rmtree(path.parent))
+    assert "was deleted while it was made" in said and not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody rename an open file")
+def test_a_file_that_is_renamed_while_it_grows_plays_where_it_is_now(tmp_path):
+    said = lost(tmp_path, lambda path: path.rename(tmp_path / "b.mp4"))
+    assert "was renamed or moved while it was made; the first 1.0 s (24 frames) are where it is now" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
+    assert len(pictures(tmp_path / "b.mp4")) == 2 * BLOCK
+
+
+def test_a_file_that_another_program_cuts_is_not_gone_on_with(tmp_path):
+    said = lost(tmp_path, lambda path: os.truncate(path, 1000))
+    assert "was changed by another program while it was made" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
+def test_a_file_that_is_deleted_before_its_end_is_not_called_finished(tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", width=W, height=H)
+    writer.write(block(0))
+    writer.path.unlink()
+    with pytest.raises(OSError, match="was deleted while it was made; nothing of it is left"):
+        writer.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
+def test_what_ends_a_run_is_told_even_if_its_file_is_gone(tmp_path):
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", width=W, height=H) as writer:
+        writer.write(block(0))
+        writer.path.unlink()
+        raise KeyboardInterrupt
+
+
+def test_no_file_is_overwritten(tmp_path):
+    path = write(tmp_path / "a.mp4", blocks=1)
+    before = path.read_bytes()
+    for options in ({}, {"fingerprint": "f"}):
+        with pytest.raises(FileExistsError, match=r"Cannot write the video .*a\.mp4: File exists"):
+            VideoWriter(path, width=W, height=H, **options)
+    assert path.read_bytes() == before

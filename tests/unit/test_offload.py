@@ -7,10 +7,10 @@ import random
 
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.offload import BlockOffload, WaitingBlock, spread
-from avatar.liveavatar.prefetch import Lane, Prefetcher
-from avatar.liveavatar.sampler import BlockSampler
+from avatar.engines.gpu.lanes import Lane, Prefetcher
+from avatar.engines.gpu.offload import BlockOffload, WaitingBlock, spread
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
 
 from tests.unit.tiny_s2v import condition, features, model
 

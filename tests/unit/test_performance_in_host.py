@@ -21,10 +21,10 @@ from pathlib import Path
 import comfy.model_management, comfy.sd, torch
 sys.path.insert(0, {root!r})
 import tools.pack
-from avatar.liveavatar.fp8 import quantise_transformer
-from avatar.loaders.fp8 import _quantised, fp8_copy
-from avatar.loaders.lora import apply_to_host, read_lora
-from avatar.loaders.s2v import load_transformer
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.loaders.liveavatar.fp8_copy import _quantised, fp8_copy
+from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
+from avatar.loaders.liveavatar.transformer import load_transformer
 
 
 torch.set_num_threads(1)
@@ -114,26 +114,29 @@ sys.argv[1:] = [] if {cuda} else ["--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
 from pathlib import Path
-import comfy.sd, comfy.utils, torch
+import comfy.model_management, comfy.sd, comfy.utils, torch
 sys.path.insert(0, {root!r})
 import tools.pack
-# Without a server, and without the nodes' schemas.
+# Without a server.
 sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=None))
-sys.modules["avatar.nodes"] = types.ModuleType("avatar.nodes")
-sys.modules["avatar.nodes"].__path__ = [{root!r} + "/nodes"]
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.offload import BlockOffload
-from avatar.liveavatar.pipeline import Scene, generate
-from avatar.liveavatar.plan import Wish
-from avatar.liveavatar.speech_source import Tracks
-from avatar.loaders.lora import apply_to_host, read_lora
-from avatar.nodes.loading import load_for_sampling
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.gpu.offload import BlockOffload
+from avatar.engines.liveavatar.pipeline import Scene, generate
+from avatar.engines.parts.planning.plan import Wish
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
+from avatar.loaders.wan.vae import vae_from_host
+from avatar.sessions.liveavatar import load_for_sampling
 
 torch.set_num_threads(1)
 folder = Path({folder!r})
 model = comfy.sd.load_diffusion_model(str(folder / "host/diffusion_models/tiny_s2v.safetensors"))
 model = apply_to_host(model, read_lora(folder / "tiny-lora/liveavatar.safetensors"))
-vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(next((folder / "host/vae").glob("*.safetensors")))))
+
+def hosts_vae():
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(next((folder / "host/vae").glob("*.safetensors")))))
+
+vae = vae_from_host(hosts_vae())
 config = SamplingConfig(steps=2, frames_per_clip=24)
 
 def values(seed, *shape):
@@ -165,6 +168,34 @@ if {cuda}:
     wishes += [Wish("fast"), Wish("quality", caches_on_cpu=2)]
     wishes += [Wish(fp8=True, blocks_on_cpu=n, int8_caches=True, caches_on_cpu=1) for n in (1, 3)]
 plain, _ = video(Wish("quality"))
+if {staged}:
+    sys.path.insert(0, {root!r} + "/tests/unit")
+    from staged_host import stage
+    model.detach()
+    theirs = hosts_vae()
+    model, theirs.patcher = stage(model), stage(theirs.patcher)
+    comfy.model_management.load_models_gpu([model, theirs.patcher])
+    try:
+        layer = model.model.diffusion_model.blocks[0].ffn[0]
+        torch.nn.functional.linear(torch.zeros(1, layer.in_features), layer.weight)
+        raise AssertionError("a staged weight can be computed with")
+    except RuntimeError as error:
+        assert "same device" in str(error)
+    vae = vae_from_host(theirs)
+    found, _ = video(Wish("quality"))
+    assert (found - plain).abs().max() <= 1, "other frames"
+    from avatar.loaders.liveavatar.fp8_copy import _quantised
+    from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+    from avatar.loaders.liveavatar.transformer import load_transformer
+    with torch.inference_mode():
+        lora = folder / "tiny-lora/liveavatar.safetensors"
+        merged = load_transformer(folder / "tiny-wide", torch.bfloat16, lora=lora)
+        quantise_transformer(merged)
+        copy = _quantised(model, torch.device("cpu"), lambda *step: None)
+        for (name, found), expected in zip(copy.state_dict().items(), merged.state_dict().values(), strict=True):
+            if not name.endswith("scale"):
+                error = (found.float() - expected.float()).norm() / expected.float().norm().clamp(min=1e-6)
+                assert error < 0.03, (name, error)
 assert plain.shape == (33, 128, 64, 3) and plain.std() > 5
 for wish in wishes * (2 if {cuda} else 1):  # once more, as they were left by the others
     found, performance = video(wish)
@@ -176,7 +207,15 @@ print("fine")
 """
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return make(tmp_path_factory.mktemp("checkpoint"), host_layout=True)
+
+
 @pytest.mark.parametrize("program", [PROGRAM, CHOICES_PROGRAM], ids=["copied as it acts", "every choice"])
-def test_a_hosts_model_is_run_as_wished(tmp_path, program):
-    folder = make(tmp_path, host_layout=True)
-    run_in_host(program, folder=str(folder), cuda=torch.cuda.is_available())
+def test_a_hosts_model_is_run_as_wished(folder, program):
+    run_in_host(program, folder=str(folder), cuda=torch.cuda.is_available(), staged=False)
+
+
+def test_weights_that_appear_only_while_a_layer_is_called_give_the_same_video(folder):
+    run_in_host(CHOICES_PROGRAM, folder=str(folder), cuda=False, staged=True)

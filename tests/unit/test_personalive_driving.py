@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.loaders.driving import open_driving, sound_of_frames
+from avatar.media.driving import open_driving, sound_of_frames
 from avatar.media.frames import AvatarStream
 
 
@@ -116,6 +116,92 @@ def test_a_file_that_ends_early_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="cannot be read") as error:
         open_driving(Video(str(path)), fps=25)
     assert len(str(error.value).splitlines()) == 1
+
+
+def film(path, picture_at=0.0, sound_at=0.0, layout="mono", rate=8000):
+    """A second of picture and sound, each beginning at its own time: black and silent in the first half, then white
+    and loud; by its suffix."""
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
+        picture.width = picture.height = 64
+        picture.pix_fmt = "yuv420p"
+        picture.time_base = picture.codec_context.time_base = Fraction(1, 100)
+        sound = out.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", rate=rate, layout=layout)
+        for i in range(25):
+            shade = np.full((64, 64, 3), 255 * (i > 12), np.uint8)
+            frame = av.VideoFrame.from_ndarray(shade, format="rgb24")
+            frame.pts, frame.time_base = round(picture_at * 100) + 4 * i, Fraction(1, 100)
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+        time = np.arange(rate) / rate
+        voice = (np.sin(2 * np.pi * 440 * time) * (time >= 0.5) * 20_000).astype("<i2")
+        for start in range(0, rate, 1000):
+            channels = av.AudioLayout(layout).nb_channels
+            packed = np.repeat(voice[start : start + 1000], channels)[None]
+            wave = av.AudioFrame.from_ndarray(packed, format="s16", layout=layout)
+            wave.sample_rate, wave.time_base = rate, Fraction(1, rate)
+            wave.pts = round(sound_at * rate) + start
+            for part in av.AudioResampler(sound.codec_context.format, layout, rate).resample(wave):
+                out.mux(sound.encode(part))
+        out.mux(sound.encode(None))
+    return path
+
+
+def apart(video):
+    """Seconds from where the picture becomes white to where the sound becomes loud."""
+    white = next(i for i, frame in enumerate(torch.cat(list(video.blocks()))) if frame.float().mean() > 128)
+    heard = video.audio["waveform"][0].abs().mean(0) > 0.05
+    return heard.nonzero()[0].item() / video.audio["sample_rate"] - white / video.fps
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize(
+    ("picture_at", "sound_at"), [(0, 0), (0, 0.4), (0.4, 0), (0.4, 0.8), (2.0, 1.7), (0.2, 0.2)]
+)
+def test_sound_and_picture_of_a_file_keep_their_distance(tmp_path, suffix, picture_at, sound_at):
+    path = film(tmp_path / f"a{suffix}", picture_at, sound_at)
+    expected = (sound_at + 0.5) - (picture_at + 0.52)
+    assert apart(open_driving(Video(str(path)), fps=25)) == pytest.approx(expected, abs=0.03)
+
+
+def test_a_file_in_memory_keeps_its_sound_where_it_is_too(tmp_path):
+    data = io.BytesIO(film(tmp_path / "a.mp4", 0, 0.4).read_bytes())
+    assert apart(open_driving(Video(data), fps=25)) == pytest.approx(0.38, abs=0.03)
+
+
+def test_sound_that_ends_before_the_picture_begins_is_none(tmp_path):
+    path = film(tmp_path / "a.mkv", picture_at=3, sound_at=0)
+    assert open_driving(Video(str(path)), fps=25).audio is None
+
+
+@pytest.mark.parametrize("layout", ["7.1", "hexadecagonal"])
+def test_sound_of_many_channels_is_brought_along(tmp_path, layout):
+    path = film(tmp_path / "a.mkv", 0, 0.4, layout)
+    video = open_driving(Video(str(path)), fps=25)
+    assert video.audio["waveform"].shape[1] == av.AudioLayout(layout).nb_channels
+    assert apart(video) == pytest.approx(0.38, abs=0.03)
+
+
+def test_sound_lies_in_the_folder_that_is_named_and_can_be_interrupted(tmp_path):
+    def check():
+        raise InterruptedError
+
+    path = film(tmp_path / "a.mp4")
+    with pytest.raises(InterruptedError):
+        open_driving(Video(str(path)), 25, folder=str(tmp_path), check_interrupt=check)
+    with pytest.raises(FileNotFoundError):
+        open_driving(Video(str(path)), 25, folder=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds", "frames"), [(0, 0, 25), (0.4, 0, 15), (0, 0.8, 20), (0.2, 0.6, 15)]
+)
+def test_a_part_of_a_file_is_read_with_its_sound(tmp_path, start, seconds, frames):
+    video = Video(str(film(tmp_path / "a.mp4", 0, 0.1)))
+    video.get_active_trim_window = lambda: (start, seconds)
+    part = open_driving(video, fps=25)
+    assert sum(len(block) for block in part.blocks()) == frames
+    assert apart(part) == pytest.approx(0.08, abs=0.03)
 
 
 def turn(path, degrees):

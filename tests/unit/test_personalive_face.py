@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from avatar.personalive.face import (
+from avatar.engines.parts.face.boxes import (
     Box,
     FaceNotFoundError,
     FaceTracker,

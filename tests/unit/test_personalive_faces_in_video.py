@@ -6,10 +6,10 @@ import weakref
 
 import pytest
 import torch
-from avatar.personalive.driving import SIZE, driving_motion
-from avatar.personalive.face import Box, FaceNotFoundError, check_boxes
-from avatar.personalive.keypoints import Pose, face_boxes
-from avatar.personalive.motion import Motion
+from avatar.engines.parts.face.boxes import Box, FaceNotFoundError, check_boxes
+from avatar.engines.parts.face.keypoints import Pose, face_boxes
+from avatar.engines.personalive.driving import SIZE, driving_motion
+from avatar.engines.personalive.motion import Motion
 
 POINTS = torch.rand(21, 3, generator=torch.Generator().manual_seed(1)) - 0.5
 
@@ -116,7 +116,7 @@ def test_a_head_needs_somebody_who_looks_for_it():
 )
 def test_one_of_several_faces_is_chosen_and_their_number_told(monkeypatch, who, left):
     squares = []
-    cut = "avatar.personalive.driving._cut"
+    cut = "avatar.engines.personalive.driving._cut"
     monkeypatch.setattr(cut, lambda frames, square: squares.append(square) or frames)
     _, _, faces = follow(blue(7, 7), finder=Finder(), crop="head", who=who)
     assert faces == 3

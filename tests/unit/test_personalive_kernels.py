@@ -8,22 +8,27 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from avatar.loaders.personalive import find_files, load_personalive
-from avatar.personalive import (
-    exact_linear,
-    fused,
-    fused_kernels,
-    fused_reading,
+from avatar.engines.gpu import exact_linear, map_kernels
+from avatar.engines.parts.face.motion_extractor import ResponseNorm
+from avatar.engines.personalive import runtime
+from avatar.engines.personalive.fast import (
+    blocks as fused,
+)
+from avatar.engines.personalive.fast import (
     group_norm,
-    map_kernels,
     picture_attention,
-    runtime,
     temporal_attention,
     token_attention,
 )
-from avatar.personalive.layers import Attention
-from avatar.personalive.motion_encoder import ConvBlock
-from avatar.personalive.motion_extractor import ResponseNorm
+from avatar.engines.personalive.fast import (
+    kernels as fused_kernels,
+)
+from avatar.engines.personalive.fast import (
+    reading as fused_reading,
+)
+from avatar.engines.personalive.layers import Attention
+from avatar.engines.personalive.motion_encoder import ConvBlock
+from avatar.loaders.personalive.networks import find_files, load_personalive
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 

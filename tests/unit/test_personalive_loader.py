@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatar.loaders.personalive import WEIGHTS, find_files, load_personalive
+from avatar.loaders.personalive.networks import WEIGHTS, find_files, load_personalive
 from safetensors.torch import save_file
 
 from tools.tiny_personalive import write_tiny_personalive

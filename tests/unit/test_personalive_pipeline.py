@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatar.loaders.personalive import find_files, load_personalive
-from avatar.personalive.config import StreamConfig
-from avatar.personalive.driving import driving_motion
-from avatar.personalive.keypoints import Pose
-from avatar.personalive.motion import Motion, mirrored, regroup
-from avatar.personalive.scheduler import Scheduler
+from avatar.engines.parts.face.keypoints import Pose
+from avatar.engines.personalive.config import StreamConfig
+from avatar.engines.personalive.driving import driving_motion
+from avatar.engines.personalive.motion import Motion, mirrored, regroup
+from avatar.engines.personalive.scheduler import Scheduler
+from avatar.loaders.personalive.networks import find_files, load_personalive
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tools.tiny_personalive import write_tiny_personalive
 
@@ -213,4 +215,41 @@ def test_motion_files_that_are_none_are_named(tmp_path):
     path = tmp_path / "broken.safetensors"
     path.write_bytes(b"1234567890")
     with pytest.raises(ValueError, match="broken"):
+        Motion.load(path)
+
+
+KEYPOINTS, TOKENS = torch.zeros(6, 21, 3), torch.zeros(6, 32, 16)
+DAMAGE = {
+    "5 keypoints": ({"keypoints": KEYPOINTS[:, :5]}, {}, r"keypoints is \[6, 5, 3\], not \[6, 21, 3\]"),
+    "keypoints in a plane": ({"keypoints": KEYPOINTS[..., :2].clone()}, {}, "keypoints is"),
+    "one frame less": ({"keypoints": KEYPOINTS[:5]}, {}, "keypoints is"),
+    "no dimension of frames": ({"scale": torch.zeros(6)}, {}, "scale is"),
+    "wider tokens": ({"tokens": torch.zeros(6, 32, 17)}, {}, "tokens is"),
+    "fewer tokens": ({"tokens": TOKENS[:, :31].clone()}, {}, "tokens is"),
+    "no frames": ({"tokens": TOKENS[:0]}, {}, "no frames"),
+    "a scalar": ({"tokens": torch.tensor(1.0)}, {}, "keypoints is"),
+    "NaN in keypoints": ({"keypoints": KEYPOINTS / 0}, {}, "keypoints holds NaN or infinite values"),
+    "infinite tokens": ({"tokens": TOKENS + float("inf")}, {}, "tokens holds NaN or infinite values"),
+    "angles missing": ({"angles": None}, {}, "angles is missing"),
+    "tokens missing": ({"tokens": None}, {}, "tokens|no frames"),
+    "no rate": ({}, {"fps": ""}, "could not convert"),
+    "rate of words": ({}, {"fps": "[25]"}, "could not convert"),
+    "rate NaN": ({}, {"fps": "NaN"}, "NaN frames per second"),
+    "rate 0": ({}, {"fps": "0.0"}, "0.0 frames per second"),
+    "rate below 0": ({}, {"fps": "-25"}, "-25 frames per second"),
+    "endless rate": ({}, {"fps": "1e300"}, "1e300 frames per second"),
+    "another format": ({}, {"format": "personalive-motion-9"}, "no PersonaLive motion file"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_motion_files_that_hold_something_else_are_refused_in_a_sentence(tmp_path, case):
+    changed, metadata, said = DAMAGE[case]
+    path = tmp_path / "nod.safetensors"
+    motion(6).save(path, 25.0)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()} | changed  # noqa: SIM118
+        metadata = file.metadata() | metadata
+    save_file({name: t.contiguous() for name, t in tensors.items() if t is not None}, path, metadata)
+    with pytest.raises(ValueError, match=f"nod.safetensors is .*{said}"):
         Motion.load(path)

@@ -7,9 +7,9 @@ import types
 
 import pytest
 import torch
-from avatar.loaders import personalive_speed
-from avatar.loaders.personalive_host import WORKSPACE_BYTES_PER_PIXEL, HostCodec, ManagedPersonaLive
-from avatar.loaders.personalive_speed import Residence, check_speed
+from avatar.loaders.personalive.host_objects import WORKSPACE_BYTES_PER_PIXEL, HostCodec, ManagedPersonaLive
+from avatar.sessions import personalive as personalive_speed
+from avatar.sessions.personalive import Residence, check_speed
 
 NEEDED = WORKSPACE_BYTES_PER_PIXEL * 512 * 512
 

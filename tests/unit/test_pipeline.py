@@ -8,11 +8,11 @@ from itertools import islice
 
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.performance import RESIDENT, Performance
-from avatar.liveavatar.pipeline import Scene, block_count, generate
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.vae import WanVAE
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.pipeline import Scene, block_count, generate
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.parts.planning.performance import RESIDENT, Performance
+from avatar.engines.parts.wan.vae import WanVAE
 from diffusers import AutoencoderKLWan
 
 from tests.unit.tiny_s2v import HEIGHT, WIDTH, condition, model, noise, track

@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from avatar.liveavatar.config import S2VConfig, SamplingConfig
-from avatar.liveavatar.fp8 import quantise_transformer
-from avatar.liveavatar.plan import CHOICES, RESERVE, Machine, Model, Wish, fp8_bytes, make_plan
-from avatar.liveavatar.precision import FLOAT32_PARTS
+from avatar.engines.liveavatar.config import FLOAT32_PARTS, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.engines.parts.planning.plan import CHOICES, RESERVE, Machine, Wish, make_plan
 
 from tests.unit import tiny_s2v
 
@@ -33,7 +33,7 @@ def card(size: float, *, fp8: bool = True, ram: int = 100, used: float = 0.6) ->
 
 def plan(machine: Machine, wish: Wish | str = "auto", model: Model = BF16, size=SIZE, **options):
     wish = Wish(wish) if isinstance(wish, str) else wish
-    return make_plan(model, *size, SamplingConfig(**options), machine, wish)
+    return make_plan(VideoCosts(model, *size, SamplingConfig(**options)), machine, wish)
 
 
 def chosen(*args, **options) -> dict:

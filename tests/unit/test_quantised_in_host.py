@@ -26,13 +26,14 @@ import comfy.model_management, comfy.sd, folder_paths, nodes, torch
 sys.path.insert(0, {root!r})
 import tools.pack
 from safetensors.torch import load_file
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.fp8 import quantise_transformer
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.loaders.fp8 import _linear, _quantised
-from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
-from avatar.loaders.resume import fingerprint, model_identity
-from avatar.loaders.s2v import load_transformer, transformer_from_host
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.loaders.liveavatar.fp8_copy import _as_it_acts, _quantised
+from avatar.loaders.liveavatar.lora import apply_to_host, merge_lora, read_lora
+from avatar.loaders.identity import fingerprint
+from avatar.loaders.liveavatar.fingerprint import model_identity
+from avatar.loaders.liveavatar.transformer import load_transformer, transformer_from_host
 
 
 torch.set_num_threads(1)
@@ -79,7 +80,7 @@ def check_layers(what, model, expected, tolerance):
     for name, layer in expected.named_modules():
         if isinstance(layer, torch.nn.Linear):
             for key, tensor in layer.named_parameters():
-                found = _linear(source.get_submodule(name), layer.in_features, key, cpu, source.dtype)
+                found = _as_it_acts(source.get_submodule(name), layer, key, cpu, source.dtype)
                 worst = max(worst, relative(found, tensor))
     assert worst < tolerance, f"{{what}}: {{worst}}"
     print(what, "layers", worst)

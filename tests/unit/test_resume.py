@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,15 +20,16 @@ import av
 import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.performance import RESIDENT, Performance
-from avatar.liveavatar.pipeline import Scene, generate
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.state import GenerationState, save_tensors
-from avatar.liveavatar.vae import WanVAE
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.pipeline import Scene, generate
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.state import GenerationState, save_tensors
+from avatar.engines.parts.planning.performance import RESIDENT, Performance
+from avatar.engines.parts.wan.vae import WanVAE
 from avatar.media.frames import AvatarStream, Resumable
-from avatar.media.journal import Journal, find_unfinished, growing_path, journal_path, state_path, unfinished
-from avatar.media.recording import Snapshots, record
+from avatar.media.journal import Damaged, Journal, growing_path, journal_path, state_path
+from avatar.media.recording import Snapshots, begin, record
+from avatar.media.unfinished import claim, find_unfinished
 from avatar.media.writer import VideoWriter
 from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file
@@ -100,23 +102,24 @@ def stream(
 
 
 def generated(
-    folder: Path, video: AvatarStream, limit: int = GIGABYTE, stop_after: int | None = None
+    folder: Path,
+    video: AvatarStream,
+    limit: int = GIGABYTE,
+    stop_after: int | None = None,
+    say=logging.warning,
 ) -> tuple:
     """What the node does: a file that is begun or gone on with; ends with `Killed` behind ``stop_after`` frames.
 
     Returns the path, the frames that the pass has made in order (repeated ones too) and the snapshots.
     """
-    fingerprint = video.resumable.fingerprint()
-    path = (
-        find_unfinished(folder, "v", fingerprint)
-        or folder / f"v_{len(list(folder.glob('*.mp4'))) + 1:05}_.mp4"
-    )
     made, clock = [], [0.0]
-    options = {"width": W, "height": H, "audio": video.audio, "fingerprint": fingerprint}
+    options = {"width": W, "height": H, "audio": video.audio, "about": video.resumable.about}
+    writer = begin(folder, "v", 1, video.resumable.fingerprint(), say, **options)
+    path = writer.path
     try:
-        with VideoWriter(path, **options, about=video.resumable.about) as writer:
+        with writer:
             snapshots = Snapshots(path, limit, clock=lambda: clock[0])
-            with closing(record(video, writer, snapshots)) as blocks:
+            with closing(record(video, writer, snapshots, say)) as blocks:
                 for reached, block in blocks:
                     clock[0] += 10
                     made.append(block)
@@ -228,7 +231,7 @@ def test_a_state_of_another_video_and_a_damaged_one_are_refused(tmp_path):
     state = GenerationState(fingerprint="one")
     next(passes(state=state))
     state.save(path)
-    with pytest.raises(ValueError, match="not the saved state of this video"):
+    with pytest.raises(ValueError, match="of another video"):
         GenerationState(path, "other")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged"):
@@ -387,21 +390,30 @@ def test_the_journal_says_what_the_file_holds(tmp_path):
     assert written["size"] == growing_path(path).stat().st_size
 
 
+def claimed(path: Path, fingerprint: str) -> bool:
+    found = claim(path, fingerprint)
+    if found:
+        found.file.close()
+    return found is not None
+
+
 def test_what_does_not_fit_the_journal_is_not_gone_on_with(tmp_path):
     video = stream()
     path, _, _ = generated(tmp_path, video, stop_after=33)
     fingerprint = video.resumable.fingerprint()
-    assert unfinished(path, fingerprint) and unfinished(path, "other") is None
+    assert claimed(path, fingerprint) and not claimed(path, "other")
     growing, journal = growing_path(path).read_bytes(), journal_path(path).read_text()
-    growing_path(path).write_bytes(growing[:-1])
-    assert unfinished(path, fingerprint) is None
-    growing_path(path).write_bytes(b"\0" * len(growing))
-    assert unfinished(path, fingerprint) is None
+    for broken in (growing[:-1], b"\0" * len(growing), growing[:-9] + b"\0" * 9):
+        growing_path(path).write_bytes(broken)
+        with pytest.raises(Damaged, match=r"v_00001_\.mp4\.resume was changed"):
+            claim(path, fingerprint)
     growing_path(path).write_bytes(growing)
-    assert unfinished(path, fingerprint)
-    for broken in ("", "[]", journal.replace('"version": 1', '"version": 2'), journal.replace("33", '"33"')):
+    assert claimed(path, fingerprint)
+    others = [journal.replace('"version": 2', '"version": 3'), journal.replace("33", "32")]
+    for broken in ("", "[]", "[" * 100_000, "{}" * 1_000_000, journal.replace("33", '"33"'), *others):
         journal_path(path).write_text(broken)
-        assert unfinished(path, fingerprint) is None
+        with pytest.raises(Damaged, match=r"v_00001_\.mp4\.resume\.json is damaged"):
+            claim(path, fingerprint)
 
 
 def test_a_file_that_is_being_written_is_left_alone(tmp_path):
@@ -410,6 +422,111 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path):
     assert find_unfinished(tmp_path, "v", "f") is None
     writer.close(complete=False)
     assert find_unfinished(tmp_path, "v", "f") == writer.path
+
+
+FRAME = {"width": W, "height": H}
+
+
+def grey(writer: VideoWriter, blocks: int = 1) -> None:
+    for _ in range(blocks):
+        writer.write(torch.full((3, H, W, 3), 128, dtype=torch.uint8))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("fingerprint", [None, "f"])
+def test_two_runs_that_begin_at_the_same_moment_write_two_files(tmp_path, fingerprint):
+    writers = [begin(tmp_path, "v", 1, fingerprint, **FRAME) for _ in range(2)]
+    for writer in writers * 2:
+        grey(writer)
+    for writer in writers:
+        writer.close()
+    assert names(tmp_path) == ["v_00001_.mp4", "v_00002_.mp4"]
+    assert [len(pictures(path)) for path in sorted(tmp_path.iterdir())] == [6, 6]
+
+
+def test_only_one_of_two_runs_goes_on_with_an_unfinished_video(tmp_path):
+    first = begin(tmp_path, "v", 1, "f", **FRAME)
+    grey(first)
+    first.close(complete=False)
+    one, other = (begin(tmp_path, "v", 2, "f", **FRAME) for _ in range(2))
+    assert (one.path.name, one.frames_written) == ("v_00001_.mp4", 3)
+    assert (other.path.name, other.frames_written) == ("v_00002_.mp4", 0)
+    for writer in (one, other):
+        grey(writer)
+        writer.close()
+    assert [len(pictures(path)) for path in sorted(tmp_path.iterdir())] == [6, 3]
+
+
+def test_a_run_that_was_slower_to_take_a_video_leaves_the_finished_one_alone(tmp_path, monkeypatch):
+    first = begin(tmp_path, "v", 1, "f", **FRAME)
+    grey(first)
+    first.close(complete=False)
+
+    def slow(folder: Path, name: str, fingerprint: str, say) -> Path | None:
+        found = find_unfinished(folder, name, fingerprint, say)
+        with VideoWriter(found, fingerprint=fingerprint, **FRAME) as faster:
+            grey(faster)
+        return found
+
+    monkeypatch.setattr("avatar.media.recording.find_unfinished", slow)
+    late = begin(tmp_path, "v", 1, "f", **FRAME)
+    assert late.path.name == "v_00002_.mp4"
+    late.close()
+    assert names(tmp_path) == ["v_00001_.mp4"] and len(pictures(tmp_path / "v_00001_.mp4")) == 6
+
+
+def test_two_hosts_in_one_folder_write_two_whole_videos(tmp_path):
+    script = (
+        f"import sys, time; sys.path.insert(0, {str(tools.pack.ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "import tools.pack\n"
+        "from tests.unit import test_resume as t\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "(folder / f'ready.{sys.argv[1]}').touch()\n"
+        "while len(list(folder.glob('ready.*'))) < 2: time.sleep(0.001)\n"
+        "with t.begin(folder, 'v', 1, 'f', **t.FRAME) as writer: t.grey(writer, 20)\n"
+    )
+    hosts = [
+        subprocess.Popen([sys.executable, "-c", script, str(number)], cwd=tools.pack.ROOT)
+        for number in (1, 2)
+    ]
+    assert [host.wait(120) for host in hosts] == [0, 0]
+    assert sorted(path.name for path in tmp_path.glob("*.mp4*")) == ["v_00001_.mp4", "v_00002_.mp4"]
+    assert [len(pictures(path)) for path in tmp_path.glob("*.mp4")] == [60, 60]
+
+
+def test_what_killed_runs_have_left_is_cleared_by_the_next_one(tmp_path):
+    finished = tmp_path / "v_00001_.mp4"
+    with VideoWriter(finished, **FRAME) as writer:
+        grey(writer)
+    # Killed between the finished video and the removal of what was needed to go on with it,
+    Journal("f", frames=3, fragments=1, size=99, digest="x").write(finished)
+    state_path(finished).write_bytes(b"large")
+    # while a snapshot and an index were written,
+    unfinished = VideoWriter(tmp_path / "v_00002_.mp4", **FRAME, fingerprint="other")
+    grey(unfinished)
+    unfinished.close(complete=False)
+    for left in (".resume.safetensors.new", ".resume.json.new", ".finishing.mp4"):
+        unfinished.path.with_name(unfinished.path.name + left).write_bytes(b"half")
+    # and one whose video is gone; what is no file of ours stays.
+    state_path(tmp_path / "w_00001_.mp4").write_bytes(b"large")
+    (tmp_path / "model.safetensors").write_bytes(b"mine")
+    begin(tmp_path, "v", 3, "f", **FRAME).close()
+    useful = ["v_00002_.mp4", "v_00002_.mp4.resume", "v_00002_.mp4.resume.json"]
+    assert names(tmp_path) == ["model.safetensors", "v_00001_.mp4", *useful]
+
+
+def test_nothing_of_a_running_host_is_cleared(tmp_path):
+    running = begin(tmp_path, "v", 1, "f", **FRAME)
+    grey(running)
+    (tmp_path / "v_00001_.mp4.resume.safetensors.new").write_bytes(b"half")
+    before = names(tmp_path)
+    begin(tmp_path, "w", 1, None, **FRAME).close()
+    assert names(tmp_path) == before
+    running.close()
 
 
 def test_only_files_of_the_same_name_are_gone_on_with(tmp_path):

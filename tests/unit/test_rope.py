@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.framepack import motion_rotation
-from avatar.liveavatar.rope import RotaryEmbedding, concatenate, rotate
+from avatar.engines.liveavatar.framepack import motion_rotation
+from avatar.engines.parts.wan.rope import RotaryEmbedding, concatenate, rotate
 
 ROPE = RotaryEmbedding(128, half_precision=False)
 DEVICE = torch.device("cpu")

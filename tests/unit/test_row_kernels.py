@@ -7,8 +7,9 @@ import os
 import pytest
 import torch
 import torch.nn.functional as F
-from avatar.liveavatar import regions, row_kernels
-from avatar.liveavatar.regions import KERNELS, PLAIN
+from avatar.engines.gpu import row_kernels
+from avatar.engines.liveavatar import regions
+from avatar.engines.liveavatar.regions import KERNELS, PLAIN
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import run
-from tools import comfyui, environment, torch_build
+from tools import children, comfyui, environment, torch_build
 from tools.environment import ROOT, Environment, SetupError, explain, read_requirements, stamp
 
 LOG = Path("setup.log")
@@ -281,3 +284,31 @@ def test_a_cuda_torch_is_left_as_it_is(tmp_path):
     torch_build.declare_missing_operators(packages)
     assert (packages / "torchvision" / "extension.py").read_text() == "ops = True\n"
     assert (packages / "torchaudio" / "lib" / "_torchaudio.so").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends programs without asking them")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("child", ["obedient", "deaf"])
+def test_who_ends_run_ends_what_it_has_started(tmp_path, number, child):
+    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN); " if child == "deaf" else ""
+    told = tmp_path / "pid"
+    inner = (
+        f"import os, signal, time; {deaf}open({str(told)!r}, 'w').write(f'{{os.getpid()}}.'); time.sleep(60)"
+    )
+    script = (
+        "import sys; from tools import children; children.PATIENCE = 0.5; children.end_with_children()\n"
+        f"try: children.run_to_end([sys.executable, '-c', {inner!r}], cwd='.')\n"
+        "except children.Terminated: sys.exit(3)\n"
+    )
+    outer = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (told.is_file() and told.read_text().endswith(".")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    outer.send_signal(getattr(signal, number))
+    assert outer.wait(30) == 3
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()[:-1]), 0)
+
+
+def test_the_exit_code_of_what_was_started_is_given_on():
+    assert children.run_to_end([sys.executable, "-c", "raise SystemExit(5)"], cwd=ROOT) == 5

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from avatar.engines.liveavatar.config import FLOAT32_PARTS
 from avatar.loaders.files import load_sharded
-from avatar.loaders.lora import read_lora
-from avatar.loaders.s2v import FLOAT32_PARTS, check_host_model, load_transformer, read_config
+from avatar.loaders.liveavatar.lora import read_lora
+from avatar.loaders.liveavatar.transformer import check_host_model, load_transformer, read_config
 
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
@@ -134,10 +135,10 @@ from pathlib import Path
 import comfy.model_management, comfy.sd, folder_paths, nodes, torch
 sys.path.insert(0, {root!r})
 import tools.pack
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
-from avatar.loaders.s2v import load_host_model, load_transformer, transformer_from_host
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.loaders.liveavatar.lora import apply_to_host, merge_lora, read_lora
+from avatar.loaders.liveavatar.transformer import load_host_model, load_transformer, transformer_from_host
 
 torch.set_num_threads(1)
 folder = Path({folder!r})
@@ -217,3 +218,44 @@ print("fine")
 
 def test_a_hosts_model_becomes_the_engines_transformer(checkpoint):
     run_in_host(HOST_PROGRAM, folder=str(checkpoint))
+
+
+COMPUTE_PROGRAM = (
+    HOST_PROGRAM.partition("def check(")[0]
+    + """
+from comfy_extras.nodes_model_advanced import ModelComputeDtype
+from avatar.loaders.liveavatar.transformer import compute_dtype
+
+formats = {{"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}}
+with torch.inference_mode():
+    for stored in (*formats.values(), torch.float8_e4m3fn):
+        host = load_host_model(folder / "tiny-wide", stored)
+        own, plain = compute_dtype(host), flow(adopted(host))
+        for name in ("default", *formats):
+            (chosen,) = ModelComputeDtype().patch(host, name)
+            expected = formats.get(name, own)
+            assert compute_dtype(chosen) == expected, (stored, name, "before it is loaded")
+            engine = adopted(chosen)
+            assert compute_dtype(chosen) == engine.dtype == expected, (stored, name)
+            assert compute_dtype(host) == own, "the MODEL that it was made from"
+            error = (flow(engine) - plain).abs().max() / plain.abs().max()
+            assert error < 0.03 and (error == 0) == (expected == own), (stored, name, error)
+print("fine")
+"""
+)
+
+
+def test_a_model_computes_in_the_format_that_the_hosts_model_compute_dtype_names(checkpoint):
+    run_in_host(COMPUTE_PROGRAM, folder=str(checkpoint))
+
+
+def test_speech_keeps_the_format_of_the_hidden_states_where_a_loader_keeps_its_layers_in_float32(checkpoint):
+    model = load_transformer(checkpoint / "tiny", torch.bfloat16)
+    model.audio_injector.injector_adain_layers.float()
+    config = model.config
+    spoken = model.encode_speech(torch.randn(1, config.audio_layers, config.audio_dim, 12))
+    found = [tokens for tokens in spoken if tokens is not None]
+    assert found
+    assert {part.dtype for tokens in found for part in (tokens.shift, tokens.scale, tokens.k)} == {
+        torch.bfloat16
+    }

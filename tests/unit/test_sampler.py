@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler, cache_shape
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.costs import cache_shape
+from avatar.engines.liveavatar.sampler import BlockSampler
 
 from tests.unit.tiny_s2v import CONFIG, GRID, HEIGHT, WIDTH, condition, features, model, noise, sampler
 

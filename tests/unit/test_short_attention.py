@@ -6,10 +6,10 @@ import os
 
 import pytest
 import torch
-from avatar.liveavatar import short_attention
-from avatar.liveavatar.attention import attention
-from avatar.liveavatar.flash import plain
-from avatar.liveavatar.row_kernels import triton
+from avatar.engines.gpu.row_kernels import triton
+from avatar.engines.parts.attention import few_keys as short_attention
+from avatar.engines.parts.attention.flash import plain
+from avatar.engines.parts.attention.product import attention
 
 from tests.unit.tiny_s2v import CONFIG, model, noise
 

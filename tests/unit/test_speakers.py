@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from avatar.liveavatar.speakers import claim_areas, dilate_areas, routing_masks
+from avatar.engines.liveavatar.speakers import claim_areas, dilate_areas, routing_masks
 
 ROWS, COLUMNS, PATCH = 12, 20, 16
 

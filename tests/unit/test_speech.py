@@ -6,19 +6,21 @@ import math
 import weakref
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
-from avatar.liveavatar.audio_features import (
+from avatar.engines.liveavatar.speech_timing import (
     feature_track,
     frame_features,
     frame_indices,
     track_blocks,
     track_parts,
 )
-from avatar.loaders.audio import AudioEncoder
-from avatar.loaders.audio_windows import hidden_state_windows, loudness
-from avatar.loaders.speech import WindowedSpeech, assign_masks, encode_speech, video_frames
-from avatar.media.audio import pad, to_mono
+from avatar.loaders.identity import fingerprint
+from avatar.loaders.liveavatar.speech import WindowedSpeech, assign_masks, encode_speech, video_frames
+from avatar.loaders.wan.wav2vec2 import AudioEncoder
+from avatar.loaders.wan.wav2vec2_windows import hidden_state_windows, loudness
+from avatar.media.audio import pad, to_mono, trim
 from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -107,6 +109,31 @@ def test_one_speakers_own_sound_is_handed_on_unchanged():
     audio = constant(1.0, 44101, channels=2)
     speech = encode_speech(Loudness(), [audio])
     assert speech.audio["waveform"] is audio["waveform"] and speech.audio["sample_rate"] == 44101
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda wave: wave.transpose(1, 2).contiguous().transpose(1, 2),
+        lambda wave: torch.stack((wave, wave), -1)[..., 0],
+        lambda wave: wave.double(),
+        lambda wave: (wave * 32768).to(torch.int16),
+    ],
+    ids=["interleaved", "every other sample", "float64", "int16"],
+)
+@pytest.mark.parametrize("rate", [np.int64(16_000), 16_000.0])
+def test_sound_of_other_packs_makes_the_same_video_and_the_same_fingerprint(odd, rate):
+    plain = constant(1.0, channels=2)
+    audio = {"waveform": odd(plain["waveform"]), "sample_rate": rate, "path": object(), "tags": {"a"}}
+    speech, expected = encode_speech(Loudness(), [audio]), encode_speech(Loudness(), [plain])
+    assert torch.equal(heard(speech), heard(expected))
+    one, two = (trim(spoken.audio, seconds=0.5) for spoken in (speech, expected))
+    assert fingerprint(speech.audio, one) == fingerprint(expected.audio, two)
+
+
+def test_a_video_without_sound_is_called_so():
+    with pytest.raises(ValueError, match=r"^Load a video that has sound, .*: this video has no sound\.$"):
+        encode_speech(Loudness(), [None])
 
 
 @pytest.mark.parametrize(

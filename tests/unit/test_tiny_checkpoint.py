@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from avatar.loaders.audio import AudioEncoder
-from avatar.loaders.audio_windows import hidden_states
-from avatar.loaders.lora import read_lora
-from avatar.loaders.text import TextEncoder
+from avatar.loaders.liveavatar.lora import read_lora
+from avatar.loaders.wan.text import TextEncoder
+from avatar.loaders.wan.wav2vec2 import AudioEncoder
+from avatar.loaders.wan.wav2vec2_windows import hidden_states
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 

@@ -8,12 +8,12 @@ from itertools import islice
 import pytest
 import torch
 import torch.nn.functional as F
-from avatar.liveavatar.config import SamplingConfig
-from avatar.liveavatar.pipeline import Scene, generate
-from avatar.liveavatar.speech_source import Tracks
-from avatar.liveavatar.state import GenerationState
-from avatar.liveavatar.tiny_decoder import WIDTHS, FastDecoder, TinyDecoder
-from avatar.liveavatar.vae import WanVAE
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.pipeline import Scene, generate
+from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.state import GenerationState
+from avatar.engines.parts.wan.fast_decoder import WIDTHS, FastDecoder, TinyDecoder
+from avatar.engines.parts.wan.vae import WanVAE
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 

@@ -6,9 +6,12 @@ import os
 
 import pytest
 import torch
-from avatar.gpu import triton_support
-from avatar.liveavatar import fp8, kv_storage, regions, vae_fused
-from avatar.personalive import group_norm, temporal_attention
+from avatar.engines.gpu import triton_support
+from avatar.engines.liveavatar import fp8_blocks as fp8
+from avatar.engines.liveavatar import regions
+from avatar.engines.parts.kv import formats as kv_storage
+from avatar.engines.parts.wan import vae_fused
+from avatar.engines.personalive.fast import group_norm, temporal_attention
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 CUDA = torch.device("cuda")

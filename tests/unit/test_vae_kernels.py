@@ -9,8 +9,8 @@ import os
 import pytest
 import torch
 import torch.nn.functional as F
-from avatar.liveavatar import vae_fused, vae_kernels
-from avatar.liveavatar.vae import WanVAE
+from avatar.engines.parts.wan import vae_fused, vae_kernels
+from avatar.engines.parts.wan.vae import WanVAE
 from diffusers import AutoencoderKLWan
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.liveavatar.vae import WanVAE, to_uint8_frames
+from avatar.engines.parts.wan.streaming import to_uint8_frames
+from avatar.engines.parts.wan.vae import WanVAE
 from diffusers import AutoencoderKLWan
 
 

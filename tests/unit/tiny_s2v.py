@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 
 import torch
-from avatar.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.transformer import S2VTransformer
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.transformer import S2VTransformer
 
 from tools.checkpoint_shapes import AUDIO_LAYERS, transformer_shapes
 from tools.tiny_checkpoint import weights

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.tiny_decoder import FastDecoder
+from avatar.engines.parts.wan.fast_decoder import FastDecoder
 
 from training.train_fast_decoder import build, decode
 

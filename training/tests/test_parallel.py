@@ -8,10 +8,10 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.config import S2VConfig, SamplingConfig
-from avatar.liveavatar.sampler import BlockSampler
-from avatar.liveavatar.schedule import Schedule
-from avatar.liveavatar.transformer import S2VTransformer
+from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.wan.schedule import Schedule
 
 from training.parallel import Condition, flow, schedule
 

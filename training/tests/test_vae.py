@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.liveavatar.vae import WanVAE
-from avatar.loaders.vae import load_vae
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.wan.vae import load_vae
 
 from training import faces
 from training.draw import render

@@ -1,0 +1,155 @@
+"""Speech and a portrait in, blocks of video frames out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from ..gpu.lanes import Lane
+from ..gpu.transfer import fetch
+from ..parts.planning.performance import RESIDENT, Performance
+from ..parts.wan.geometry import TEMPORAL_STRIDE
+from ..parts.wan.streaming import LatentDecoder, to_uint8_frames
+from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
+from .config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
+from .fallback import Fallback
+from .sampler import BlockSampler
+from .speakers import routing_masks
+from .speech_source import SpeechSource, nothing
+from .state import GenerationState
+from .transformer import S2VTransformer
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a video is made from; latents are normalised.
+
+    Attributes:
+        context: text embedding of the prompt [tokens, text_dim].
+        reference: latent of the portrait [1, 16, 1, h, w].
+        motion: latents of the whole motion history [1, 16, frames, h, w]; see `condition.encode_reference`.
+        speech: features of the sound behind 0.12 s of silence (the pre-roll), so that picture and sound start
+            together.
+        pose: latents of a pose video, 3 per block; see `condition.encode_pose`.
+        masks: for several speakers, which pixels are whose [speakers, frames or 1, H, W].
+    """
+
+    context: Tensor
+    reference: Tensor
+    motion: Tensor
+    speech: SpeechSource
+    pose: Tensor | None = None
+    masks: Tensor | None = None
+
+
+def block_count(frames: int) -> int:
+    """Blocks that are generated for a video of ``frames`` frames."""
+    return -(-(frames + PRE_ROLL_FRAMES) // BLOCK_FRAMES)
+
+
+def generate(
+    model: S2VTransformer,
+    vae: LatentDecoder,
+    scene: Scene,
+    config: SamplingConfig,
+    frames: int | None,
+    check_interrupt: Callable[[], None] = nothing,
+    after_encoding: Callable[[], None] = nothing,
+    state: GenerationState | None = None,
+    performance: Performance = RESIDENT,
+    say: Callable[[str], None] = logging.warning,
+) -> Iterator[Tensor]:
+    """Yield uint8 frames [F, H, W, 3] on the CPU, block by block: 9 frames first, then 12 each.
+
+    The last block may reach beyond ``frames``; the consumer trims it. None goes on until the speech ends, which
+    only live speech does. Memory does not grow with the length. ``after_encoding``: see `SpeechSource.blocks`.
+    ``vae`` only decodes here, so a `FastDecoder` may stand in for it. ``state`` lets the pass be saved, and go on from
+    where another one was saved. ``performance`` says how the caches are kept; when the device runs out of memory they
+    go to CPU memory once, and ``say`` is told. With ``performance.ahead`` frames come when the first step of the next
+    block has been asked for; an error in that block comes after them.
+    """
+    sampler = BlockSampler(
+        model,
+        config,
+        context=scene.context,
+        reference=scene.reference,
+        motion=scene.motion,
+        check_interrupt=check_interrupt,
+        performance=performance,
+    )
+    rows, columns = len(sampler.rows), len(sampler.columns)
+    decoder = vae.stream()
+    decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
+    first = 0 if state is None else state.attach(sampler, decoder)
+    attempt = Fallback(sampler, decoder, performance.fp8 or performance.int8_caches, say)
+    # Live speech has no next block yet while one is decoded.
+    ahead = performance.ahead and frames is not None
+    lane = _decoding_lane(sampler.device if ahead else torch.device("cpu"))  # there, all is done at once
+    lane.uses(*decoder.state().values())
+
+    def decode(block: int, latents: Tensor) -> Callable[[], Tensor]:
+        with lane.working():
+            pixels = decoder(latents)
+            return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
+
+    numbers = count(first) if frames is None else range(first, block_count(frames))
+    coming: list[_Picture] = []  # at most one
+    with closing(scene.speech.blocks(first, after_encoding)) as speech:
+        try:
+            for block, features in zip(numbers, speech, strict=False):
+                # Not before: an audio encoder may have taken the place of the decoder's weights.
+                for picture in coming:
+                    picture.begin()
+                masks = None if scene.masks is None else _block_masks(scene.masks, block, rows, columns)
+                pose = None if scene.pose is None else pose_block(scene.pose, block)
+                steps = partial(sampler.denoise, features, pose, masks)
+                for latents in attempt.each(steps):  # noqa: B007 - the last ones count
+                    # The device has a step to do while somebody takes the frames.
+                    while coming:
+                        yield coming.pop().frames()
+                coming.append(_Picture(partial(attempt, partial(decode, block, latents))))
+                # Nobody shall wait for the first frames, nor for those that live speech has just asked for.
+                while coming and (block == first or not ahead):
+                    yield coming.pop().frames()
+        except BaseException:  # when the stream is closed, nothing is coming
+            while coming:
+                yield coming.pop().frames()
+            raise
+    while coming:
+        yield coming.pop().frames()
+
+
+class _Picture:
+    """A block's frames: begun, and waited for, when somebody asks."""
+
+    def __init__(self, make: Callable[[], Callable[[], Tensor]]) -> None:
+        self._make, self._wait = make, None
+
+    def begin(self) -> None:
+        if self._wait is None:
+            self._wait = self._make()
+
+    def frames(self) -> Tensor:
+        self.begin()
+        return self._wait()
+
+
+@cache
+def _decoding_lane(device: torch.device) -> Lane:
+    # One for all runs: PyTorch keeps memory for every stream that it has worked on.
+    return Lane(device)
+
+
+def _block_masks(masks: Tensor, block: int, rows: int, columns: int) -> Tensor:
+    """Routing masks of a block's latent frames [speakers, 3, rows, columns], each from its middle video frame."""
+    first = block * BLOCK_LATENTS
+    middle = torch.arange(first, first + BLOCK_LATENTS) * TEMPORAL_STRIDE + TEMPORAL_STRIDE // 2
+    indices = (middle - PRE_ROLL_FRAMES).clamp(0, masks.shape[1] - 1)
+    return routing_masks(masks[:, indices], rows, columns)

@@ -1,0 +1,282 @@
+"""Block-wise causal sampling: one block of latent frames after the other, at constant memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..gpu.transfer import send
+from ..parts.kv.packed import PackedCache, make_caches, move_to_cpu
+from ..parts.planning.performance import RESIDENT, Performance
+from ..parts.wan.rope import RotaryEmbedding, Rotation, concatenate
+from ..parts.wan.schedule import Schedule, clip_noise
+from .audio_injection import SpeechTokens
+from .config import BLOCK_LATENTS, SamplingConfig
+from .costs import cache_shape
+from .framepack import motion_rotation
+from .regions import regions_for
+from .transformer import S2VTransformer
+
+PREFILL_TIME = 30
+"""Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
+
+
+@dataclass(frozen=True)
+class BlockInputs:
+    """What all denoising steps of one block share, as `S2VTransformer` takes it."""
+
+    speech: list[SpeechTokens | None]
+    rotation: Rotation
+    start: int
+    pose: Tensor
+    speaker_mask: Tensor | None
+
+
+class BlockSampler:
+    """Generates the latents of a talking video block by block.
+
+    The state is the caches, the number of blocks done and the first generated frame; none of it grows.
+
+    Args:
+        model: the transformer; its device and dtype are used throughout.
+        config: steps, seed, window and sink.
+        context: text embedding of the prompt [tokens, text_dim].
+        reference: normalised latent of the reference image [1, 16, 1, h, w].
+        motion: normalised latents of the motion history [1, 16, frames, h, w]; the last 19 count.
+        check_interrupt: called before every forward pass; raises to stop the run.
+        performance: how the caches are kept; the rest of it concerns the model.
+    """
+
+    def __init__(
+        self,
+        model: S2VTransformer,
+        config: SamplingConfig,
+        *,
+        context: Tensor,
+        reference: Tensor,
+        motion: Tensor,
+        check_interrupt: Callable[[], None] = lambda: None,
+        performance: Performance = RESIDENT,
+    ) -> None:
+        self.model, self.config, self.check_interrupt = model, config, check_interrupt
+        self.device = reference.device
+        model.regions = regions_for(self.device)
+        self.schedule = Schedule(config.steps, config.shift)
+        self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
+        self.height, self.width = reference.shape[-2:]
+        self.rows, self.columns = range(self.height // 2), range(self.width // 2)
+        self.block_index = 0
+        self._distances = random.Random(config.seed)
+        self._first_latent: Tensor | None = None
+        self._clip: int | None = None
+        self._placed: tuple[int, Tensor] | None = None
+        with torch.inference_mode():
+            self.still = model.encode_time(0.0, self.device)
+            self.times = [model.encode_time(t.item(), self.device) for t in self.schedule.timesteps]
+            self.text = model.encode_text(context.to(self.device))
+            shape = cache_shape(model.config, self.height, self.width, config)
+            size = (shape.layers, len(self.rows) * len(self.columns), shape.heads, shape.head_dim)
+            self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
+            self.caches = make_caches(
+                shape,
+                len(self.times),
+                self.device,
+                model.dtype,
+                performance.int8_caches,
+                performance.caches_on_cpu,
+                performance.attention8,
+            )
+        self.set_condition(reference, motion)
+
+    @torch.inference_mode()
+    def set_condition(self, reference: Tensor, motion: Tensor) -> None:
+        """Prefill the condition part of all caches; the rolling part and the time positions go on."""
+        self.check_interrupt()
+        self.motion = motion
+        rotation = self.condition_rotation()
+        reference_tokens = self._reference_keys.shape[1]
+
+        def store(layer: int, k: Tensor, v: Tensor) -> None:
+            self._reference_keys[layer] = k[0, :reference_tokens]
+            rotated = self.model.regions.rotate(k, rotation)
+            for cache in self.caches:
+                cache.set_condition(layer, rotated, v)
+
+        self.model.prefill(reference, motion, self.still, self.text, rotation, store)
+        self._placed = None
+        for cache in self.caches:
+            cache.reference_time = PREFILL_TIME
+
+    def condition_rotation(self) -> Rotation:
+        """Rotations of reference and motion tokens during the prefill."""
+        motion = motion_rotation(self.rope, len(self.rows), len(self.columns), self.device)
+        return concatenate([self._reference_rotation(PREFILL_TIME), motion])
+
+    @torch.inference_mode()
+    def prepare_block(
+        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+    ) -> BlockInputs:
+        """Everything of the next block that its steps share.
+
+        Args:
+            features: wav2vec2 features of its 12 video frames [speakers, layers, audio_dim, 12].
+            pose: latents of the pose video [1, 16, 3, h, w].
+            speaker_mask: where each speaker is heard [speakers, 3, h / 2, w / 2]; needed for more than one.
+        """
+        if features.shape[0] > 1 and speaker_mask is None:
+            raise ValueError(
+                f"{features.shape[0]} speakers need a mask each that says which part of the picture is theirs."
+            )
+        start = self.block_index * BLOCK_LATENTS
+        if pose is None:  # a clip of zeros, but the bias of their projection is part of the model
+            pose = torch.zeros(
+                1, self.model.config.cond_dim, BLOCK_LATENTS, self.height, self.width, device=self.device
+            )
+        return BlockInputs(
+            speech=self.model.encode_speech(send(features, self.device)),
+            rotation=self.rope.grid(
+                range(start, start + BLOCK_LATENTS), self.rows, self.columns, self.device
+            ),
+            start=start,
+            pose=self.model.encode_pose(send(pose, self.device)),
+            speaker_mask=None
+            if speaker_mask is None
+            else send(speaker_mask.flatten(1)[..., None], self.device),
+        )
+
+    @torch.inference_mode()
+    def predict(self, inputs: BlockInputs, latents: Tensor, step: int) -> Tensor:
+        """Flow of the current block at denoising step ``step``; writes the block's keys into that step's cache."""
+        self.check_interrupt()
+        cache = self.caches[step]
+        cache.advance()
+        time = self.reference_time(inputs.start)
+        if time != cache.reference_time:
+            cache.place_reference(time, self._rotated_reference(time))
+        return self.model(
+            latents,
+            self.times[step],
+            self.text,
+            inputs.speech,
+            cache.attend,
+            inputs.rotation,
+            inputs.pose,
+            inputs.speaker_mask,
+        )
+
+    def next_block(
+        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+    ) -> Tensor:
+        """Denoise the next block: latents [1, 16, 3, h, w]; arguments as for `prepare_block`."""
+        *_, latents = self.denoise(features, pose, speaker_mask)
+        return latents
+
+    @torch.inference_mode()
+    def denoise(
+        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """`next_block` step by step: the latents after each; whoever asks for fewer has not finished the block."""
+        clip, position = divmod(self.block_index, self.config.clip_blocks)
+        if clip == 1 and position == 0 and self.config.replace_sink:
+            self.set_condition(self._first_latent, self.motion)
+        inputs = self.prepare_block(features, pose, speaker_mask)
+        latents = self._noise(clip, position)
+        for step in range(len(self.schedule)):
+            flow = self.predict(inputs, latents, step)
+            latents = self.schedule.step(latents, flow, step)
+            if step + 1 == len(self.schedule):
+                self.finish_block(latents)
+            yield latents
+
+    def finish_block(self, latents: Tensor) -> None:
+        """Count the block as done; the first one's first frame is kept as the later reference."""
+        if self.block_index == 0:
+            self._first_latent = latents[:, :, :1].clone()
+        self.block_index += 1
+
+    @property
+    def caches_on_cpu(self) -> bool:
+        """Whether all windows of keys and values wait in CPU memory already."""
+        return all(isinstance(cache, PackedCache) and cache.on_cpu for cache in self.caches)
+
+    @torch.inference_mode()
+    def move_caches_to_cpu(self, int8: bool) -> None:
+        """Take less of the device from the next block on, also after a block that could not be finished.
+
+        ``int8``: plain caches are stored in 8 bits from then on.
+        """
+        self._placed = None
+        self.caches = move_to_cpu(self.caches, int8)
+        for cache in self.caches:
+            cache.blocks = self.block_index
+
+    def state(self) -> dict[str, Tensor]:
+        """What earlier blocks have left for the next one, as views; also after a block that could not be finished.
+
+        What follows from the arguments is not in it.
+        """
+        return {"first_latent": self._first_latent, **dict(self._windows())}
+
+    @torch.inference_mode()
+    def restore(self, state: Mapping[str, Tensor], blocks: int) -> None:
+        """Go on as the sampler with the same arguments that has given this state after ``blocks`` blocks."""
+        self.block_index = blocks
+        self._first_latent = state["first_latent"].to(self.device)
+        if self.config.replace_sink and blocks > self.config.clip_blocks:
+            self.set_condition(self._first_latent, self.motion)
+        if self.config.sink_distance is None:
+            for _ in range(blocks * len(self.schedule)):
+                self._draw_distance()
+        for cache in self.caches:
+            cache.blocks = blocks
+        name, first = next(self._windows(), ("", None))
+        if name and state[name].dtype == torch.int8 and first.dtype != torch.int8:
+            self.move_caches_to_cpu(int8=True)  # as had been done there, when memory ran out
+        for name, part in self._windows():
+            saved = state[name]
+            if (saved.dtype, saved.shape) != (part.dtype, part.shape):
+                raise ValueError(f"{name} was saved as {saved.dtype} {list(saved.shape)}.")
+            part.copy_(saved)
+
+    def _windows(self) -> Iterator[tuple[str, Tensor]]:
+        """Views of all that the next block can see of earlier ones in the caches, with a name each.
+
+        The oldest block of a full window is left out: the next one takes its place before it looks.
+        """
+        for step, cache in enumerate(self.caches):
+            for index, part in enumerate(cache.window()):
+                for first, last in cache.shape.kept(self.block_index + 1):
+                    yield f"window.{step}.{index}.{first}", part[first:last]
+
+    def _noise(self, clip: int, position: int) -> Tensor:
+        # Drawn per clip, so that a block's noise does not depend on what was generated before it.
+        if self._clip != clip:
+            size = (self.model.config.in_dim, self.config.clip_latents, self.height, self.width)
+            self._clip, self._clip_noise = clip, clip_noise(size, self.config.seed + clip)
+        first = position * BLOCK_LATENTS
+        noise = self._clip_noise[None, :, first : first + BLOCK_LATENTS]
+        return send(noise, self.device).to(self.model.dtype)
+
+    def _reference_rotation(self, time: int) -> Rotation:
+        return self.rope.grid(range(time, time + 1), self.rows, self.columns, self.device)
+
+    def _rotated_reference(self, time: int) -> Tensor:
+        # The steps of a block mostly ask for the same one.
+        if self._placed is None or self._placed[0] != time:
+            rotation = self._reference_rotation(time)
+            self._placed = time, self.model.regions.rotate(self._reference_keys, rotation)
+        return self._placed[1]
+
+    def reference_time(self, start: int) -> int:
+        """Temporal position of the reference for a block that starts at latent frame ``start``."""
+        distance = self.config.sink_distance
+        if distance is None:
+            distance = self._draw_distance()
+        return PREFILL_TIME + max(0, start - (PREFILL_TIME - distance))
+
+    def _draw_distance(self) -> int:
+        return self._distances.randint(4, PREFILL_TIME)

@@ -1,0 +1,176 @@
+"""The state of a generation in a file, so that another process can go on with the video bit by bit as if nothing was.
+
+Every block depends on all blocks before it, through the key-value caches. They are therefore kept as they are: 32 GB
+at 704x384 in 4 steps of the 14B model in bf16. What follows from the inputs (condition, noise, text) is not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..parts.checksum import PIECE, Checksum
+from ..parts.wan.streaming import StreamingDecoder
+from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS
+from .config import BLOCK_FRAMES, BLOCK_LATENTS
+from .sampler import BlockSampler
+
+DTYPES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+}
+CHECKSUM = "checksum"
+"""The last tensor of a saved state: that of all of the file before it."""
+
+
+class GenerationState:
+    """Where one pass over a video is: handed to `generate`, then saved whenever the consumer wants to.
+
+    Args:
+        source: a saved state to go on from; None to begin at the beginning. ValueError when it cannot be read,
+            is not what was saved, or belongs to another video.
+        fingerprint: of what decides the video.
+        check_interrupt: called while a saved state is looked through; raises to stop.
+    """
+
+    def __init__(
+        self,
+        source: Path | None = None,
+        fingerprint: str = "",
+        check_interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source, self._fingerprint = source, fingerprint
+        self._sampler: BlockSampler | None = None
+        self._decoder: StreamingDecoder | None = None
+        self._first_block = 0
+        if source is not None:
+            _verify(source, check_interrupt)
+            with safe_open(source, "pt") as file:
+                metadata = file.metadata() or {}
+            if metadata.get("fingerprint") != fingerprint:
+                raise ValueError(f"The snapshot {source.name} is of another video.")
+            self._first_block = int(metadata["blocks"])
+
+    @property
+    def first_frame(self) -> int:
+        """The video frame with which the pass begins."""
+        return frames_of(self._first_block)
+
+    @property
+    def frames(self) -> int | None:
+        """Video frames that the pass has reached; None while there is no whole block to go on from."""
+        sampler, decoder = self._sampler, self._decoder
+        if sampler is None or sampler.block_index == 0:
+            return None
+        # A decoder that failed within a block is ahead of the sampler, or behind it.
+        whole = decoder.latents == PRIME_LATENTS + sampler.block_index * BLOCK_LATENTS
+        return frames_of(sampler.block_index) if whole else None
+
+    def attach(self, sampler: BlockSampler, decoder: StreamingDecoder) -> int:
+        """Bring a new sampler and decoder to where the pass begins; returns the block to generate next."""
+        self._sampler, self._decoder = sampler, decoder
+        if self._source is not None:
+            try:
+                with safe_open(self._source, "pt") as file:
+                    saved = _Lazily(file)
+                    sampler.restore(saved, self._first_block)
+                    decoder.restore(saved, PRIME_LATENTS + self._first_block * BLOCK_LATENTS)
+            except (SafetensorError, KeyError, ValueError) as error:
+                raise RuntimeError(
+                    f"The snapshot {self._source} does not fit this run ({error}): it was saved with other memory "
+                    "settings; use those again, or delete it to generate from the beginning."
+                ) from error
+        return self._first_block
+
+    def release(self) -> None:
+        """Let go of the sampler and its memory; nothing can be saved any more."""
+        self._sampler = self._decoder = None
+
+    def size(self) -> int:
+        """Bytes that saving takes now."""
+        return sum(tensor.nbytes for tensor in self._tensors().values())
+
+    def save(self, path: Path) -> None:
+        """Replace the file in one step. Each tensor passes through the CPU's memory by itself. OSError when full."""
+        if self.frames is None:
+            raise RuntimeError("There is no whole block whose state could be saved.")
+        if self._sampler.device.type == "cuda":
+            torch.cuda.synchronize(self._sampler.device)
+        metadata = {"fingerprint": self._fingerprint, "blocks": str(self._sampler.block_index)}
+        save_tensors(path, self._tensors(), metadata)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**self._sampler.state(), **self._decoder.state()}
+
+
+def frames_of(blocks: int) -> int:
+    """Video frames of the first ``blocks`` blocks."""
+    return max(0, blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written."""
+    header, end = {"__metadata__": dict(metadata)}, 0
+    for name, tensor in {**tensors, CHECKSUM: torch.empty(Checksum.size, dtype=torch.uint8)}.items():
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [start, end]}
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    head = len(head).to_bytes(8, "little") + head
+    draft = path.with_name(path.name + ".new")
+    try:
+        with draft.open("wb") as file, Checksum() as checksum:
+            checksum.update(head)
+            file.write(head)
+            for tensor in tensors.values():
+                data = memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+                checksum.update(data)
+                file.write(data)
+            file.write(checksum.digest())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _verify(path: Path, check_interrupt: Callable[[], None]) -> None:
+    """Raise ValueError for a file that is not what `save_tensors` has written; nothing of it is interpreted."""
+    try:
+        left = path.stat().st_size - Checksum.size
+        with path.open("rb", buffering=0) as file, Checksum() as checksum:
+            while left > 0 and (piece := file.read(min(PIECE, left))):
+                checksum.update(piece)
+                left -= len(piece)
+                check_interrupt()
+            sound = left == 0 and file.read() == checksum.digest()
+    except OSError as error:
+        raise ValueError(f"The snapshot {path.name} cannot be read ({error.strerror}).") from error
+    if not sound:
+        raise ValueError(f"The snapshot {path.name} is damaged.")
+
+
+class _Lazily(Mapping):
+    """The tensors of an open safetensors file, read one at a time."""
+
+    def __init__(self, file) -> None:
+        self._file, self._names = file, set(file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -1,0 +1,102 @@
+"""Attention of many queries to few keys, those of the prompt and of speech, as one Triton kernel.
+
+The padding behind a prompt consists of equal tokens, so that one key with the others' weight on top stands for all of
+them: exp(s) n times is exp(s + log n). What is left is little to compute, and mostly to read and write.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from ...gpu.row_kernels import triton
+from ...gpu.triton_support import available
+
+if triton is not None:
+    import triton.language as tl
+
+MOST = 256
+"""Keys up to which it beats the library's attention over a padded prompt."""
+QUERIES, KEYS = 64, 32
+"""Of a program, and of its turns."""
+
+
+def usable(q: Tensor, k: Tensor) -> bool:
+    """Whether `attend` takes these queries and keys."""
+    short = k.shape[1] <= MOST and q.shape[-1] in (32, 64, 128)
+    return short and q.dtype in (torch.bfloat16, torch.float16) and _runs_on(q.device)
+
+
+@functools.cache
+def _runs_on(device: torch.device) -> bool:
+    # Older ones have no more shared memory than it takes, or less.
+    return available(device) and not torch.version.hip and torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, last: int = 1) -> Tensor:
+    """`attention.attention`, with the same arguments."""
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    batch, tokens, heads, width = q.shape
+    out = torch.empty_like(q)
+    scale = width**-0.5 * math.log2(math.e)
+    _attend_kernel[(triton.cdiv(tokens, QUERIES), heads, batch)](
+        q,
+        k,
+        v,
+        out,
+        tokens,
+        k.shape[1],
+        heads,
+        scale,
+        math.log2(last),
+        WIDTH=width,
+        QUERIES=QUERIES,
+        KEYS=KEYS,
+        num_warps=4,
+    )
+    return out
+
+
+if triton is not None:
+
+    @triton.jit
+    def _attend_kernel(
+        q,
+        k,
+        v,
+        out,
+        tokens,
+        keys,
+        heads,
+        scale,
+        more,
+        WIDTH: tl.constexpr,
+        QUERIES: tl.constexpr,
+        KEYS: tl.constexpr,
+    ):
+        head, batch = tl.program_id(1), tl.program_id(2)
+        row = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
+        column = tl.arange(0, WIDTH)
+        known = (row < tokens)[:, None]
+        place = ((batch * tokens + row).to(tl.int64) * heads + head)[:, None] * WIDTH + column[None]
+        query = tl.load(q + place, mask=known, other=0.0)
+        top = tl.full((QUERIES,), -float("inf"), tl.float32)
+        total = tl.zeros((QUERIES,), tl.float32)
+        sums = tl.zeros((QUERIES, WIDTH), tl.float32)
+        for start in range(0, keys, KEYS):
+            key = start + tl.arange(0, KEYS)
+            there = ((batch * keys + key) * heads + head)[:, None] * WIDTH + column[None]
+            inside = (key < keys)[:, None]
+            scores = tl.dot(query, tl.trans(tl.load(k + there, mask=inside, other=0.0))) * scale
+            scores += tl.where(key == keys - 1, more, tl.where(key < keys, 0.0, -float("inf")))[None]
+            highest = tl.maximum(top, tl.max(scores, 1))
+            weight = tl.exp2(scores - highest[:, None])
+            fade = tl.exp2(top - highest)
+            total = total * fade + tl.sum(weight, 1)
+            value = tl.load(v + there, mask=inside, other=0.0)
+            sums = sums * fade[:, None] + tl.dot(weight.to(value.dtype), value)
+            top = highest
+        tl.store(out + place, (sums / total[:, None]).to(out.dtype.element_ty), mask=known)

@@ -1,0 +1,262 @@
+"""Caches in less GPU memory: in 8 bits, and with windows that wait in CPU memory.
+
+The condition is kept once for all steps instead of once per step. A window in CPU memory was copied to the GPU before
+it is needed, while the layers in front of it computed.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...gpu.lanes import Lane, Prefetcher
+from ...gpu.pinned import Layout, PinnedMemory, carve, layout_bytes
+from .cache import CacheShape, StepCache
+from .eight_bit import EightBit
+from .formats import Decoded
+
+Storage = Decoded | EightBit
+
+
+def make_storage(
+    shape: CacheShape, device: torch.device, dtype: torch.dtype, int8: bool, attention8: bool
+) -> Storage:
+    """How keys and values are kept; see `Performance` for the choices."""
+    return EightBit(shape, device, dtype) if attention8 else Decoded(shape, device, dtype, int8)
+
+
+class Room:
+    """What the caches of all steps share: the condition, how keys and values are kept, and what is on its way.
+
+    Args:
+        staged: whether some windows wait in CPU memory.
+    """
+
+    def __init__(self, shape: CacheShape, device: torch.device, storage: Storage, staged: bool) -> None:
+        self.shape, self.device, self.storage = shape, device, storage
+        self.condition = [self._on_device(storage.condition_layout) for _ in range(shape.layers)]
+        self.reference_time: int | None = None
+        self.caches: list[weakref.ref[PackedCache]] = []
+        """Those that share the room, in the order of their steps. Weak: nothing here may outlive its last use."""
+        self.staging: list[list[Tensor]] = []
+        if staged:
+            self.stage()
+
+    def stage(self) -> None:
+        """Prepare for windows in CPU memory."""
+        self.outgoing = Lane(self.device)
+        self.staging = [self._on_device(self.storage.ring_layout) for _ in range(min(2, self.shape.layers))]
+        self.prefetcher = _prefetcher(self.shape, self.device, self.staging, self.caches)
+
+    def _on_device(self, layout: Layout) -> list[Tensor]:
+        return carve(torch.zeros(layout_bytes(layout), device=self.device, dtype=torch.uint8), layout)
+
+    def set_condition(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self.storage.set_condition(layer, self.condition[layer], k, v)
+
+    def place_reference(self, time: int, keys: Tensor) -> None:
+        for layer, (parts, key) in enumerate(zip(self.condition, keys, strict=True)):
+            self.storage.place_reference(layer, parts, key)
+        self.reference_time = time
+
+
+def _prefetcher(
+    shape: CacheShape,
+    device: torch.device,
+    staging: list[list[Tensor]],
+    caches: list[weakref.ref[PackedCache]],
+) -> Prefetcher:
+    """Brings (step, layer, block): what that layer's window in CPU memory has for a block."""
+    incoming = Lane(device)
+    for buffer in staging:
+        incoming.uses(*buffer)
+
+    def fetch(buffer: int, item: tuple[int, int, int]) -> None:
+        step, layer, block = item
+        cache = caches[step]()
+        incoming.wait(cache.written[layer])
+        for first, last in shape.kept(block):
+            for source, target in zip(cache.ring[layer], staging[buffer], strict=True):
+                target[first:last].copy_(source[first:last], non_blocking=True)
+
+    def following(item: tuple[int, int, int]) -> tuple[int, int, int]:
+        step, layer, block = item
+        if layer + 1 < shape.layers:
+            return step, layer + 1, block
+        waiting = [number for number, cache in enumerate(caches) if cache().on_cpu]
+        after = waiting[(waiting.index(step) + 1) % len(waiting)]
+        # The next cache may be that of a step which this block has still to come to, or has passed.
+        return after, 0, caches[after]().blocks + 1
+
+    return Prefetcher(incoming, len(staging), fetch, following)
+
+
+class PackedCache:
+    """`StepCache` for less memory; the same calls.
+
+    Args:
+        room: shared by the caches of all steps.
+        on_cpu: keep the rolling window in CPU memory.
+    """
+
+    def __init__(self, room: Room, on_cpu: bool) -> None:
+        self.room, self.shape, self.on_cpu = room, room.shape, on_cpu
+        self.step = len(room.caches)
+        self._allocate()
+        self.written: list[Any] = [None] * self.shape.layers
+        self.blocks = 0
+        room.caches.append(weakref.ref(self))
+
+    def _allocate(self) -> None:
+        layout = self.room.storage.ring_layout
+        size, layers = layout_bytes(layout), self.shape.layers
+        if self.on_cpu:
+            self._memory = PinnedMemory(layers * size)
+            memory = self._memory.bytes
+        else:
+            memory = torch.empty(layers * size, device=self.room.device, dtype=torch.uint8)
+        self.ring = [carve(memory[i * size : (i + 1) * size], layout) for i in range(layers)]
+
+    def move_to_cpu(self) -> None:
+        """Keep the window in CPU memory from now on."""
+        resident, self.on_cpu = self.ring, True
+        self._allocate()
+        for old, new in zip(resident, self.ring, strict=True):
+            for source, target in zip(old, new, strict=True):
+                target.copy_(source)
+
+    @property
+    def reference_time(self) -> int | None:
+        """Where the reference stands; it is the same for all steps."""
+        return self.room.reference_time
+
+    @reference_time.setter
+    def reference_time(self, time: int) -> None:
+        self.room.reference_time = time
+
+    @property
+    def visible_tokens(self) -> int:
+        return self.shape.visible(self.blocks)
+
+    def set_condition(self, layer: int, k: Tensor, v: Tensor) -> None:
+        if self.step == 0:  # all steps have the same
+            self.room.set_condition(layer, k, v)
+
+    def place_reference(self, time: int, keys: Tensor) -> None:
+        self.room.place_reference(time, keys)
+
+    def advance(self) -> None:
+        self.blocks += 1
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        room, slot = self.room, self.shape.slot(self.blocks)
+        ring = self.ring[layer]
+        if self.on_cpu:
+            ring = room.staging[room.prefetcher.take((self.step, layer, self.blocks))]
+        kept = [part[slot] for part in ring]
+        room.storage.encode(layer, k, v, kept)
+        if self.on_cpu:
+            self._send(layer, slot, [part.clone() for part in kept])
+        out = room.storage.attend(layer, q, k, v, room.condition[layer], ring, self.blocks)
+        if self.on_cpu:
+            room.prefetcher.release()
+        return out
+
+    def window(self) -> list[Tensor]:
+        """As `StepCache.window` and in its order, as they are kept."""
+        if self.on_cpu:
+            self.room.outgoing.finish()
+        return [part for layer in self.ring for part in layer]
+
+    def _send(self, layer: int, slot: int, block: list[Tensor]) -> None:
+        """Copy a layer's newest block to CPU memory, beside the computation."""
+        lane = self.room.outgoing
+        with lane.working():
+            for part, value in zip(self.ring[layer], block, strict=True):
+                part[slot].copy_(value, non_blocking=True)
+        lane.uses(*block)
+        self.written[layer] = lane.mark()
+
+
+def make_caches(
+    shape: CacheShape,
+    steps: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    int8: bool = False,
+    on_cpu: int = 0,
+    attention8: bool = False,
+) -> list[StepCache] | list[PackedCache]:
+    """The caches of all steps.
+
+    Args:
+        dtype: the model's.
+        int8: keep keys and values in 8 bits.
+        on_cpu: of how many steps the window waits in CPU memory.
+        attention8: keep them in 8 bits and attend to them as they are.
+    """
+    if not (int8 or on_cpu or attention8):
+        return [StepCache(shape, device, dtype) for _ in range(steps)]
+    room = Room(shape, device, make_storage(shape, device, dtype, int8, attention8), staged=on_cpu > 0)
+    return [PackedCache(room, step < on_cpu) for step in range(steps)]
+
+
+def caches_bytes(
+    shape: CacheShape,
+    steps: int,
+    dtype: torch.dtype,
+    int8: bool = False,
+    on_cpu: int = 0,
+    attention8: bool = False,
+) -> tuple[int, int]:
+    """Memory that `make_caches` takes on the device and in pinned CPU memory."""
+    if not (int8 or on_cpu or attention8):
+        return steps * shape.bytes(dtype), 0
+    storage = make_storage(shape, torch.device("meta"), dtype, int8, attention8)
+    ring, condition = layout_bytes(storage.ring_layout), layout_bytes(storage.condition_layout)
+    shared = sum(tensor.nbytes for tensor in storage.shared)
+    staging = min(2, shape.layers) * ring if on_cpu else 0
+    waiting = on_cpu * shape.layers * ring
+    return shared + shape.layers * condition + staging + (steps - on_cpu) * shape.layers * ring, waiting
+
+
+def move_to_cpu(caches: list[StepCache] | list[PackedCache], int8: bool) -> list[PackedCache]:
+    """Caches with the same contents whose windows wait in CPU memory; those given are used up, one by one.
+
+    Args:
+        int8: store plain caches in 8 bits; packed ones keep their format.
+    """
+    if isinstance(caches[0], PackedCache):
+        for cache in caches:
+            if not cache.on_cpu:
+                cache.move_to_cpu()
+        caches[0].room.stage()
+        return caches
+    shape, device, dtype = caches[0].shape, caches[0].k[0].device, caches[0].k[0].dtype
+    before, moved = shape.condition_tokens, []
+    while caches:
+        old = caches.pop(0)
+        k, v, blocks, time = old.k, old.v, old.blocks, old.reference_time
+        if not moved:
+            # The first one leaves the device as a whole, to make room for what all of them need there.
+            k, v = ([part.cpu() for part in parts] for parts in (k, v))
+            del old
+            room = Room(shape, device, Decoded(shape, device, dtype, int8), staged=True)
+            for layer in range(shape.layers):
+                room.set_condition(layer, k[layer][:, :before].to(device), v[layer][:, :before].to(device))
+            room.reference_time = time
+        new = PackedCache(room, on_cpu=True)
+        new.blocks = blocks
+        for layer, parts in enumerate(new.ring):
+            for slot in range(shape.slots):
+                start = before + slot * shape.block_tokens
+                block = [x[layer][:, start : start + shape.block_tokens].to(device) for x in (k, v)]
+                kept = [torch.empty_like(part[slot], device=device) for part in parts]
+                room.storage.encode(layer, *block, kept)
+                for part, value in zip(parts, kept, strict=True):
+                    part[slot].copy_(value)
+        moved.append(new)
+    return moved

@@ -1,0 +1,258 @@
+"""Which choices fit in the memory that is free: made before anything large is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from .performance import RESIDENT, Performance
+
+CHOICES = ("auto", "quality", "balanced", "fast", "low memory")
+WORKSPACE_BYTES_PER_PIXEL = 36_000
+"""Room besides weights and caches. At 704x384 PyTorch held 8.4 to 9.8 GB, 7.2 of them in use: the rest are gaps."""
+AHEAD_BYTES_PER_PIXEL = 17_000
+"""More of it where a block is decoded beside the next one: each has its own part of PyTorch's memory then."""
+RESERVE = 0.01
+"""Part of the GPU's memory that is left alone."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to plan with; bytes.
+
+    Attributes:
+        free: GPU memory that is free, or that the host would make free.
+        total: GPU memory in all.
+        free_cpu: CPU memory that may be taken, most of it locked for the GPU.
+        copied: CPU memory in which a float8 copy of the model lies already.
+        gpu: whether the device is a GPU that CPU memory can be locked for.
+        fp8: whether it multiplies float8 matrices.
+        attention8: whether it attends to keys and values in 8 bits (`eight_kernels.available`).
+    """
+
+    free: int
+    total: int
+    free_cpu: int
+    gpu: bool
+    fp8: bool
+    attention8: bool = False
+    copied: int = 0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks for. None leaves a matter to the plan.
+
+    Attributes:
+        choice: one of `CHOICES`.
+        fp8, int8_caches, attention8, caches_on_cpu, blocks_on_cpu: see `Performance`.
+        fast_decoder: see `Performance`; always as wished.
+    """
+
+    choice: str = "auto"
+    fp8: bool | None = None
+    int8_caches: bool | None = None
+    attention8: bool | None = None
+    caches_on_cpu: int | None = None
+    blocks_on_cpu: int | None = None
+    fast_decoder: str = ""
+
+
+NO_WISH = Wish()
+
+
+class Costs(Protocol):
+    """What an engine needs for one video, by the choices of a run; bytes. Each engine has its own.
+
+    Attributes:
+        height, width: of the video, in pixels; multiples of ``size_multiple``.
+        steps: denoising steps, each with caches of its own.
+        layers: transformer blocks, whose weights can wait in CPU memory.
+        weights: of the transformer as it is.
+        streams: whether the model's owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
+    """
+
+    height: int
+    width: int
+    size_multiple: int
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def layers(self) -> int: ...
+
+    @property
+    def weights(self) -> int: ...
+
+    @property
+    def streams(self) -> bool: ...
+
+    def caches(self, performance: Performance) -> tuple[int, int]:
+        """Caches on the GPU, and those that wait in CPU memory."""
+
+    def fp8_weights(self) -> tuple[int, int]:
+        """The transformer with float8 weights, and one of its blocks."""
+
+    def smaller(self, height: int, width: int) -> Costs:
+        """The same for another size."""
+
+    def in_steps(self, steps: int) -> Costs:
+        """The same with another number of steps."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be done, and the memory that it takes; bytes.
+
+    ``streamed`` are weights that the model's owner brings in while they are used; ``cpu`` is CPU memory for what
+    waits there and for a float8 copy that is still to be made.
+    """
+
+    performance: Performance
+    weights: int
+    caches: int
+    workspace: int
+    streamed: int
+    cpu: int
+    total: int
+
+    @property
+    def needed(self) -> int:
+        """GPU memory at its peak."""
+        return self.weights + self.caches + self.workspace
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        chosen = self.performance
+        parts = ["fp8" if chosen.fp8 else "the model's own precision"]
+        kind = "8-bit attention and " if chosen.attention8 else "8-bit " if chosen.int8_caches else ""
+        parts.append(f"{kind}caches")
+        if chosen.caches_on_cpu:
+            parts[-1] += f" ({chosen.caches_on_cpu} in CPU memory)"
+        if chosen.blocks_on_cpu:
+            parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
+        if chosen.fast_decoder:
+            parts.append(f"fast decoder ({chosen.fast_decoder})")
+        if self.streamed:
+            parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
+        unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
+        *sizes, needed = (
+            f"{size / unit:.{digits}f}" for size in (self.weights, self.caches, self.workspace, self.needed)
+        )
+        line = f"{', '.join(parts)}: {' + '.join(sizes)} = {needed}{name} of {self.total / 1e9:.1f} GB"
+        return line + (f", and {self.cpu / 1e9:.1f} GB of CPU memory" if self.cpu else "")
+
+
+def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
+    """The fastest way of the wished kind that fits in what is free.
+
+    Raises:
+        ValueError: the wish asks for something that this machine cannot do.
+        MemoryError: nothing that the wish allows fits.
+    """
+    _check(wish, costs, machine)
+    plans = [_measure(costs, machine, performance) for performance in _candidates(wish, costs, machine)]
+    limit = machine.free - RESERVE * machine.total if machine.gpu else machine.free
+    fits = [plan for plan in plans if plan.needed <= limit and plan.cpu <= machine.free_cpu]
+    if fits:
+        return fits[0]
+    if costs.streams:
+        # A window in CPU memory costs less time per byte than weights do, which every step needs anew.
+        for plan in reversed(plans):
+            streamed = plan.needed - limit
+            if not plan.performance.fp8 and streamed <= plan.weights and plan.cpu <= machine.free_cpu:
+                return replace(plan, weights=int(plan.weights - streamed), streamed=int(streamed))
+    least = min(plans, key=lambda plan: plan.needed)
+    raise MemoryError(
+        f"A {costs.width}x{costs.height} video in {costs.steps} steps needs at least {least.needed / 1e9:.1f} GB of "
+        "GPU memory"
+        + (f" and {least.cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
+        + f"; {machine.free / 1e9:.1f} GB of {machine.total / 1e9:.1f} GB are free"
+        + (f" and {machine.free_cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
+        + ". Choose 'low memory', a smaller size, fewer steps or fewer frames per clip."
+    )
+
+
+def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
+    if wish.choice not in CHOICES:
+        raise ValueError(f"performance is '{wish.choice}'; choose one of {', '.join(CHOICES)}.")
+    if (wish.choice == "fast" or wish.fp8) and not machine.fp8:
+        raise ValueError(
+            "Matrix products in fp8 need an NVIDIA GPU of the Ada generation or newer with Triton; choose 'auto' or "
+            "'balanced'."
+        )
+    if (wish.caches_on_cpu and not machine.gpu) or (wish.blocks_on_cpu and not machine.gpu):
+        raise ValueError(
+            "Caches and blocks in CPU memory help a GPU only; set both to 0 or -1 on this device."
+        )
+    if wish.caches_on_cpu is not None and wish.caches_on_cpu > costs.steps:
+        raise ValueError(f"{wish.caches_on_cpu} caches in CPU memory are more than the {costs.steps} steps.")
+    if wish.blocks_on_cpu is not None and wish.blocks_on_cpu > costs.layers:
+        raise ValueError(
+            f"{wish.blocks_on_cpu} blocks in CPU memory are more than the model's {costs.layers}."
+        )
+    if wish.blocks_on_cpu and (wish.fp8 is False or not machine.fp8 or wish.choice == "quality"):
+        raise ValueError(
+            "Blocks wait in CPU memory in fp8 only (in the model's own precision ComfyUI off-loads by itself); choose "
+            "precision fp8, or no blocks."
+        )
+    if wish.attention8 and not machine.attention8:
+        raise ValueError(
+            "Attention in 8 bits needs an NVIDIA GPU of the Ada generation or newer with Triton; choose attention "
+            "'auto'."
+        )
+    if wish.attention8 and wish.int8_caches is False:
+        raise ValueError("Attention in 8 bits needs caches in 8 bits; set caches to auto.")
+
+
+def _candidates(wish: Wish, costs: Costs, machine: Machine) -> Iterator[Performance]:
+    """Everything that the wish allows, the fastest first."""
+    steps = costs.steps if machine.gpu else 0
+    blocks = costs.layers if machine.gpu else 0
+    own, small = RESIDENT, Performance(int8_caches=True)
+    fp8, small_fp8 = Performance(fp8=True), Performance(fp8=True, int8_caches=True)
+    waiting = [replace(small_fp8, caches_on_cpu=n) for n in range(1, steps + 1)]
+    waiting += [replace(small_fp8, caches_on_cpu=steps, blocks_on_cpu=n) for n in range(1, blocks + 1)]
+    own_waiting = [replace(own, caches_on_cpu=n) for n in range(1, steps + 1)]
+    small_waiting = [replace(small, caches_on_cpu=n) for n in range(1, steps + 1)]
+    eight = machine.attention8 and wish.int8_caches is None
+    everything = {
+        "quality": [own, *own_waiting],
+        "balanced": [own, small, small_fp8, *waiting, *small_waiting],
+        "fast": [replace(p, attention8=eight) for p in (fp8, small_fp8, *waiting)],
+        "auto": [fp8, small_fp8, *waiting, own, small, *small_waiting],
+        "low memory": [waiting[-1], small_waiting[-1]] if steps else [small],
+    }[wish.choice]
+    if wish.fp8 is False or not machine.fp8:
+        everything = [p for p in everything if not p.fp8]
+    for performance in everything:
+        if wish.choice not in ("low memory", "quality") and wish.fp8 and not performance.fp8:
+            continue
+        chosen = replace(performance, fast_decoder=wish.fast_decoder)
+        for name in ("fp8", "int8_caches", "attention8", "caches_on_cpu", "blocks_on_cpu"):
+            value = getattr(wish, name)
+            if value is not None:
+                chosen = replace(chosen, **{name: value})
+        if chosen.attention8:
+            chosen = replace(chosen, int8_caches=False)
+        if chosen.blocks_on_cpu and not chosen.fp8:
+            chosen = replace(chosen, blocks_on_cpu=0)
+        if machine.gpu and not chosen.caches_on_cpu:
+            yield replace(chosen, ahead=True)
+        yield chosen
+
+
+def _measure(costs: Costs, machine: Machine, performance: Performance) -> Plan:
+    caches, waiting = costs.caches(performance)
+    weights, cpu = costs.weights, 0
+    if performance.fp8:
+        copy, block = costs.fp8_weights()
+        cpu = max(0, copy - machine.copied)
+        weights = copy - (performance.blocks_on_cpu - min(2, performance.blocks_on_cpu)) * block
+    # On a CPU it is another size, and swapped out rather than missing.
+    per_pixel = WORKSPACE_BYTES_PER_PIXEL + performance.ahead * AHEAD_BYTES_PER_PIXEL if machine.gpu else 0
+    workspace = per_pixel * costs.height * costs.width
+    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total)

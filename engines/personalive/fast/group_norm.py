@@ -1,0 +1,58 @@
+"""Group norm that stays in channels-last order.
+
+PyTorch's CUDA kernel works on contiguous maps only, so that every norm between channels-last convolutions
+costs two transpositions. Here sums are taken per channel, which reads whole rows, and combined to groups
+afterwards; see :mod:`.map_kernels`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...gpu.map_kernels import norm_maps
+from ...gpu.triton_support import available
+
+
+class ChannelsLastGroupNorm(nn.GroupNorm):
+    """A drop-in ``nn.GroupNorm`` for inference; the CPU and maps in another order take PyTorch's way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w]``."""
+        usable = x.is_contiguous(memory_format=torch.channels_last) and not torch.is_grad_enabled()
+        if not usable or not available(x.device):
+            return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        if torch.compiler.is_compiling():
+            return self._traced(x)
+        return norm_maps((x,), self)
+
+    def _traced(self, x: Tensor) -> Tensor:
+        """The same in operations that a compiler can fuse with their neighbours."""
+        rows = x.permute(0, 2, 3, 1).flatten(1, 2).float()
+        batch, pixels, channels = rows.shape
+        spread = (batch, self.num_groups, channels // self.num_groups)
+        sums = torch.stack([rows.sum(1), rows.square().sum(1)], 1).view(batch, 2, *spread[1:])
+        mean, square = (sums.sum(-1) / (pixels * spread[-1])).unbind(1)
+        scale = (square - mean.square()).clamp(min=0).add(self.eps).rsqrt()
+        scale = scale[..., None].expand(spread).reshape(batch, channels) * self.weight.float()
+        shift = self.bias.float() - mean[..., None].expand(spread).reshape(batch, channels) * scale
+        out = (rows * scale[:, None] + shift[:, None]).to(x.dtype)
+        return out.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
+
+
+def use_channels_last_norms(module: nn.Module) -> nn.Module:
+    """Turn every ``nn.GroupNorm`` in a module into :class:`ChannelsLastGroupNorm`, in place, with its
+    weights."""
+    for child in module.modules():
+        if type(child) is nn.GroupNorm:
+            child.__class__ = ChannelsLastGroupNorm
+    return module
+
+
+def use_plain_norms(module: nn.Module) -> nn.Module:
+    """Undo :func:`use_channels_last_norms`."""
+    for child in module.modules():
+        if type(child) is ChannelsLastGroupNorm:
+            child.__class__ = nn.GroupNorm
+    return module

@@ -1,0 +1,77 @@
+"""Where our own modules live: on ComfyUI's memory management when it runs, else on one device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def patcher_of(module: nn.Module, device: torch.device, rest: torch.device) -> Any:
+    """What ComfyUI's memory management moves between ``device``, where ``module`` computes, and ``rest``.
+
+    Always the host's plain patcher: the one that stages weights (dynamic loading) needs the host's own layers, which
+    fetch them.
+    """
+    from comfy.model_patcher import ModelPatcher
+
+    # The host writes attributes (``device``) onto its module that models of libraries keep read-only.
+    holder = nn.ModuleDict({"module": module})
+    return ModelPatcher(holder, load_device=device, offload_device=rest)
+
+
+class ManagedModule:
+    """A module that is brought to its computing device on demand.
+
+    Inside ComfyUI it is registered with the host's memory management, like a text encoder of the host, and is
+    moved out again when something else needs the memory. Elsewhere it is moved to ``device`` and stays there.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.device = torch.device(device)
+        self.patcher = None
+
+    def load(self) -> torch.device:
+        """Bring the module to the device where it computes, and return that device."""
+        if "comfy.model_management" in sys.modules:
+            return self._load_in_host()
+        self.module.to(self.device)
+        return self.device
+
+    def _load_in_host(self) -> torch.device:
+        from comfy import model_management
+
+        if self.patcher is None:
+            self.patcher = patcher_of(
+                self.module,
+                model_management.text_encoder_device(),
+                model_management.text_encoder_offload_device(),
+            )
+        if not _is_loaded(self.patcher, self.patcher.model_size()):
+            model_management.load_model_gpu(self.patcher)
+        return self.patcher.load_device
+
+
+def when_displaced(patchers: Sequence[Any], bring_back: Callable[[], None]) -> Callable[[], None]:
+    """``bring_back``, but only when one of these host patchers is not on its device as far as it is now.
+
+    Live speech asks after every block, and the host's memory management takes its time even for nothing.
+    """
+    sizes = [patcher.loaded_size() for patcher in patchers]
+
+    def check() -> None:
+        if not all(map(_is_loaded, patchers, sizes)):
+            bring_back()
+
+    return check
+
+
+def _is_loaded(patcher: Any, size: int) -> bool:
+    """Whether at least ``size`` bytes of a host patcher's model are where it computes."""
+    from comfy import model_management
+
+    return patcher in model_management.loaded_models() and patcher.loaded_size() >= size

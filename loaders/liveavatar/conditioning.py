@@ -1,0 +1,96 @@
+"""Portrait and pose inside ComfyUI's CONDITIONING, under the names that the host's own S2V nodes use.
+
+Latents in a CONDITIONING are raw, as the host's VAE gives them; the engine's are normalised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ...engines.parts.wan.geometry import SPATIAL_STRIDE
+from ...engines.parts.wan.vae import WanVAE
+
+LATENT_CHANNELS = 16
+REFERENCE, MOTION, POSE = "reference_latents", "reference_motion", "control_video"
+
+Conditioning = list[list[Any]]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a CONDITIONING holds for the sampler; latents are raw.
+
+    ``context`` [tokens, text_dim], ``reference`` [1, 16, 1, h, w], ``motion`` [1, 16, frames, h, w], ``pose``
+    [1, 16, frames, h, w] or None.
+    """
+
+    context: Tensor
+    reference: Tensor
+    motion: Tensor
+    pose: Tensor | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the video in pixels."""
+        height, width = self.reference.shape[-2:]
+        return height * SPATIAL_STRIDE, width * SPATIAL_STRIDE
+
+
+def with_reference(positive: Conditioning, vae: WanVAE, reference: Tensor, motion: Tensor) -> Conditioning:
+    """The prompt with a portrait and its motion history (normalised latents) added."""
+    return _with(
+        positive,
+        {REFERENCE: [vae.denormalise(reference).cpu()], MOTION: vae.denormalise(motion).cpu()},
+    )
+
+
+def with_pose(positive: Conditioning, vae: WanVAE, pose: Tensor) -> Conditioning:
+    """The prompt with the latents of a pose video (normalised) added."""
+    return _with(positive, {POSE: vae.denormalise(pose).cpu()})
+
+
+def picture_size(positive: Conditioning) -> tuple[int, int]:
+    """Height and width in pixels of the portrait in a CONDITIONING; ValueError when it has none."""
+    return read(positive).size
+
+
+def read(positive: Conditioning) -> Condition:
+    """What the sampler needs of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
+    if len(positive) != 1:
+        raise ValueError(
+            f"The prompt consists of {len(positive)} parts; LiveAvatar takes one, so connect a single text encode."
+        )
+    context, values = positive[0]
+    if not values.get(REFERENCE) or values.get(MOTION) is None:
+        raise ValueError("The prompt has no portrait; connect it through LiveAvatar Reference Image first.")
+    reference = values[REFERENCE][-1]
+    found = {"portrait": reference, "history": values[MOTION], "pose video": values.get(POSE)}
+    for name, latents in found.items():
+        if latents is not None:
+            _check_latents(name, latents, reference)
+    if not context.isfinite().all():
+        raise ValueError(
+            "The prompt holds NaN or infinite values; check the text encoder that it comes from."
+        )
+    return Condition(context[0], reference, values[MOTION], values.get(POSE))
+
+
+def _check_latents(name: str, latents: Any, reference: Tensor) -> None:
+    """ValueError unless latents are Wan 2.1's, of one video, of the portrait's size, and numbers."""
+    shape = list(getattr(latents, "shape", ()))
+    if len(shape) != 5 or shape[:2] != [1, LATENT_CHANNELS] or shape[3:] != list(reference.shape[3:]):
+        raise ValueError(
+            f"The {name} in the prompt is {shape or type(latents).__name__}, not latents of one Wan 2.1 video of the "
+            "portrait's size; connect the prompt through LiveAvatar Reference Image."
+        )
+    if not latents.isfinite().all():
+        raise ValueError(
+            f"The {name} in the prompt holds NaN or infinite values; encode it anew with another VAE or precision."
+        )
+
+
+def _with(positive: Conditioning, values: dict[str, Any]) -> Conditioning:
+    return [[context, {**options, **values}] for context, options in positive]

@@ -1,0 +1,197 @@
+"""The engine's own float8 copy of a host's MODEL, with the LoRAs that the host has put on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ...engines.gpu.fp8 import require_fp8
+from ...engines.gpu.offload import WaitingBlock, spread
+from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
+from ...engines.liveavatar.transformer import S2VTransformer
+from ...engines.parts.precision import Float32Layer, input_dtype
+from ...host.memory import patcher_of
+from .transformer import CASTS, compute_dtype, host_config, transformer_from_host
+
+Report = Callable[[int, int], None]
+"""Called with the blocks that are done and their number; raises to stop."""
+
+DTYPE = torch.bfloat16
+"""Of everything that is not quantised; products of float8 rows come in no other."""
+WORKING_BYTES = 4 * 2**30
+"""Room for one layer at a time, in float32 and in between."""
+UNIT = 256.0
+"""Length of the vectors that weights are found with: the layer adds its bias to so many times a weight, so a 16-bit sum
+loses as little of the weight. No larger than float8 holds, since a host may quantise what comes in."""
+
+
+class Fp8Copy:
+    """A transformer with float8 weights that belongs to the pack.
+
+    Attributes:
+        transformer: the engine's; its blocks that wait lie in locked CPU memory.
+        waiting: those blocks, for `BlockOffload`.
+        resident: all other layers, for the host's memory management.
+    """
+
+    def __init__(self, transformer: S2VTransformer, blocks_on_cpu: int) -> None:
+        self.transformer = transformer
+        chosen = spread(blocks_on_cpu, len(transformer.blocks))
+        self.waiting = [WaitingBlock(transformer.blocks[index]) for index in chosen]
+        self.resident = nn.ModuleList(
+            child for name, child in transformer.named_children() if name != "blocks"
+        )
+        self.resident.extend(block for i, block in enumerate(transformer.blocks) if i not in chosen)
+        self.patcher: Any = None
+
+    def load(self, device: torch.device, others: list[Any], memory: int) -> None:
+        """Have the host bring the resident layers to ``device``, with other models, leaving ``memory`` bytes free."""
+        from comfy import model_management
+
+        if self.patcher is None:
+            self.patcher = patcher_of(self.resident, device, model_management.unet_offload_device())
+        model_management.load_models_gpu(
+            [self.patcher, *others], memory_required=memory, force_full_load=True
+        )
+
+
+_copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
+"""The latest copy, by the host's module; with what it was made from."""
+
+
+def copied_bytes(model: Any) -> int:
+    """CPU memory that an earlier run's copy of a host's MODEL takes."""
+    found = _copies.get(model.model)
+    if found is None:
+        return 0
+    copy = found[1].transformer
+    return sum(tensor.nbytes for tensor in (*copy.parameters(), *copy.buffers()))
+
+
+def fp8_copy(model: Any, blocks_on_cpu: int, report: Report) -> Fp8Copy:
+    """The float8 copy of a host's MODEL; the same one again while model, LoRAs and ``blocks_on_cpu`` stay the same.
+
+    The host's weights pass through the GPU one layer at a time; the copy is made in CPU memory.
+
+    Raises:
+        RuntimeError: the device cannot multiply float8 matrices.
+    """
+    device = model.load_device
+    require_fp8(device)
+    made_from = (model.patches_uuid, blocks_on_cpu)
+    found = _copies.get(model.model)
+    if found is not None and found[0] == made_from:
+        return found[1]
+    _copies.clear()  # one at a time: each takes as much CPU memory as the model in 8 bits
+    from comfy import model_management
+
+    model_management.load_models_gpu([model], memory_required=WORKING_BYTES)
+    copy = Fp8Copy(_quantised(model, device, report), blocks_on_cpu)
+    _copies[model.model] = (made_from, copy)
+    return copy
+
+
+@torch.no_grad()
+def _quantised(model: Any, device: torch.device, report: Report) -> S2VTransformer:
+    source, computed = transformer_from_host(model), compute_dtype(model)
+    with torch.device("meta"):
+        copy = S2VTransformer(host_config(model), DTYPE)
+    copy.eval().requires_grad_(False)
+    for name, child in copy.named_children():
+        if name not in ("blocks", "audio_injector"):
+            _take_over(child, source.get_submodule(name), device, computed)
+            child.to("cpu")
+    total = len(copy.blocks)
+    for index in range(total):
+        report(index, total)
+        _take_over(copy.blocks[index], source.blocks[index], device, computed, DTYPE)
+        copy.blocks[index] = Fp8Block(copy.blocks[index]).to("cpu")
+    injection = copy.audio_injector
+    _take_over(injection, source.audio_injector, device, computed, DTYPE)
+    for index, injector in enumerate(injection.injector):
+        injection.injector[index] = Fp8Attention(injector)
+    injection.to("cpu")
+    report(total, total)
+    return copy
+
+
+def _take_over(
+    target: nn.Module,
+    source: nn.Module,
+    device: torch.device,
+    computed: torch.dtype,
+    kept: torch.dtype | None = None,
+) -> None:
+    """Fill the empty layers of ``target`` with what those of ``source`` compute with.
+
+    ``computed`` is the host's format; ``kept`` the result's, by default float32 for layers that are exact and else
+    `DTYPE`.
+    """
+    for path, layer in target.named_modules():
+        theirs = source.get_submodule(path)
+        for name, _ in list(layer.named_parameters(recurse=False)):
+            value = _as_it_acts(theirs, layer, name, device, computed)
+            exact = isinstance(theirs, Float32Layer) or (
+                computed != torch.float32 and getattr(_layer(theirs), name).dtype == torch.float32
+            )
+            value = value.to(kept or (torch.float32 if exact else DTYPE), copy=True)
+            setattr(layer, name, nn.Parameter(value, requires_grad=False))
+
+
+def _as_it_acts(
+    theirs: nn.Module, layer: nn.Module, name: str, device: torch.device, computed: torch.dtype
+) -> Tensor:
+    """A parameter of ``theirs``, a host's layer, as the ordinary ``layer`` of the same sizes would hold it.
+
+    Found by what the layer makes of unit vectors, or of nothing: it may keep its weights in any form, bring them to the
+    GPU while it computes, and patch them there. Parameters that belong to no leaf layer are read.
+    """
+    if isinstance(layer, nn.Embedding):
+        return theirs(torch.arange(layer.num_embeddings, device=device))
+    if isinstance(layer, nn.Linear):
+        dtype = input_dtype(theirs, computed)
+        bias = theirs(torch.zeros(1, 1, layer.in_features, device=device, dtype=dtype))[0, 0]
+        if name == "bias":
+            return bias
+        units = UNIT * torch.eye(layer.in_features, device=device, dtype=dtype)[None]
+        return (
+            theirs(units)[0]
+            .float()
+            .sub_(bias.float() if layer.bias is not None else 0)
+            .div_(UNIT)
+            .t()
+            .contiguous()
+        )
+    if isinstance(layer, (nn.Conv1d, nn.Conv3d)):
+        call, dtype = _precise(theirs, computed)
+        shape = (layer.in_channels, *layer.kernel_size)
+        bias = call(torch.zeros(1, *shape, device=device, dtype=dtype)).flatten()
+        if name == "bias":
+            return bias
+        units = torch.eye(math.prod(shape), device=device, dtype=dtype).unflatten(1, shape)
+        return (call(units).flatten(1) - bias).t().unflatten(1, shape).contiguous()
+    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
+        call, dtype = _precise(theirs, computed)
+        zero = torch.zeros(1, *layer.normalized_shape, device=device, dtype=dtype)
+        if name == "bias":
+            return call(zero)[0]
+        # Of mean 0 and variance 1, so that the norm leaves it as it is but for its epsilon.
+        signs = torch.ones_like(zero)
+        signs[..., 1::2] = -1
+        return ((call(signs) - call(zero)) * signs * math.sqrt(1 + (layer.eps or 0)))[0]
+    return getattr(theirs, name).detach().to(device).as_subclass(Tensor)
+
+
+def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor], Tensor], torch.dtype]:
+    """How to call a host's small layer so that nothing is rounded, and with which number format."""
+    cast = getattr(layer, CASTS, None)
+    return (cast, torch.float32) if cast is not None else (layer, input_dtype(layer, computed))
+
+
+def _layer(layer: nn.Module) -> nn.Module:
+    return layer.layer if isinstance(layer, Float32Layer) else layer

@@ -1,0 +1,164 @@
+"""The node that lets speech arrive while the video is made."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from functools import partial
+from typing import Any
+
+from av import Codec
+from comfy_api.latest import io
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
+
+from ...engines.liveavatar.speech_source import nothing
+from ...host.progress import check_interrupt, is_running, workflow_id
+from ...loaders.liveavatar.live_speech import LiveSpeech
+from ...loaders.liveavatar.speech import Speech
+from ...media.growing_file import GrowingFile
+from ...media.speech_feed import SpeechFeed, feeds
+from ..names import inside
+from ..schema import Node, schema
+from ..types import AvatarSpeech
+
+RATES = [16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
+OWN_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
+
+
+class LiveAvatarLiveSpeech(Node):
+    """Speech that is not there yet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="LiveAvatarLiveSpeech",
+            search_aliases=["microphone", "text to speech", "conversation", "streaming audio", "chat"],
+            display_name="LiveAvatar Live Speech",
+            description=(
+                "Speech that arrives while the video is made: posted to this ComfyUI by a program (a voice, a "
+                "conversation), or from a file that grows. While nothing arrives, the person waits in silence. Use it "
+                "instead of LiveAvatar Encode Speech, with LiveAvatar Stream to Video."
+            ),
+            inputs=[
+                io.AudioEncoder.Input(
+                    "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
+                ),
+                io.Float.Input(
+                    "max_seconds",
+                    default=600.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.48,
+                    tooltip="The video ends after this time at the latest; 0: when the speech is ended.",
+                ),
+                io.Combo.Input(
+                    "sample_rate",
+                    options=[str(rate) for rate in RATES],
+                    default="24000",
+                    tooltip="Of the video's sound; posts of another rate are converted, a WAV file keeps its own.",
+                ),
+                io.Float.Input(
+                    "lookahead",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.04,
+                    optional=True,
+                    tooltip=(
+                        "Seconds that sound is held back, so that the lips know what comes. For sound in real time "
+                        "(a microphone): 0 reacts fastest, 0.24 halves what is lost. Speech that is posted ahead of "
+                        "its time needs none."
+                    ),
+                ),
+                io.String.Input(
+                    "id",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "Where to post: /liveavatar/speech/<id>. Empty: a new secret one for every run, shown here. "
+                        "Your own needs 16 characters or more (letters, digits, - and _); who knows it can make the "
+                        "person speak."
+                    ),
+                ),
+                io.String.Input(
+                    "file",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "A growing file in the input folder (or: name.wav [temp]) instead of posts: WAV, or plain "
+                        "mono samples, .pcm (16 bits) or .f32. It ends when its header is completed, name.end lies "
+                        "beside it, or it rests."
+                    ),
+                ),
+                io.Float.Input(
+                    "file_rests",
+                    default=10.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip="Seconds without growth after which the file has ended; 0: never.",
+                ),
+            ],
+            outputs=[AvatarSpeech.Output(display_name="speech")],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> int:
+        """Live speech is over after a run: the next one begins anew."""
+        return time.time_ns()
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Ids that can be guessed and files elsewhere are refused when the workflow is queued."""
+        super().check(values)
+        if (own := values.get("id")) and not OWN_ID.fullmatch(own):
+            raise ValueError(
+                "The id of live speech needs 16 to 128 letters, digits, - or _, so that nobody can guess it; leave it "
+                "empty for a new secret one."
+            )
+        if file := values.get("file"):
+            inside(file)
+
+    @classmethod
+    def execute(
+        cls,
+        audio_encoder,
+        max_seconds: float,
+        sample_rate: str,
+        lookahead: float = 0.0,
+        id: str = "",
+        file: str = "",
+        file_rests: float = 10.0,
+    ) -> io.NodeOutput:
+        poll = nothing
+        rate = int(sample_rate)
+        if file:
+            growing = GrowingFile(inside(file), rate, file_rests)
+            rate = min(found for found in Codec("aac", "w").audio_rates if found >= growing.rate)
+        feed = SpeechFeed(rate, ahead_seconds=lookahead)
+        if file:
+            poll = lambda: growing.poll(feed)  # noqa: E731
+        source = LiveSpeech(audio_encoder, feed, max_seconds, check_interrupt, poll)
+        if not file:
+            cls._open(feed, id or secrets.token_urlsafe(16))
+        return io.NodeOutput(Speech(source, feed, None))
+
+    @classmethod
+    def _open(cls, feed: SpeechFeed, id_: str) -> None:
+        """Let others write to the feed, and tell the page that started the run where."""
+        server, context = PromptServer.instance, get_executing_context()
+        feed.owner = context and context.prompt_id
+        if (known := feeds.get(id_)) is not None:
+            if known.owner == feed.owner and not known.closed:
+                raise ValueError(f"Two nodes of this workflow listen to the id {id_}; give each its own.")
+            known.close()  # left behind by a run that failed
+        feed.wanted = partial(is_running, feed.owner)
+        feeds[id_] = feed
+        if server is not None and server.client_id is not None:
+            workflow = workflow_id(cls.hidden.extra_pnginfo)
+            place = {"id": id_, "node": cls.hidden.unique_id, "workflow": workflow, "prompt": feed.owner}
+            server.send_sync("liveavatar.speech", place, server.client_id)

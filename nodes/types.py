@@ -1,0 +1,20 @@
+"""Types of the edges between our nodes, beside ComfyUI's own."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+AvatarStreamType = io.Custom("AVATAR_STREAM")
+"""`media.frames.AvatarStream`: a video that is generated while it is consumed, of every engine."""
+AvatarSpeech = io.Custom("AVATAR_SPEECH")
+"""`loaders.liveavatar.speech.Speech`: what one or several people say, encoded."""
+AvatarDecoder = io.Custom("AVATAR_DECODER")
+"""`loaders.wan.fast_decoder.HostDecoder`: a small decoder in place of the VAE's."""
+AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
+"""`engines.parts.planning.plan.Wish`."""
+PersonaLiveType = io.Custom("PERSONALIVE")
+"""`loaders.personalive.host_objects.ManagedPersonaLive`."""
+PortraitType = io.Custom("PERSONALIVE_PORTRAIT")
+"""`engines.personalive.pipeline.Portrait`."""
+MotionType = io.Custom("PERSONALIVE_MOTION")
+"""`nodes.personalive.motion.Driving`: a motion with the frame rate and the sound of its video."""

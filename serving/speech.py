@@ -1,0 +1,126 @@
+"""Routes by which speech arrives. Whoever knows an id, which cannot be guessed, may speak; nothing can be read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import torch
+from aiohttp import web
+
+from ..media.audio import decode_clip, mono_samples
+from ..media.sound_file import MOST_CHANNELS
+from ..media.speech_feed import Closed, Full, SpeechFeed, feeds
+
+POST_BYTES = 32 << 20
+FORMATS = ("s16", "f32")
+LOOK_SECONDS = 1.0
+"""How often a post that is still arriving looks whether the run goes on."""
+SHOWN_LETTERS = 40
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def register(routes: web.RouteTableDef) -> None:
+    """Add the routes to a server's table."""
+    routes.get("/liveavatar/speech/{id}")(status)
+    routes.post("/liveavatar/speech/{id}")(speak)
+    routes.post("/liveavatar/speech/{id}/end")(end)
+
+
+async def speak(request: web.Request) -> web.Response:
+    """Sound to be spoken: a whole sound file, or with ``?rate=`` plain samples (``&channels=1&format=s16`` or
+    ``f32``). ``replace=1``: in place of what waits; the body may be empty then."""
+    feed = _feed(request)
+    try:
+        replace = _number(request.query, "replace", 0, 1) == 1
+        data = await _body(request, feed)
+        if data:
+            samples, rate = await asyncio.to_thread(_samples, request.query, data, feed.limit_seconds)
+        elif replace:
+            samples, rate = torch.zeros(0), feed.rate
+        else:
+            raise ValueError("There is no sound in this request.")
+        await asyncio.to_thread(feed.write, samples, rate, replace)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error), headers=HEADERS) from error
+    except Full as error:
+        if error.ever:
+            raise web.HTTPTooManyRequests(text=str(error), headers=HEADERS) from error
+        raise _too_large(str(error)) from error
+    except Closed as error:
+        raise web.HTTPGone(text=str(error), headers=HEADERS) from error
+    return _status(feed)
+
+
+async def end(request: web.Request) -> web.Response:
+    """No more comes: what waits is spoken, then the video ends."""
+    feed = _feed(request)
+    feed.end()
+    return _status(feed)
+
+
+async def status(request: web.Request) -> web.Response:
+    """How much waits and was spoken."""
+    return _status(_feed(request))
+
+
+def _feed(request: web.Request) -> SpeechFeed:
+    feed = feeds.get(request.match_info["id"])
+    if feed is not None and not feed.wanted():
+        feed.close()
+    if feed is None or feed.closed:
+        raise web.HTTPNotFound(text="No speech with this id is running.", headers=HEADERS)
+    return feed
+
+
+def _status(feed: SpeechFeed) -> web.Response:
+    figures = {
+        "sample_rate": feed.rate,
+        "waiting_seconds": round(feed.waiting_seconds, 3),
+        "spoken_seconds": round(feed.spoken_seconds, 3),
+        "limit_seconds": feed.limit_seconds,
+        "ended": feed.ended,
+    }
+    return web.json_response(figures, headers=HEADERS)
+
+
+async def _body(request: web.Request, feed: SpeechFeed) -> bytes:
+    """What was posted. Closed when the run ends before it has all arrived: its memory must not stay then."""
+    data = bytearray()
+    while not request.content.at_eof():
+        try:
+            data += await asyncio.wait_for(request.content.readany(), LOOK_SECONDS)
+        except asyncio.TimeoutError:
+            pass  # nothing new; the run may have ended
+        except web.RequestPayloadError as error:
+            text = "Send the sound as it is: its body cannot be read as its headers say."
+            refusal = web.HTTPBadRequest(text=text, headers=HEADERS)
+            refusal.force_close()  # nobody knows where the next request begins
+            raise refusal from error
+        if len(data) > POST_BYTES:
+            raise _too_large(f"One request may carry {POST_BYTES >> 20} MB of sound; send it in pieces.")
+        if feed.closed:
+            raise Closed("This speech has ended.")
+    return bytes(data)
+
+
+def _too_large(text: str) -> web.HTTPException:
+    return web.HTTPRequestEntityTooLarge(POST_BYTES, 0, text=text, headers=HEADERS)
+
+
+def _samples(query, data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
+    """The mono samples of a request's body, and their rate."""
+    if "rate" not in query:
+        return decode_clip(data, limit_seconds)
+    rate = _number(query, "rate", 8000, 96_000)
+    channels = _number(query, "channels", 1, MOST_CHANNELS)
+    format_ = query.get("format", FORMATS[0])
+    if format_ not in FORMATS:
+        raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format_[:SHOWN_LETTERS]}.")
+    return mono_samples(data, format_, channels), rate
+
+
+def _number(query, name: str, least: int, most: int) -> int:
+    text = query.get(name, str(least))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise ValueError(f"{name} must be a number from {least} to {most}, not {text[:SHOWN_LETTERS]}.")
+    return int(text)

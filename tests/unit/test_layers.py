@@ -1,0 +1,96 @@
+"""The order of the house: which folder may import which, read from the import statements."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_IMPORT = {
+    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "media"),
+    "serving": ("serving", "sessions", "loaders", "host", "engines", "media"),
+    "sessions": ("sessions", "loaders", "host", "engines", "media"),
+    "loaders": ("loaders", "host", "engines", "media"),
+    "host": ("host", "media"),
+    "media": ("media",),
+    "engines/liveavatar": ("engines/liveavatar", "engines/parts", "engines/gpu"),
+    "engines/personalive": ("engines/personalive", "engines/parts", "engines/gpu"),
+    "engines/parts": ("engines/parts", "engines/gpu"),
+    "engines/gpu": ("engines/gpu",),
+}
+"""The ground (`host`, `media`) is open to all but the engines; engines know neither each other nor ComfyUI."""
+COMFYUI = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "folder_paths",
+    "nodes",
+    "server",
+    "execution",
+}
+KNOWS_COMFYUI = ("nodes", "serving", "sessions", "loaders", "host")
+MOST_FILES = 22
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> list[str]:
+    """What a file imports: absolute names, and paths in the repository for relative ones."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.append(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parent
+            for _ in range(node.level - 1):
+                base = base.parent
+            place = base.joinpath(*(node.module or "").split("."))
+            found += [str((place / alias.name).relative_to(ROOT)) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_run_one_way(folder):
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files(folder)
+        for name in imported(path)
+        if "/" in name and not any(name.startswith(f"{allowed}/") for allowed in MAY_IMPORT[folder])
+    ]
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("folder", [folder for folder in MAY_IMPORT if folder not in KNOWS_COMFYUI])
+def test_engines_and_media_know_no_comfyui(folder):
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files(folder)
+        for name in imported(path)
+        if "/" not in name and name.partition(".")[0] in COMFYUI
+    ]
+    assert not wrong, wrong
+
+
+def test_every_folder_of_python_belongs_to_the_order():
+    outside = {"benchmarks", "tests", "tools", "training"}
+    folders = {path.parent.relative_to(ROOT) for path in ROOT.rglob("*.py") if ".run" not in path.parts}
+    for folder in folders - {Path(".")}:
+        if folder.parts[0] not in outside:
+            assert folder == Path("engines") or any(
+                folder == Path(known) or Path(known) in folder.parents for known in MAY_IMPORT
+            ), f"{folder} has no place in MAY_IMPORT"
+            assert len(folder.parts) <= 3, f"{folder} lies too deep"
+
+
+def test_no_folder_is_a_heap():
+    counts = {folder: len(list((ROOT / folder).glob("*.py"))) for folder in MAY_IMPORT}
+    for path in ROOT.glob("engines/parts/*/"):
+        counts[str(path.relative_to(ROOT))] = len(list(path.glob("*.py")))
+    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
