@@ -15,7 +15,7 @@ from .test_live_player import WATCH_END, opened, press_run, watch
 from .test_page import OVERLAPS, SET_WIDGETS
 from .workflows import TINY, ui_file
 
-SECONDS = 8.0
+SECONDS = 6.0
 SEEDS = count(1_000)  # a host that has run something already does not run it again
 PLAYER_NODE = "LiveAvatarStreamToVideo"
 
