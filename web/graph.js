@@ -17,3 +17,12 @@ export function findNode(executionId) {
 export function isShown(node) {
     return node.graph === app.canvas.graph;
 }
+
+/** Add a widget that shows an element, and is not kept among a workflow's settings. */
+export function addElement(node, name, element, options) {
+    const widget = node.addDOMWidget(name, name, element, { serialize: false, hideOnZoom: false, ...options });
+    widget.serialize = false;
+    // Until it draws again, the page shows even what is in a closed subgraph, across its top.
+    app.canvas.setDirty(true, true);
+    return widget;
+}

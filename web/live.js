@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { findNode, isShown, rootGraph } from "./graph.js";
+import { addElement, findNode, isShown, rootGraph } from "./graph.js";
 import { LivePlayer } from "./live_player.js";
 
 // Puts a live player on each LiveAvatar Stream to Video whose stream this page may watch: those of the workflow
@@ -16,12 +16,7 @@ const players = new Map(); // node -> LivePlayer
 
 function addPlayer(node) {
     const player = new LivePlayer();
-    const widget = node.addDOMWidget(WIDGET, WIDGET, player.element, {
-        serialize: false,
-        hideOnZoom: false,
-        getMinHeight: () => HEIGHT,
-    });
-    widget.serialize = false;
+    addElement(node, WIDGET, player.element, { getMinHeight: () => HEIGHT });
     players.set(node, player);
     // The page has a player of its own for the finished file; ours shows that file as well.
     node.hideOutputImages = true; // in Nodes 2.0

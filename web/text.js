@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { findNode, rootGraph } from "./graph.js";
+import { addElement, findNode, rootGraph } from "./graph.js";
 
 // A line on a node while and after it runs: its plan, how far it is. As plain text, only in the workflow that the run
 // belongs to, and not among the settings that a workflow keeps.
@@ -27,14 +27,10 @@ function addLine(node) {
     element.className = WIDGET;
     element.style.color = "var(--input-text, #ddd)";
     element.style.overflowWrap = "anywhere";
-    const widget = node.addDOMWidget(WIDGET, WIDGET, element, {
-        serialize: false,
-        hideOnZoom: false,
+    return addElement(node, WIDGET, element, {
         margin: MARGIN,
         getMinHeight: () => LINE * lines(element.textContent, node.size[0]) + 2 * MARGIN,
     });
-    widget.serialize = false;
-    return widget;
 }
 
 function show(executionId, text) {

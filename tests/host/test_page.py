@@ -61,7 +61,7 @@ PLAYED = """
 LEFT_PREVIEWS = """
 () => window.app.graph.nodes
     .filter(({ type }) => ["LiveAvatarStreamToVideo", "VHS_VideoCombine"].includes(type))
-    .filter(({ id }) => window.app.nodePreviewImages[id])
+    .filter(({ imgs, widgets }) => imgs?.length || widgets.some(({ name }) => name === "$$canvas-image-preview"))
     .map(({ type }) => type)
 """
 

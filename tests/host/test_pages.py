@@ -76,13 +76,27 @@ ENCLOSE = """
     window.enclosed = graph.convertToSubgraph(new Set(writers)).node;
 }
 """
+TELL = """
+() => {
+    const { id, subgraph } = window.enclosed;
+    const detail = { workflow: window.app.rootGraph?.id ?? window.app.graph.id, text: "inside" };
+    window.app.api.dispatchCustomEvent("liveavatar.text", { ...detail, node: `${id}:${subgraph.nodes[0].id}` });
+}
+"""
+# What is shown of the node inside.
+SHOWN = """
+() => [...document.querySelectorAll(".liveavatar-player, .liveavatar-text")]
+    .filter((element) => element.checkVisibility())
+    .filter(({ classList, textContent }) => !classList.contains("liveavatar-text") || textContent === "inside")
+    .map(({ className }) => className.split(" ")[0])
+"""
 OPEN = "() => window.app.canvas.openSubgraph(window.enclosed.subgraph, window.enclosed)"
 CLOSE = (
     "() => window.app.canvas.setGraph(window.app.rootGraph ?? window.app.graph.rootGraph ?? window.app.graph)"
 )
 PLAYERS_IN_PAGE = """
 () => [...document.querySelectorAll("video")].filter((video) => video.closest(".liveavatar-player"))
-    .map((video) => ({ seen: video.checkVisibility(), paused: video.paused }))
+    .map((video) => ({ paused: video.paused }))
 """
 
 
@@ -128,19 +142,23 @@ def test_the_player_is_all_that_its_node_shows_and_nodes_keep_apart(site, page, 
         page.wait_for_timeout(700)  # for what the page shows of results
 
 
-def test_nothing_plays_in_a_closed_subgraph(site, page):
+def test_nothing_of_a_closed_subgraph_is_shown_or_heard(site, page):
     page.evaluate(ENCLOSE)
     press_run(page)
     page.wait_for_function("() => window.ended", timeout=60_000)
-    assert page.evaluate(PLAYERS_IN_PAGE) == []
-    page.evaluate("() => window.ended = null")
+    page.evaluate(TELL)
+    page.wait_for_timeout(300)
+    assert page.evaluate(SHOWN) == page.evaluate(PLAYERS_IN_PAGE) == []
     page.evaluate(SET_WIDGETS, {"LiveAvatarSampler": {"seed": next(SEEDS)}})
+    page.evaluate(WATCH_END)
     press_run(page)
     page.evaluate(OPEN)
     watch(page, lambda state: state["time"] > 0.5 and state["ended"] is None)
+    assert sorted(page.evaluate(SHOWN)) == ["liveavatar-player", "liveavatar-text"]
     page.evaluate(CLOSE)
     page.wait_for_timeout(700)
-    assert not [video for video in page.evaluate(PLAYERS_IN_PAGE) if video["seen"] or not video["paused"]]
+    assert page.evaluate(SHOWN) == []
+    assert all(video["paused"] for video in page.evaluate(PLAYERS_IN_PAGE))
 
 
 def test_load_speech_file_can_be_placed_and_plays_its_file(site):
