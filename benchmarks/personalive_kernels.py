@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -32,8 +31,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-if TYPE_CHECKING:
-    from .personalive import Session
+from .personalive_models import SETTLE_CHUNKS, Session, seconds
 
 ATTENTION = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -46,20 +44,6 @@ KINDS = {  # by words in the names of kernels, the first that fits
     "GEMM": ("gemm", "cublas", "nvjet", "cutlass"),
     "copy": ("memcpy", "memset", "copy", "cat", "nchw"),
 }
-SETTLE_CHUNKS = 3  # not measured: the first is larger, the next ones fill caches
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(device: torch.device, function: Callable[[], Any]) -> tuple[float, Any]:
-    synchronize(device)
-    start = time.perf_counter()
-    result = function()
-    synchronize(device)
-    return time.perf_counter() - start, result
 
 
 def kernel_table(device: torch.device, dtype: torch.dtype) -> dict[str, float]:

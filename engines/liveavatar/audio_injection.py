@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..parts.attention.product import attention
@@ -44,11 +45,11 @@ class MotionEncoder(nn.Module):
     def forward(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """[B, time, in_dim] -> global [B, time', dim] and local [B, time', tokens + 1, dim]."""
         batch = x.shape[0]
-        local = self.conv1_local(x, dtype).unflatten(-1, (self.tokens, -1))
-        local = local.transpose(1, 2).flatten(0, 1)
+        local = self.conv1_local(x, dtype)
+        local = rearrange(local, "b time (tokens dim) -> (b tokens) time dim", tokens=self.tokens)
         both = torch.cat((local, self.conv1_global(x, dtype)))  # the same weights, read once
         local, overall = self._downsample(both, dtype).split((len(local), batch))
-        local = local.unflatten(0, (batch, self.tokens)).transpose(1, 2)
+        local = rearrange(local, "(b tokens) time dim -> b time tokens dim", b=batch)
         padding = self.padding_tokens.to(local).expand(batch, local.shape[1], -1, -1)
         return run(self.final_linear, overall, dtype), torch.cat((local, padding), dim=2)
 

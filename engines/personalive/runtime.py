@@ -10,7 +10,6 @@ from torch import Tensor
 from ..gpu.graphs import CapturedCall, GraphLane
 from ..gpu.swap import put_back, replace_layers
 from ..gpu.triton_support import available, require_compiler
-from .fast.table import DRAWING, NORMS, READING
 from .pipeline import PersonaLive
 
 
@@ -41,6 +40,8 @@ def accelerate(
     if compile_mode is not None:
         require_compiler(engine.device)
     if kernels and available(engine.device):
+        from .fast.table import DRAWING, NORMS, READING  # names the layers of diffusers
+
         drawing = NORMS if compile_mode is not None else {**NORMS, **DRAWING}
         replace_layers(engine.denoising_unet, drawing)
         vae = engine.codec.vae

@@ -26,7 +26,8 @@ from avatar.engines.personalive.fast.table import DRAWING, NORMS, READING
 from avatar.engines.personalive.layers import Attention
 from avatar.engines.personalive.modules import BlockContext
 from avatar.engines.personalive.motion_encoder import ConvBlock
-from avatar.loaders.personalive.networks import find_files, load_personalive
+from avatar.loaders.personalive.files import find_files
+from avatar.loaders.personalive.networks import load_personalive
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
