@@ -15,7 +15,7 @@ from ...engines.personalive.codec import KLCodec, TinyCodec
 from ...engines.personalive.config import LATENT_SCALE, VAE_STRIDE
 from ...engines.personalive.image_encoder import ClipImageEncoder
 from ...engines.personalive.pipeline import PersonaLive
-from ...host.memory import patcher_of
+from ...host.memory import bring, patcher_of
 from .networks import PERSONALIVE, holds_weights
 
 FOLDER = "personalive"
@@ -79,10 +79,7 @@ class ManagedPersonaLive:
 
     def load(self, height: int, width: int) -> PersonaLive:
         """The engine with every network on the GPU and room for frames of ``height`` x ``width``."""
-        from comfy import model_management
-
-        needed = WORKSPACE_BYTES_PER_PIXEL * height * width
-        model_management.load_models_gpu([self.patcher], memory_required=needed, force_full_load=True)
+        bring([self.patcher], WORKSPACE_BYTES_PER_PIXEL * height * width)
         return self.engine
 
     def bring_back(self, height: int, width: int) -> None:

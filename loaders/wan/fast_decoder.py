@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...engines.parts.wan.fast_decoder import CHANNELS, WIDTHS, FastDecoder, TinyDecoder
 from ...engines.parts.wan.vae import WanVAE
-from ...host.memory import patcher_of
+from ...host.memory import bring, patcher_of
 from ..files import check_keys, load_state_dict
 from ..identity import weights_identity
 from ..liveavatar.folders import SHIPPED, TALKER
@@ -48,9 +48,7 @@ class HostDecoder:
 
     def load(self, vae: WanVAE, memory: int = 0) -> FastDecoder:
         """On its device, with ``memory`` bytes free beside it, decoding what ``vae`` has encoded."""
-        from comfy import model_management
-
-        model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
+        bring([self.patcher], memory)
         return FastDecoder(self.network, self.name, vae if self.raw else None)
 
     def identity(self) -> list[Any]:

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from ...engines.parts.wan.vae import WanVAE
-from ...host.memory import patcher_of
+from ...host.memory import bring, patcher_of
 from ..files import check_keys, load_state_dict
 from ..sizes import empty
 
@@ -97,9 +97,21 @@ class HostVAE:
 
     def load(self, memory: int = 0) -> WanVAE:
         """The VAE on its computing device, with ``memory`` bytes free beside it."""
-        from comfy import model_management
+        bring([self.patcher], memory)
+        return self.vae
 
-        model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
+
+class OwnVAE:
+    """A VAE without a host, in the place of a `HostVAE`."""
+
+    patcher = None
+
+    def __init__(self, vae: WanVAE, device: str | torch.device) -> None:
+        self.vae, self.device = vae, torch.device(device)
+
+    def load(self, memory: int = 0) -> WanVAE:
+        """The VAE on its computing device; nobody else's models are moved."""
+        self.vae.model.to(self.device)
         return self.vae
 
 
