@@ -23,6 +23,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - said here in words, before an im
 from tools.children import Terminated, end_with_children, run_to_end
 from tools.chromium import MISSING, ensure_chromium
 from tools.comfyui import (
+    fetch_newest_page,
     find_host,
     free_port,
     host_command,
@@ -37,6 +38,8 @@ OTHER_PACKS = {
     "GGUF_PATH": ["gguf>=0.13"],  # city96's ComfyUI-GGUF
 }
 """Requirements of other packs that the tests use where these variables name their folders."""
+IN_PARALLEL = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+"""Two processes share the tests file by file, in the order of ``tests/conftest.py``; ``-n 0`` behind it undoes it."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -90,6 +93,7 @@ def set_up(environment: Environment, *, tests: bool) -> Path:
         for variable, packages in OTHER_PACKS.items():
             needed += packages if os.environ.get(variable) else []
         environment.ensure("test tools", needed)
+        fetch_newest_page(environment)
     say(f"ready after {time.monotonic() - start:.1f} s")
     return host
 
@@ -133,7 +137,7 @@ def test(environment: Environment, options: argparse.Namespace) -> int:
     for name, arguments in {
         "ruff check": ["ruff", "check", "--output-format", "concise", "."],
         "ruff format": ["ruff", "format", "--check", "--output-format", "concise", "."],
-        "pytest": ["pytest", *options.rest],
+        "pytest": ["pytest", *IN_PARALLEL, *options.rest],
     }.items():
         print(f"\n== {name} ==", flush=True)
         command = [str(environment.python), "-m", *arguments]

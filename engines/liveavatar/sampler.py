@@ -15,11 +15,11 @@ from ..parts.kv.packed import make_caches, move_to_cpu
 from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.rope import RotaryEmbedding, Rotation, concatenate
 from ..parts.wan.schedule import Schedule, clip_noise
+from . import regions
 from .audio_injection import SpeechTokens
 from .config import BLOCK_LATENTS, SamplingConfig
 from .costs import cache_shape
 from .framepack import motion_rotation
-from .regions import regions_for
 from .transformer import S2VTransformer
 
 PREFILL_TIME = 30
@@ -76,7 +76,6 @@ class BlockSampler:
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
         self.device = reference.device
-        model.regions = regions_for(self.device)
         self.schedule = Schedule(config.steps, config.shift)
         self.steps = range(len(self.schedule)) if steps is None else steps
         self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
@@ -92,7 +91,7 @@ class BlockSampler:
             self.times = {step: model.encode_time(timesteps[step], self.device) for step in self.steps}
             self.text = model.encode_text(context.to(self.device))
             shape = cache_shape(model.config, self.height, self.width, config)
-            size = (shape.layers, len(self.rows) * len(self.columns), shape.heads, shape.head_dim)
+            size = (shape.layers, shape.reference_tokens, shape.heads, shape.head_dim)
             self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
             caches = make_caches(
                 shape,
@@ -115,7 +114,7 @@ class BlockSampler:
 
         def store(layer: int, k: Tensor, v: Tensor) -> None:
             self._reference_keys[layer] = k[0, :reference_tokens]
-            rotated = self.model.regions.rotate(k, rotation)
+            rotated = regions.rotate(k, rotation)
             for cache in self.caches.values():
                 cache.set_condition(layer, rotated, v)
 
@@ -309,7 +308,7 @@ class BlockSampler:
         # The steps of a block mostly ask for the same one.
         if self._placed is None or self._placed[0] != time:
             rotation = self._reference_rotation(time)
-            self._placed = time, self.model.regions.rotate(self._reference_keys, rotation)
+            self._placed = time, regions.rotate(self._reference_keys, rotation)
         return self._placed[1]
 
     def reference_time(self, start: int, step: int) -> int:

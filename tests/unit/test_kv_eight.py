@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from avatar.engines.gpu.row_kernels import triton
+from avatar.engines.gpu.triton_support import triton
 from avatar.engines.parts.attention import eight_bit as eight_kernels
 from avatar.engines.parts.attention import eight_bit_hopper as eight_hopper
 from avatar.engines.parts.attention.product import attention

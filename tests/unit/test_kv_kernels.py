@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from avatar.engines.gpu.row_kernels import triton
+from avatar.engines.gpu.triton_support import triton
 from avatar.engines.parts.kv import int8_kernels as kv_kernels
 from avatar.engines.parts.kv.cache import CacheShape
 from avatar.engines.parts.kv.formats import Decoded

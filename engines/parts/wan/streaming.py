@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from .geometry import TEMPORAL_STRIDE
-from .vae_steps import Cache
+
+if TYPE_CHECKING:
+    from .vae_steps import Cache
 
 Snapshot = tuple[Cache, tuple[int, ...] | None, int]
 """What a decoder hands on, the size of its latents, and how many it has seen; see `StreamingDecoder.snapshot`."""
