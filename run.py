@@ -38,6 +38,8 @@ OTHER_PACKS = {
     "GGUF_PATH": ["gguf>=0.13"],  # city96's ComfyUI-GGUF
 }
 """Requirements of other packs that the tests use where these variables name their folders."""
+IN_PARALLEL = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+"""Two processes share the tests file by file, in the order of ``tests/conftest.py``; ``-n 0`` behind it undoes it."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -135,7 +137,7 @@ def test(environment: Environment, options: argparse.Namespace) -> int:
     for name, arguments in {
         "ruff check": ["ruff", "check", "--output-format", "concise", "."],
         "ruff format": ["ruff", "format", "--check", "--output-format", "concise", "."],
-        "pytest": ["pytest", *options.rest],
+        "pytest": ["pytest", *IN_PARALLEL, *options.rest],
     }.items():
         print(f"\n== {name} ==", flush=True)
         command = [str(environment.python), "-m", *arguments]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.engines.gpu.swap import replace_layers
 from avatar.engines.gpu.triton_support import available
 from avatar.engines.personalive.codec import channels_last
 from avatar.engines.personalive.config import LATENT_SCALE
-from avatar.engines.personalive.fast import blocks as fused
 from avatar.engines.personalive.fast import temporal_attention
-from avatar.engines.personalive.fast.group_norm import use_channels_last_norms
+from avatar.engines.personalive.fast.table import DRAWING, NORMS
 from avatar.engines.personalive.modules import (
     BlockContext,
     MotionModule,
@@ -32,8 +31,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-if TYPE_CHECKING:
-    from .personalive import Session
+from .personalive_models import SETTLE_CHUNKS, Session, seconds
 
 ATTENTION = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -46,20 +44,6 @@ KINDS = {  # by words in the names of kernels, the first that fits
     "GEMM": ("gemm", "cublas", "nvjet", "cutlass"),
     "copy": ("memcpy", "memset", "copy", "cat", "nchw"),
 }
-SETTLE_CHUNKS = 3  # not measured: the first is larger, the next ones fill caches
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(device: torch.device, function: Callable[[], Any]) -> tuple[float, Any]:
-    synchronize(device)
-    start = time.perf_counter()
-    result = function()
-    synchronize(device)
-    return time.perf_counter() - start, result
 
 
 def kernel_table(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
@@ -82,12 +66,12 @@ def kernel_table(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
             x = torch.randn(shape, device=device, dtype=dtype).to(memory_format=torch.channels_last)
             norm = nn.GroupNorm(32, shape[1], device=device, dtype=dtype)
             table[f"{name} plain"] = fastest(device, lambda norm=norm, x=x: norm(x))
-            use_channels_last_norms(norm)
+            norm = replace_layers(norm, NORMS)
             table[f"{name} channels-last"] = fastest(device, lambda norm=norm, x=x: norm(x))
         for name, (module, inputs) in fused_blocks(device, dtype).items():
             for way in ("plain", "fused"):
                 table[f"{name} {way}"] = fastest(device, lambda m=module, i=inputs: m(*i))
-                fused.use_fused(module)
+                module = replace_layers(module, DRAWING)
     return table
 
 
@@ -165,18 +149,18 @@ def check(engine: PersonaLive, session: Session) -> None:
         latents = stream.push_latents(engine.observe(session.frames, session.box.expand(4, -1)))
     dtype = engine.denoising_unet.conv_in.weight.dtype
     networks = {
-        "keypoints": (engine.motion_extractor, read["extract_pose"]),
-        "motion encoder": (engine.motion_encoder, read["encode_motion"]),
-        "UNet": (engine.denoising_unet, seen[-1]),
-        "decoder": (engine.codec.network, ((latents / LATENT_SCALE).to(dtype).contiguous(),)),
+        "keypoints": (lambda: engine.motion_extractor, read["extract_pose"]),
+        "motion encoder": (lambda: engine.motion_encoder, read["encode_motion"]),
+        "UNet": (lambda: engine.denoising_unet, seen[-1]),
+        "decoder": (lambda: engine.codec.network, ((latents / LATENT_SCALE).to(dtype).contiguous(),)),
     }
     for name, (network, inputs) in networks.items():
-        outputs = {"plain": _joined(network(*inputs))}
+        outputs = {"plain": _joined(network()(*inputs))}
         accelerate(engine, graphs=False)
-        outputs["our kernels"] = _joined(network(*inputs))
+        outputs["our kernels"] = _joined(network()(*inputs))
         plain(engine)
         where = "cpu" if name in ("keypoints", "motion encoder") else engine.device
-        exact = _joined(copy.deepcopy(network).float().to(where)(*_float(inputs, where)))
+        exact = _joined(copy.deepcopy(network()).float().to(where)(*_float(inputs, where)))
         for way, output in outputs.items():
             apart = ((output.to(where) - exact).norm() / exact.norm()).item()
             print(f"{name}, {way}: relative error against float32 {apart:.2e}")

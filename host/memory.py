@@ -1,4 +1,4 @@
-"""Where our own modules live: on ComfyUI's memory management when it runs, else on one device."""
+"""ComfyUI's memory management: models of ours in it, and the one place that asks it to move a model."""
 
 from __future__ import annotations
 
@@ -21,6 +21,30 @@ def patcher_of(module: nn.Module, device: torch.device, rest: torch.device) -> A
     # The host writes attributes (``device``) onto its module that models of libraries keep read-only.
     holder = nn.ModuleDict({"module": module})
     return ModelPatcher(holder, load_device=device, offload_device=rest)
+
+
+def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:
+    """Have the models of these patchers where they compute, with ``memory`` bytes free beside them.
+
+    Other models make room. With ``whole`` off, the host may leave a part of one behind and bring it layer by layer.
+    """
+    from comfy import model_management
+
+    model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
+
+
+def memory_of(device: torch.device) -> tuple[int, int]:
+    """Bytes of ``device``: all of them, and those that would be free with every model out of the way."""
+    from comfy import model_management as management
+
+    total = management.get_total_memory(device)
+    if device.type != "cuda":
+        return total, total
+    loaded = sum(
+        entry.model_loaded_memory() for entry in management.current_loaded_models if entry.device == device
+    )
+    free = management.get_free_memory(device) + loaded - management.extra_reserved_memory()
+    return total, int(free)
 
 
 class ManagedModule:
@@ -52,7 +76,7 @@ class ManagedModule:
                 model_management.text_encoder_offload_device(),
             )
         if not _is_loaded(self.patcher, self.patcher.model_size()):
-            model_management.load_model_gpu(self.patcher)
+            bring([self.patcher], whole=False)
         return self.patcher.load_device
 
 

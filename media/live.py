@@ -1,4 +1,4 @@
-"""Videos that are being written, for those who watch them meanwhile: which there are and how far they are."""
+"""Videos that are being written, for those who watch them meanwhile."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from contextlib import contextmanager
 
 ENDED_STREAMS_KEPT = 16
 JOIN_SECONDS = 10.0
-"""Who comes late to a stream gets about this much of what was made last."""
+"""A viewer who comes late to a stream gets about this much of its end."""
 LINGER_SECONDS = 15.0
-"""Who has read a stream piece by piece is expected back within this time."""
+"""A viewer who has read a stream piece by piece is expected back within this time."""
 
 
 class LiveStream:
     """One growing file of mp4 fragments. Written by one thread, read by any number of others.
 
     ``readable(path)`` opens it to readers, ``advance`` tells of each whole fragment, ``end`` of the result:
-    "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` is what the page
-    needs to ask the host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
+    "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` lets the page ask the
+    host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
 
     The file may be replaced after ``readable`` has ended: readers who hold the stream by then, and those who come
     back for it piece by piece, read the old one to its end.
@@ -127,8 +127,8 @@ class LiveStream:
             return self._file.read(count)
 
     def status(self) -> dict[str, object]:
-        """What the page shows, as JSON types. ``speed`` is in frames per second since the first block;
-        ``join`` is the offset at which who comes late goes on after the first ``header_size`` bytes."""
+        """The figures that the page shows, as JSON types. ``speed`` is in frames per second since the first block;
+        ``join`` is the offset at which a late viewer goes on after the first ``header_size`` bytes."""
         with self._lock:
             first_frame = speed = None
             if self._first_block is not None:

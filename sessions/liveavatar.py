@@ -1,138 +1,233 @@
-"""The models of a run, planned and brought to the GPU."""
+"""A LiveAvatar video on this machine: checked, planned, loaded and running; with ComfyUI's models or without a host."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
-import comfy.model_management
-import psutil
-import torch
-from comfy_api.latest import io
+from torch import Tensor
 
-from ..engines.gpu.fp8 import require_fp8
-from ..engines.gpu.offload import WaitingBlock
-from ..engines.liveavatar.config import SamplingConfig
+from ..engines.gpu.offload import BlockOffload
+from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
-from ..engines.liveavatar.transformer import S2VTransformer
-from ..engines.parts.attention import eight_bit as eight_kernels
-from ..engines.parts.planning.plan import Machine, Plan, Wish, make_plan
+from ..engines.liveavatar.pipeline import Scene, generate
+from ..engines.liveavatar.state import GenerationState
+from ..engines.parts.planning.advice import explained
+from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
 from ..engines.parts.wan.streaming import LatentDecoder
-from ..engines.parts.wan.vae import WanVAE
-from ..host.memory import when_displaced
-from ..host.progress import check_interrupt, show_text
-from ..loaders.liveavatar.fp8_copy import copied_bytes, fp8_copy
-from ..loaders.liveavatar.transformer import compute_dtype, host_config, transformer_from_host
-from ..loaders.wan.fast_decoder import HostDecoder
-from ..loaders.wan.vae import HostVAE
+from ..loaders.liveavatar.conditioning import Condition
+from ..loaders.liveavatar.fingerprint import run_fingerprint
+from ..loaders.liveavatar.model import Placed, TransformerSource, nothing
+from ..loaders.liveavatar.speech import Speech
+from ..loaders.wan.fast_decoder import HostDecoder, check_fits
+from ..loaders.wan.vae import HostVAE, OwnVAE
+from ..media.audio import trim
+from ..media.frames import AvatarStream, Resumable
 
-CPU_PART = 0.8
-"""Of the CPU memory that is free, at most this part is taken."""
+logger = logging.getLogger(__name__)
+
+FIRST_BLOCK = "First block: kernels for this GPU are loaded, or made (about 10 s, once; they stay on disk)."
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A transformer and a decoder on ``device``, as planned.
+class Inputs:
+    """What a video is made from.
 
     Attributes:
-        vae: the full VAE; on the device only where it is the decoder.
-        decoder: it, or the fast decoder in its place.
-        waiting: the transformer's blocks that wait in CPU memory, for `BlockOffload`.
-        bring_back: has both on the device again after another model (the audio encoder) was there.
+        condition: prompt, portrait and pose.
+        decoder: stands in for the VAE's where it is given.
     """
 
-    plan: Plan
-    transformer: S2VTransformer
-    vae: WanVAE
-    decoder: LatentDecoder
-    device: torch.device
-    waiting: list[WaitingBlock]
-    bring_back: Callable[[], None]
+    model: TransformerSource
+    vae: HostVAE | OwnVAE
+    condition: Condition
+    speech: Speech
+    decoder: HostDecoder | None = None
 
 
-def load_for_sampling(
-    model: Any,
-    vae: HostVAE,
+def open_video(
+    inputs: Inputs,
     config: SamplingConfig,
-    height: int,
-    width: int,
-    wish: Wish,
-    hidden: io.HiddenHolder | None = None,
-    decoder: HostDecoder | None = None,
-) -> Loaded:
-    """Plan a ``width`` x ``height`` video, and bring the models to the GPU beside the room that it needs.
+    wish: Wish = NO_WISH,
+    max_seconds: float = 0.0,
+    *,
+    check_interrupt: Callable[[], None] = nothing,
+    say: Callable[[str], None] = logger.info,
+) -> AvatarStream:
+    """The stream of a video, which can be read several times and gone on with; nothing is loaded before it is read.
 
-    The plan, and what takes long before it, is shown on the node with the hidden inputs ``hidden``. ValueError and
-    MemoryError of `make_plan` come before anything is loaded.
+    Args:
+        wish: how fast or small; the fast decoder in it is that of ``inputs``.
+        max_seconds: where the video ends if the speech does not end before; 0: with the speech.
+        check_interrupt: called before every step; raises to stop.
+        say: is told what is going on, for people; each text replaces the one before.
+
+    Raises:
+        ValueError: the inputs do not fit together, or the wish asks for what this machine cannot do.
+        MemoryError: nothing that the wish allows fits.
     """
-    device = model.load_device
-    plan = plan_run(model, config, height, width, wish)
-    performance = plan.performance
-    needed = plan.caches + plan.workspace
-    shows = vae.patcher if decoder is None else decoder.patcher
-    waiting: list[WaitingBlock] = []
-    if performance.fp8:
+    check_inputs(inputs)
+    frames = _frames(inputs.speech, max_seconds)
+    if inputs.decoder is not None:
+        wish = replace(wish, fast_decoder=inputs.decoder.name)
+    height, width = inputs.condition.size
+    run = _Run(inputs, config, wish, frames, height, width, check_interrupt, say)
+    audio = inputs.speech.audio
+    return AvatarStream(
+        run.blocks,
+        frames=frames,
+        width=width,
+        height=height,
+        fps=FPS,
+        audio=audio if frames is None else trim(audio, seconds=frames / FPS),
+        resumable=None if frames is None else run.resumable(),
+    )
+
+
+def check_inputs(inputs: Inputs) -> None:
+    """ValueError for everything that would otherwise fail after the models have been loaded."""
+    expected, source = inputs.model.architecture, inputs.speech.source
+    if inputs.decoder is not None:
+        check_fits(inputs.decoder, inputs.vae.vae)
+    width = inputs.condition.context.shape[-1]
+    if width != expected.text_dim:
+        raise ValueError(
+            f"Use the UMT5-XXL text encoder: the prompt was encoded {width} wide, the model expects "
+            f"{expected.text_dim}."
+        )
+    if (source.layers, source.dim) != (expected.audio_layers, expected.audio_dim):
+        raise ValueError(
+            f"Use wav2vec2-large-xlsr-53-english: the speech was encoded as {source.layers} layers of {source.dim}, "
+            f"the model expects {expected.audio_layers} of {expected.audio_dim}."
+        )
+    if source.speakers > 1 and inputs.speech.masks is None:
+        raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
+
+
+def _frames(speech: Speech, max_seconds: float) -> int | None:
+    """How many frames the video has; None for live speech."""
+    if speech.frames is None:
+        if max_seconds:
+            raise ValueError(
+                "Set max_seconds of LiveAvatar Sampler to 0: live speech ends by its own max_seconds."
+            )
+        return None
+    return max(1, min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames)
+
+
+class _Run:
+    """One video with its plan: made once, and the same for loading, for advice and for going on with it later."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        config: SamplingConfig,
+        wish: Wish,
+        frames: int | None,
+        height: int,
+        width: int,
+        check_interrupt: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.inputs, self.config, self.wish, self.frames = inputs, config, wish, frames
+        self.height, self.width = height, width
+        self.check_interrupt, self.say = check_interrupt, say
+        model = inputs.model
+        known = Model(model.architecture, model.bytes, model.dtype, model.streams)
+        self.costs = VideoCosts(known, height, width, config)
+        self.machine = model.machine(wish)
+        self.plan = make_plan(self.costs, self.machine, wish)
+
+    def resumable(self) -> Resumable:
+        return Resumable(
+            fingerprint=self._fingerprint,
+            state=partial(GenerationState, check_interrupt=self.check_interrupt),
+            about={
+                "width": self.width,
+                "height": self.height,
+                "frames": self.frames,
+                "settings": asdict(self.config),
+            },
+        )
+
+    def _fingerprint(self) -> str:
+        chosen, given = self.plan.performance, self.inputs
+        rounding = [chosen.fp8, chosen.caches]
+        return run_fingerprint(
+            given.model,
+            given.vae.vae,
+            given.condition,
+            given.speech,
+            self.config,
+            self.frames,
+            rounding,
+            given.decoder,
+        )
+
+    def blocks(self, state: GenerationState | None = None) -> Iterator[Tensor]:
+        """One pass over the video, or over what comes after ``state``; out of memory it says what would have fitted."""
+        device, plan = self.inputs.model.device, self.plan
+        with explained(self.costs, self.machine, self.wish):
+            placed, decoder = self._load()
+            said: list[str] = []
+
+            def say(text: str) -> None:
+                said.append(text)
+                self.say(text)
+
+            self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
+            with BlockOffload(placed.waiting, device):
+                blocks = generate(
+                    placed.transformer,
+                    decoder,
+                    self._scene(placed),
+                    self.config,
+                    self.frames,
+                    self.check_interrupt,
+                    after_encoding=placed.bring_back,
+                    state=state,
+                    performance=plan.performance,
+                    say=say,
+                )
+                with closing(blocks):
+                    for number, block in enumerate(blocks):
+                        if number == 0 and device.type == "cuda" and not said:
+                            self.say(plan.text)
+                        yield block
+                        # Whoever took the block may have needed the memory, as PersonaLive does.
+                        if decoder.device != device:
+                            placed.bring_back()
+
+    def _load(self) -> tuple[Placed, LatentDecoder]:
+        """Transformer and decoder where they compute, beside the room that the video needs."""
+        given, needed = self.inputs, self.plan.caches + self.plan.workspace
+        shows = given.vae if given.decoder is None else given.decoder
+        decoder = (
+            given.vae.load(needed) if given.decoder is None else given.decoder.load(given.vae.vae, needed)
+        )
 
         def report(done: int, total: int) -> None:
-            check_interrupt()
-            show_text(f"Converting the model to fp8: {done} of {total} blocks", hidden)
+            self.check_interrupt()
+            self.say(f"Converting the model to fp8: {done} of {total} blocks")
 
-        copy = fp8_copy(model, performance.blocks_on_cpu, report)
+        beside = [] if shows.patcher is None else [shows.patcher]
+        return given.model.place(self.plan.performance, needed, beside, report), decoder
 
-        def bring_back(memory: int = 0) -> None:
-            copy.load(device, [shows], memory)
+    def _scene(self, placed: Placed) -> Scene:
+        condition, speech = self.inputs.condition, self.inputs.speech
+        vae, device, dtype = self.inputs.vae.vae, self.inputs.model.device, placed.transformer.dtype
 
-        pixels = _load_decoder(vae, decoder, needed)
-        bring_back(needed)
-        transformer, waiting, patcher = copy.transformer, copy.waiting, copy.patcher
-    else:
+        def normalised(raw: Tensor) -> Tensor:
+            return vae.normalise(raw.to(device)).to(dtype)
 
-        def bring_back(memory: int = 0) -> None:
-            comfy.model_management.load_models_gpu([model, shows], memory_required=memory)
-
-        pixels = _load_decoder(vae, decoder, needed)
-        bring_back(needed)
-        transformer, patcher = transformer_from_host(model), model
-    show_text(plan.text, hidden)
-    come_back = when_displaced([patcher, shows], bring_back)
-    return Loaded(plan, transformer, vae.vae, pixels, device, waiting, come_back)
-
-
-def _load_decoder(vae: HostVAE, decoder: HostDecoder | None, memory: int) -> LatentDecoder:
-    """What makes the pixels, brought to the device."""
-    return vae.load(memory) if decoder is None else decoder.load(vae.vae, memory)
-
-
-def plan_run(model: Any, config: SamplingConfig, height: int, width: int, wish: Wish) -> Plan:
-    """The plan for a host's MODEL on its device as it is now, with all other models out of the way."""
-    known = Model(host_config(model), model.model_size(), compute_dtype(model))
-    return make_plan(VideoCosts(known, height, width, config), machine_of(model, wish), wish)
-
-
-def machine_of(model: Any, wish: Wish) -> Machine:
-    """What there is for a host's MODEL to plan with, all other models out of the way."""
-    management, device = comfy.model_management, model.load_device
-    total = management.get_total_memory(device)
-    if device.type != "cuda":
-        return Machine(free=total, total=total, free_cpu=0, gpu=False, fp8=False)
-    loaded = sum(
-        entry.model_loaded_memory() for entry in management.current_loaded_models if entry.device == device
-    )
-    free = management.get_free_memory(device) + loaded - management.extra_reserved_memory()
-    try:
-        require_fp8(device)
-        fp8 = True
-    except RuntimeError:
-        fp8 = False
-    # To find out takes seconds the first time.
-    asked = wish.choice == "fast" or bool(wish.attention8)
-    return Machine(
-        free=int(free),
-        total=total,
-        free_cpu=int(CPU_PART * psutil.virtual_memory().available),
-        gpu=True,
-        fp8=fp8,
-        attention8=asked and eight_kernels.available(device, host_config(model).head_dim),
-        copied=copied_bytes(model),
-    )
+        return Scene(
+            context=condition.context,
+            reference=normalised(condition.reference),
+            motion=normalised(condition.motion),
+            speech=speech.source,
+            pose=None if condition.pose is None else normalised(condition.pose),
+            masks=speech.masks,
+        )

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import tools.pack  # noqa: F401 - registers the package ``avatar``
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that need a host come first: they take longest, and several processes share the files in this order."""
+    items.sort(key=lambda item: HERE / "host" not in item.path.parents)
 
 
 @pytest.fixture(scope="session", autouse=True)

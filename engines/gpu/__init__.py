@@ -1,1 +1,1 @@
-"""What both engines need to know about a GPU."""
+"""Work on a GPU that knows no model."""

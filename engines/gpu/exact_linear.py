@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from .triton_support import tl, triton
 
 ENOUGH_PROGRAMS = 128
 
@@ -60,22 +56,23 @@ if triton is not None:
 
     @triton.jit
     def _linear_kernel(
-        x,
-        weight,
-        bias,
-        factor,
-        offset,
-        residual,
-        out,
-        places,
-        columns,
-        width,
+        x,  # [B, N, C], float32
+        weight,  # [D, C], float32
+        bias,  # [D], float32
+        factor,  # [B, C], float32, if SCALED
+        offset,  # [C], float32, if SCALED
+        residual,  # [B, N, D], float32, if ADD
+        out,  # [B, N, D], float32
+        places,  # N
+        columns,  # D
+        width,  # C
         SCALED: tl.constexpr,
         ADD: tl.constexpr,
         GELU: tl.constexpr,
         BLOCK: tl.constexpr,
         DEPTH: tl.constexpr,
     ):
+        # Programs: blocks of BLOCK places, blocks of BLOCK columns, pictures.
         picture = tl.program_id(2)
         row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -6,19 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from . import row_kernels as kernels
+from .generation import ADA, generation
 from .row_kernels import FLOAT8, LARGEST, Rows
 from .triton_support import available
-
-COMPUTE_CAPABILITY = (8, 9)
 
 
 def require_fp8(device: torch.device) -> None:
     """RuntimeError when ``device`` cannot multiply float8 matrices with what is installed."""
-    if (
-        device.type != "cuda"
-        or torch.version.hip
-        or torch.cuda.get_device_capability(device) < COMPUTE_CAPABILITY
-    ):
+    if generation(device) < ADA:
         raise RuntimeError(
             f"fp8 needs an NVIDIA GPU of the Ada generation or newer, and this runs on {device}; choose bf16."
         )

@@ -1,4 +1,4 @@
-"""What happens to feature maps between convolutions, as Triton kernels that know what a group norm needs next.
+"""Triton kernels for feature maps between convolutions, which know what a group norm needs next.
 
 Maps are channels-last ``[B, C, h, w]``. Whatever kernel writes a map adds up its channels on the way, so that the
 group norm behind it need not read the map for that. The sums travel with the map as its attribute
@@ -14,22 +14,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from .triton_support import power_of_two, tl, triton
 
 TILE = 4096  # elements that a program holds at a time
-PROGRAMS = 528  # so many at once fill the largest GPUs
+PROGRAMS = 528  # enough to fill the largest GPUs
 STAGES = 3  # tiles that are on their way while one is added up
 APPLY_ROWS = 32
 PARTS = 64  # partial sums that the finishing kernel reads at a time
-GROUPS = 4  # and the groups that a program of it handles, a power of two
+GROUPS = 4  # groups of a program of the finishing kernel, a power of two
 
 
 class Raise(NamedTuple):
-    """What a norm's input is raised by: ``each`` ``[B, C]`` and ``all`` ``[C]``, either may be missing."""
+    """Numbers that a norm's input is raised by: ``each`` ``[B, C]`` and ``all`` ``[C]``; either may be missing."""
 
     each: Tensor | None = None
     all: Tensor | None = None
@@ -45,10 +41,10 @@ def add_maps(x: Tensor, y: Tensor | None = None, bias: Tensor | None = None) -> 
 
 
 def spread_pixels(pixels: Tensor, bias: Tensor) -> Tensor:
-    """Four pixels ``[B, 4 C, h + 1, w + 1]`` for every corner of the small map's pixels become the large map ``[B, C,
-    2 h, 2 w]``, with its sums.
+    """The four sets of pixels ``[B, 4 C, h + 1, w + 1]`` as the large map ``[B, C, 2 h, 2 w]`` plus ``bias`` ``[C]``,
+    with its sums.
 
-    Pixel (2 y + i, 2 x + j) is the part ``2 i + j`` of (y + i, x + j); ``bias`` ``[C]`` is added.
+    See `upsampling` for the sets.
     """
     batch, channels, height, width = pixels.shape
     channels, height, width = channels // 4, 2 * (height - 1), 2 * (width - 1)
@@ -128,7 +124,7 @@ def _scales_and_shifts(first: Tensor, second: Tensor | None, norm: nn.GroupNorm,
         EACH=add.each is not None,
         ALL=add.all is not None,
         WIDTH=channels // norm.num_groups,
-        WIDTH_PAD=_power_of_two(channels // norm.num_groups),
+        WIDTH_PAD=power_of_two(channels // norm.num_groups),
         GROUPS=GROUPS,
         PARTS=PARTS,
         num_warps=4,
@@ -200,30 +196,35 @@ def _channel_block(channels: int) -> int:
     for block in (128, 64):
         if channels % block == 0:
             return block
-    return min(128, _power_of_two(channels))
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+    return min(128, power_of_two(channels))
 
 
 if triton is not None:
 
     @triton.jit
-    def _keep_sums(total, squares, partial, part, parts, channel, inside, channels):
+    def _keep_sums(
+        total,  # [ROWS, CHANNELS]
+        squares,  # [ROWS, CHANNELS]
+        partial,  # [B, parts, 2, C], float32
+        part,
+        parts,
+        channel,
+        inside,
+        channels,
+    ):
         place = partial + ((tl.program_id(0) * parts + part) * 2).to(tl.int64) * channels + channel
         tl.store(place, tl.sum(total, 0), mask=inside)
         tl.store(place + channels, tl.sum(squares, 0), mask=inside)
 
     @triton.jit
     def _sum_kernel(
-        x,
-        y,
-        bias,
-        out,
-        partial,
-        pixels,
-        channels,
+        x,  # [B, h, w, C]
+        y,  # [B, h, w, C], if ADD
+        bias,  # [C], if BIAS
+        out,  # [B, h, w, C], if WRITE
+        partial,  # [B, parts, 2, C], float32
+        pixels,  # h * w
+        channels,  # C
         parts,
         ADD: tl.constexpr,
         BIAS: tl.constexpr,
@@ -232,6 +233,8 @@ if triton is not None:
         CHANNELS: tl.constexpr,
         STAGES: tl.constexpr,
     ):
+        # Programs: pictures, parts of the pixels, blocks of channels. Each adds up its pixels tile by tile, those of
+        # other parts in between, and keeps sums of what it has written.
         part = tl.program_id(1)
         channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
         inside = channel < channels
@@ -259,18 +262,20 @@ if triton is not None:
 
     @triton.jit
     def _spread_kernel(
-        x,
-        bias,
-        out,
-        partial,
-        pixels,
-        width,
-        channels,
+        x,  # [B, h / 2 + 1, w / 2 + 1, 4 C]
+        bias,  # [C]
+        out,  # [B, h, w, C]
+        partial,  # [B, parts, 2, C], float32
+        pixels,  # h * w
+        width,  # w
+        channels,  # C
         parts,
         ROWS: tl.constexpr,
         CHANNELS: tl.constexpr,
         STAGES: tl.constexpr,
     ):
+        # Programs as in `_sum_kernel`. Each fetches the pixels of the large map from the corners that they were made
+        # for.
         picture = tl.program_id(0).to(tl.int64)
         part = tl.program_id(1)
         channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
@@ -297,7 +302,16 @@ if triton is not None:
         _keep_sums(total, squares, partial, part, parts, channel, inside, channels)
 
     @triton.jit
-    def _add_parts(total, squares, partial, parts, channel, inside, channels, PARTS: tl.constexpr):
+    def _add_parts(
+        total,  # [CHANNELS]
+        squares,  # [CHANNELS]
+        partial,  # [B, parts, 2, C], float32
+        parts,
+        channel,
+        inside,
+        channels,
+        PARTS: tl.constexpr,
+    ):
         start = partial + tl.program_id(0).to(tl.int64) * parts * 2 * channels
         for block in range(0, parts, PARTS):
             part = block + tl.arange(0, PARTS)
@@ -315,19 +329,19 @@ if triton is not None:
 
     @triton.jit
     def _finish_kernel(
-        first,
-        second,
+        first,  # [B, first_parts, 2, first_channels], float32
+        second,  # [B, second_parts, 2, second_channels], float32, if TWO
         first_parts,
         second_parts,
         first_channels,
         second_channels,
-        each,
-        all_,
-        weight,
-        bias,
-        tables,
-        channels,
-        pixels,
+        each,  # [B, C], if EACH
+        all_,  # [C], if ALL
+        weight,  # [C]
+        bias,  # [C]
+        tables,  # [2, B, C], float32
+        channels,  # C, of both maps
+        pixels,  # h * w
         eps,
         groups,
         TWO: tl.constexpr,
@@ -338,6 +352,8 @@ if triton is not None:
         GROUPS: tl.constexpr,
         PARTS: tl.constexpr,
     ):
+        # Programs: pictures, blocks of GROUPS groups. Each makes the statistics of its groups from its channels' sums,
+        # and a scale and a shift for every channel from these.
         picture = tl.program_id(0)
         offset = tl.arange(0, GROUPS * WIDTH_PAD)
         group = tl.program_id(1) * GROUPS + offset // WIDTH_PAD
@@ -379,13 +395,13 @@ if triton is not None:
 
     @triton.jit
     def _apply_kernel(
-        x,
-        scale,
-        shift,
-        residual,
-        out,
-        pixels,
-        channels,
+        x,  # [B, h, w, C]
+        scale,  # [B, C], float32, rows table_stride apart
+        shift,  # like scale
+        residual,  # [B, h, w, C], if ADD
+        out,  # [B, h, w, C], pixels out_stride apart
+        pixels,  # h * w
+        channels,  # C
         table_stride,
         out_stride,
         ADD: tl.constexpr,
@@ -393,6 +409,7 @@ if triton is not None:
         ROWS: tl.constexpr,
         CHANNELS: tl.constexpr,
     ):
+        # Programs: pictures, blocks of pixels, blocks of channels. Each writes act(x * scale + shift + residual).
         picture = tl.program_id(0).to(tl.int64)
         pixel = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
         channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)

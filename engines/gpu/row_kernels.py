@@ -1,7 +1,7 @@
 """The elementwise work of a layer as Triton kernels: one program per token, each row read and written once.
 
-They compute what the functions of the same names in `regions` do, in float32 between load and store. Results may
-leave as float8 rows with a scale each, ready for `fp8.Fp8Linear`, so that quantising costs no pass of its own.
+Arithmetic is float32 between load and store. Results may leave as float8 rows with a scale each, ready for
+`fp8.Fp8Linear`, so that quantising costs no pass of its own.
 
 A row is held as a tuple of pieces, since Triton's blocks are powers of two and 5120 in 8192 leaves a third of the
 lanes idle. Instructions per value count: with twenty of them a kernel waits for arithmetic, no longer for memory.
@@ -15,11 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from .triton_support import power_of_two, tl, triton
 
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = 448.0
@@ -43,15 +39,20 @@ class Sum(NamedTuple):
     added: tuple[Tensor, ...] = ()
     gates: tuple[Tensor | None, ...] = ()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the terms are."""
+        return self.x.device
+
 
 def add(x: Tensor | Sum, y: Tensor, gate: Tensor | None = None) -> Sum:
-    """`regions.add`."""
+    """The residual stream ``x`` [1, tokens, width] with ``y``, or ``y * gate`` [width], added."""
     x, added, gates = _sum(x)
     return Sum(x, (*added, y.contiguous()), (*gates, gate))
 
 
 def total(x: Tensor | Sum, dtype: torch.dtype) -> Tensor:
-    """`regions.total`."""
+    """The residual stream in ``dtype``, [1, tokens, width]."""
     x, added, gates = _sum(x)
     out = torch.empty(x.shape, device=x.device, dtype=dtype)
     width = x.shape[-1]
@@ -62,7 +63,7 @@ def total(x: Tensor | Sum, dtype: torch.dtype) -> Tensor:
 def modulate(
     x: Tensor | Sum, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype | None
 ) -> Tensor | Rows:
-    """`regions.modulate`; a ``dtype`` of None gives `Rows`."""
+    """``norm(x) * (1 + scale) + shift`` with the layer norm and vectors [width]; a ``dtype`` of None gives `Rows`."""
     return _norm(x, shift, scale, eps, dtype)
 
 
@@ -72,7 +73,8 @@ def norm(x: Tensor | Sum, weight: Tensor, bias: Tensor, eps: float) -> Rows:
 
 
 def modulate_speech(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """`regions.modulate_speech`."""
+    """`modulate` per speaker and latent frame: ``x`` [1, frames * n, width], ``shift`` [speakers, frames, width] ->
+    [speakers * frames, n, width] in the dtype of ``shift``."""
     speakers, frames, width = shift.shape
     out = _norm(x, shift, scale, eps, shift.dtype, speakers=speakers, frames=frames)
     return out.view(speakers * frames, -1, width)
@@ -94,7 +96,7 @@ def rms_norm(
     x: Tensor, weight: Tensor, eps: float, heads: int, rotation: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
     """RMS norm of ``x`` [tokens, n * dim], which may be a slice of a wider tensor, in n parts with a row of ``weight``
-    [n, dim] each; split into heads and, if asked, turned as by `rope.rotate`: [n, tokens, heads, head_dim]."""
+    [n, dim] each; split into heads and, if asked, turned as by `rotate`: [n, tokens, heads, head_dim]."""
     parts, width = weight.shape
     out = torch.empty((parts, x.shape[0], heads, width // heads), device=x.device, dtype=x.dtype)
     _rows(x, x.stride(0), width, weight, rotation, out, eps)
@@ -102,7 +104,7 @@ def rms_norm(
 
 
 def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """`rope.rotate`."""
+    """Turn the interleaved pairs of ``x`` [B, tokens, heads, head_dim] by cosines and sines [tokens, head_dim / 2]."""
     x = x.contiguous()
     out = torch.empty(x.shape, device=x.device, dtype=x.dtype)
     _rows(x, x.stride(1), x.stride(0), None, rotation, out, 0.0)
@@ -176,7 +178,7 @@ def _norm(
 def _split(width: int, values: int) -> dict[str, int]:
     """The pieces of a row and the warps that share them, with ``values`` per thread and piece: 16 bytes of the
     widest format that is read or written."""
-    piece = min(triton.next_power_of_2(width), 1024 if width <= 8192 else 2048)
+    piece = min(power_of_two(width), 1024 if width <= 8192 else 2048)
     return {"WIDTH": width, "PIECE": piece, "num_warps": max(piece // (32 * values), 1)}
 
 
@@ -220,13 +222,13 @@ if triton is not None:
 
     @triton.jit
     def _norm_kernel(
-        x,
-        added,
-        gates,
-        shift,
-        scale,
-        out,
-        out_scale,
+        x,  # [tokens, WIDTH]
+        added,  # tuple of [tokens, WIDTH]
+        gates,  # tuple of [WIDTH] or None
+        shift,  # [speakers, frames, WIDTH]
+        scale,  # like shift
+        out,  # [speakers * tokens, WIDTH], float8 if QUANTISE
+        out_scale,  # [speakers * tokens, 1], float32, if QUANTISE
         eps,
         AFFINE: tl.constexpr,
         QUANTISE: tl.constexpr,
@@ -264,7 +266,15 @@ if triton is not None:
                 _store(out + row * WIDTH, i * PIECE, normed[i], SOON, WIDTH, PIECE)
 
     @triton.jit
-    def _total_kernel(x, added, gates, out, WIDTH: tl.constexpr, PIECE: tl.constexpr):
+    def _total_kernel(
+        x,  # [tokens, WIDTH]
+        added,  # tuple of [tokens, WIDTH]
+        gates,  # tuple of [WIDTH] or None
+        out,  # [tokens, WIDTH]
+        WIDTH: tl.constexpr,
+        PIECE: tl.constexpr,
+    ):
+        # Programs: tokens.
         place = tl.program_id(0).to(tl.int64) * WIDTH
         for start in tl.static_range(0, WIDTH, PIECE):
             value = _load_sum(x, added, gates, place, start, WIDTH, PIECE)
@@ -278,8 +288,15 @@ if triton is not None:
 
     @triton.jit
     def _quantise_kernel(
-        x, out, out_scale, stride, GELU: tl.constexpr, WIDTH: tl.constexpr, PIECE: tl.constexpr
+        x,  # [tokens, WIDTH], rows stride apart
+        out,  # [tokens, WIDTH], float8
+        out_scale,  # [tokens, 1], float32
+        stride,
+        GELU: tl.constexpr,
+        WIDTH: tl.constexpr,
+        PIECE: tl.constexpr,
     ):
+        # Programs: tokens.
         row = tl.program_id(0).to(tl.int64)
         values = ()
         for start in tl.static_range(0, WIDTH, PIECE):
@@ -289,11 +306,11 @@ if triton is not None:
 
     @triton.jit
     def _rms_rotate_kernel(
-        x,
-        weight,
-        cos,
-        sin,
-        out,
+        x,  # [parts, tokens, WIDTH], parts step and tokens stride apart
+        weight,  # [parts, WIDTH], if NORM
+        cos,  # [tokens, HALF], float32, if ROTATE
+        sin,  # like cos
+        out,  # [parts, tokens, WIDTH]
         stride,
         step,
         eps,
@@ -303,6 +320,7 @@ if triton is not None:
         WIDTH: tl.constexpr,
         PIECE: tl.constexpr,
     ):
+        # Programs: tokens, parts.
         token, part = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
         row = part * tl.num_programs(0) + token
         values = ()

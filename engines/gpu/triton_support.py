@@ -1,4 +1,4 @@
-"""Whether Triton is installed and works on a device.
+"""Triton and its language for all kernels, None where it is not installed, and whether it works on a device.
 
 Triton is optional, and an installed one may still be useless: without a C compiler, or for a GPU that it does not know.
 """
@@ -6,15 +6,16 @@ Triton is optional, and an installed one may still be useless: without a C compi
 from __future__ import annotations
 
 import importlib.util
-import logging
 
 import torch
+
+from .trial import passes, require_close
 
 try:
     import triton
     import triton.language as tl
 except ImportError:
-    triton = None
+    triton = tl = None
 
 SIDE = 16  # of the matrices that are tried
 _tried: dict[torch.device, bool] = {}
@@ -41,18 +42,18 @@ def require_compiler(device: torch.device) -> None:
         )
 
 
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is at least ``n``; only such blocks are known to Triton."""
+    return 1 << (n - 1).bit_length()
+
+
 def _works(device: torch.device) -> bool:
     x = (torch.arange(SIDE**2) % 5).view(SIDE, SIDE)
     y = (torch.arange(SIDE**2) % 7).view(SIDE, SIDE)
-    try:
-        if not torch.equal(_trial(x.to(device), y.to(device)).cpu(), (x @ y).float()):
-            raise RuntimeError("its kernels compute something else")
-    except Exception as problem:  # Triton passes on whatever its compilers say
-        logging.warning(
-            "LiveAvatar: Triton is installed but cannot be used, so sampling is slower: %s", problem
-        )
-        return False
-    return True
+    return passes(
+        lambda: require_close(_trial(x.to(device), y.to(device)).cpu(), x @ y, 0.0),
+        "LiveAvatar: Triton is installed but cannot be used, so sampling is slower: %s",
+    )
 
 
 def _trial(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..parts.attention.product import attention
 from ..parts.precision import layer_norm, run
+from . import regions
 from .attention import Attention
 from .config import BLOCK_LATENTS, S2VConfig
-from .regions import PLAIN, Regions
 
 
 class CausalConv1d(nn.Module):
@@ -44,11 +45,11 @@ class MotionEncoder(nn.Module):
     def forward(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """[B, time, in_dim] -> global [B, time', dim] and local [B, time', tokens + 1, dim]."""
         batch = x.shape[0]
-        local = self.conv1_local(x, dtype).unflatten(-1, (self.tokens, -1))
-        local = local.transpose(1, 2).flatten(0, 1)
+        local = self.conv1_local(x, dtype)
+        local = rearrange(local, "b time (tokens dim) -> (b tokens) time dim", tokens=self.tokens)
         both = torch.cat((local, self.conv1_global(x, dtype)))  # the same weights, read once
         local, overall = self._downsample(both, dtype).split((len(local), batch))
-        local = local.unflatten(0, (batch, self.tokens)).transpose(1, 2)
+        local = rearrange(local, "(b tokens) time dim -> b time tokens dim", b=batch)
         padding = self.padding_tokens.to(local).expand(batch, local.shape[1], -1, -1)
         return run(self.final_linear, overall, dtype), torch.cat((local, padding), dim=2)
 
@@ -135,9 +136,7 @@ class AudioInjector(nn.Module):
         k, v = self.injector[j].key_value(local.flatten(0, 1))
         return SpeechTokens(shift, scale, k, v)
 
-    def forward(
-        self, layer: int, x: Tensor, speech: SpeechTokens, mask: Tensor | None, regions: Regions = PLAIN
-    ) -> Tensor:
+    def forward(self, layer: int, x: Tensor, speech: SpeechTokens, mask: Tensor | None) -> Tensor:
         """Add the speech of all speakers to ``x`` [1, 3 n, dim].
 
         ``mask`` [speakers, 3 n, 1] says where each speaker is heard; required for more than one.

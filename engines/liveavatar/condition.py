@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..parts.wan.vae import WanVAE
 from .config import BLOCK_LATENTS, MOTION_FRAMES
+
+if TYPE_CHECKING:
+    from ..parts.wan.vae import WanVAE
 
 PRE_ROLL_FRAMES = 3
 """Frames at the start of the first block that are dropped, since the decoder has not settled there."""

@@ -18,7 +18,6 @@ from ..gpu.row_kernels import Rows
 from ..parts.attention.product import attention
 from ..parts.wan.rope import Rotation
 from .attention import Attention
-from .regions import PLAIN, Regions
 from .transformer import Block, S2VTransformer, TextKV
 
 
@@ -46,8 +45,8 @@ class Fp8Attention(nn.Module):
         return k.view(*x.shape[:-1], *k.shape[2:]), v.view(*x.shape[:-1], *v.shape[2:])
 
     def output(self, x: Tensor) -> Tensor:
-        """[B, tokens, heads, head_dim] -> [1, B * tokens, dim]."""
-        return self.o(x.flatten(2))
+        """[B, tokens, heads, head_dim] -> [B, tokens, dim]."""
+        return self.o(x.flatten(2)).view(*x.shape[:2], -1)
 
     def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor) -> Tensor:
         out = kernels.rms_norm(layer(x)[0], weight, self.eps, self.num_heads)
@@ -98,9 +97,8 @@ class Fp8Block(nn.Module):
         text: TextKV,
         attend: Callable[..., Tensor],
         rotation: Rotation | None = None,
-        regions: Regions = PLAIN,
     ) -> Tensor:
-        """As `Block.forward`; ``regions`` are not needed."""
+        """As `Block.forward`."""
         dtype, eps = x.dtype, self.eps
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation[0] + modulation
         y = kernels.modulate(x, shift1, scale1, eps, None)

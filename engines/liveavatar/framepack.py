@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..parts.precision import run
@@ -16,7 +17,7 @@ def tokens(projection: nn.Module, latents: Tensor, dtype: torch.dtype) -> Tensor
     """Latents [1, 16, f, h, w] -> one token for each patch of the projection [1, tokens, dim]."""
     # With the channels last, what a GPU gives are tokens already and need not be moved.
     latents = latents.contiguous(memory_format=torch.channels_last_3d)
-    return run(projection, latents, dtype).to(dtype).flatten(2).transpose(1, 2)
+    return rearrange(run(projection, latents, dtype).to(dtype), "b dim f h w -> b (f h w) dim")
 
 
 class FramePacker(nn.Module):

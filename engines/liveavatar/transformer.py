@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ..parts.attention.product import attention
 from ..parts.precision import input_dtype, layer_norm, run
 from ..parts.wan.rope import Rotation
+from . import regions
 from .attention import Attention
 from .audio_injection import AudioInjector, CausalAudioEncoder, SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig
 from .framepack import FramePacker, tokens
-from .regions import PLAIN, Regions
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Where queries, keys and values of a self-attention layer meet: (layer, q, k, v) -> values."""
@@ -32,7 +32,7 @@ NOISY, REFERENCE, MOTION = range(3)
 
 
 class TextKV(NamedTuple):
-    """What one layer keeps of a prompt, as `attention` takes it.
+    """A prompt as one layer keeps it and `attention` takes it.
 
     ``k`` and ``v`` [1, tokens, heads, head_dim], of which the last stand for ``last`` tokens of padding.
     """
@@ -44,7 +44,7 @@ class TextKV(NamedTuple):
 
 @dataclass(frozen=True)
 class Modulation:
-    """What one timestep contributes to every layer, float32.
+    """The contribution of one timestep to every layer, float32.
 
     ``blocks`` [6, dim]: shift, scale and gate of self-attention, then of the feed-forward; ``head`` [dim].
     """
@@ -76,7 +76,6 @@ class Block(nn.Module):
         text: TextKV,
         attend: Callable[..., Tensor],
         rotation: Rotation | None = None,
-        regions: Regions = PLAIN,
     ) -> Tensor:
         """``x`` [1, tokens, dim] -> the same shape and dtype.
 
@@ -85,7 +84,6 @@ class Block(nn.Module):
             text: the prompt's keys and values for this layer.
             attend: (q, k, v) -> values, where queries meet the keys of this and other frames.
             rotation: of queries and keys before they meet; None leaves them as they are.
-            regions: the elementwise work.
         """
         dtype, eps = x.dtype, self.eps
         shift1, scale1, gate1, shift2, scale2, gate2 = (
@@ -135,7 +133,6 @@ class S2VTransformer(nn.Module):
         super().__init__()
         self.config = config
         self._compute_dtype = compute_dtype
-        self.regions = PLAIN
         dim, patch = config.dim, (1, 2, 2)
         self.patch_embedding = nn.Conv3d(config.in_dim, dim, patch, patch)
         self.cond_encoder = nn.Conv3d(config.cond_dim, dim, patch, patch)
@@ -198,8 +195,8 @@ class S2VTransformer(nn.Module):
         return [self.audio_injector.prepare(i, overall, local) for i in range(self.config.num_layers)]
 
     def encode_pose(self, pose: Tensor) -> Tensor:
-        """What is added to the tokens of a block's noisy latents, [1, 3 n, dim]; ``pose`` are latents of the pose video
-        for that block [1, 16, 3, h, w]."""
+        """Latents of a block's pose video [1, 16, 3, h, w] -> an addend for the tokens of its noisy latents [1, 3 n,
+        dim]."""
         return tokens(self.cond_encoder, pose, self.dtype) + self._mask_embedding(pose.device)[NOISY]
 
     def prefill(
@@ -231,7 +228,7 @@ class S2VTransformer(nn.Module):
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             store(layer, k, v)
-            return attention(self.regions.rotate(q, rotation), self.regions.rotate(k, rotation), v)
+            return attention(regions.rotate(q, rotation), regions.rotate(k, rotation), v)
 
         self._run_blocks(x, time, text, attend)
 
@@ -273,9 +270,9 @@ class S2VTransformer(nn.Module):
     ) -> Tensor:
         for layer, block in enumerate(self.blocks):
             meet = partial(attend, layer)
-            x = block(x, time.blocks, text[layer], meet, rotation, self.regions)
+            x = block(x, time.blocks, text[layer], meet, rotation)
             if speech is not None and speech[layer] is not None:
-                x = self.audio_injector(layer, x, speech[layer], speaker_mask, self.regions)
+                x = self.audio_injector(layer, x, speech[layer], speaker_mask)
         return x
 
     def _mask_embedding(self, device: torch.device) -> Tensor:

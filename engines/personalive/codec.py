@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from .config import LATENT_SCALE
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
 
 class Codec(Protocol):
-    """What the pipeline needs of a VAE; latents are those of the UNet (scaled).
+    """A VAE for the pipeline; latents are those of the UNet (scaled).
 
     The codecs below also have ``decoder``, the decoding network, which a faster version of it may replace.
     """
@@ -36,7 +38,7 @@ class KLCodec:
 
     @property
     def network(self) -> nn.Module:
-        """The module behind :attr:`decoder`."""
+        """The module behind `decoder`."""
         return self.vae.decoder
 
     def use_network(self) -> None:
@@ -64,7 +66,7 @@ class TinyCodec:
 
     @property
     def network(self) -> nn.Module:
-        """The module behind :attr:`decoder`."""
+        """The module behind `decoder`."""
         return self.vae.decoder
 
     def use_network(self) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPVisionModelWithProjection
 
 from .preprocess import clip_pixels
 
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModelWithProjection
+
 
 class ImageEncoder(Protocol):
-    """What the pipeline needs of CLIP."""
+    """CLIP for the pipeline."""
 
     def token(self, image: Image.Image, squash: bool = False) -> Tensor:
         """``[1, 1, projection width]``; ``squash``: stretch the picture to a square, do not crop it."""

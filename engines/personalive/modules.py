@@ -1,12 +1,9 @@
-"""What PersonaLive adds to the spatial UNet: the reference-aware transformer and the motion and temporal
-modules.
+"""PersonaLive's additions to the spatial UNet: the reference-aware transformer, the motion and temporal modules.
 
 Frames are the batch everywhere; feature maps are ``[F, C, h, w]``.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,18 +12,7 @@ from torch import Tensor, nn
 
 from .fast.temporal_attention import temporal_attention
 from .layers import Attention, TransformerBlock, attend, sincos, to_map, to_tokens
-
-
-class BlockContext(NamedTuple):
-    """What one spatial transformer block reads of the portrait; constant until a keyframe is added.
-
-    keys, values: ``[1, n * tokens, C]`` of the reference and of every keyframe, or None without a reference.
-    image: ``[C]``, the block's whole cross-attention output (its softmax over a single token is 1).
-    """
-
-    keys: Tensor | None
-    values: Tensor | None
-    image: Tensor
+from .reference_bank import BlockContext
 
 
 class SpatialBlock(nn.Module):
@@ -53,7 +39,7 @@ class SpatialBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Stable Diffusion's spatial transformer with :class:`SpatialBlock` inside."""
+    """Stable Diffusion's spatial transformer with `SpatialBlock` inside."""
 
     def __init__(self, dim: int, heads: int, context_dim: int, groups: int):
         super().__init__()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
+from einops import rearrange
 from torch import Tensor, nn
 
 from .config import MOTION_TOKENS, MOTION_WIDTH, MotionEncoderConfig
 from .layers import Attention, TransformerBlock, sincos, to_map, to_tokens
 
-FACE_SIZE = 224
 GRID = 28  # patches per side in every patch transformer
 
 
@@ -87,7 +87,7 @@ class PatchTransformer(nn.Module):
         tokens = self.transformer_blocks[0](tokens)
         side, p = patches.shape[-1], self.patch
         pixels = self.proj_out(tokens.view(len(x), side, side, p, p, -1))
-        pixels = pixels.permute(0, 1, 3, 2, 4, 5).reshape(len(x), side * p * side * p, -1)
+        pixels = rearrange(pixels, "n rows columns p q c -> n (rows p columns q) c")
         return x + to_map(pixels, x)
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import torch
 from torch import Tensor
 
-from .denoising_unet import DenoisingUNet
-from .modules import BlockContext
+if TYPE_CHECKING:
+    from .denoising_unet import DenoisingUNet
+
+
+class BlockContext(NamedTuple):
+    """The portrait as one spatial transformer block reads it; constant until a keyframe is added.
+
+    Attributes:
+        keys, values: ``[1, n * tokens, C]`` of the reference and of every keyframe, or None without a reference.
+        image: ``[C]``, the block's whole cross-attention output (its softmax over a single token is 1).
+    """
+
+    keys: Tensor | None
+    values: Tensor | None
+    image: Tensor
 
 
 class ReferenceBank:
     """Projects each picture's features once; every pass then reads finished keys and values.
 
-    rounding: the reference keeps features in float16 whatever the model's type; None keeps the model's type.
+    Args:
+        rounding: type of the features; the reference keeps them in float16 whatever the model's type. None keeps the
+            model's type.
     """
 
     def __init__(self, unet: DenoisingUNet, image_token: Tensor, rounding: torch.dtype | None = None):

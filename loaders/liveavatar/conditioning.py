@@ -6,12 +6,14 @@ Latents in a CONDITIONING are raw, as the host's VAE gives them; the engine's ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ...engines.parts.wan.geometry import SPATIAL_STRIDE
-from ...engines.parts.wan.vae import WanVAE
+
+if TYPE_CHECKING:
+    from ...engines.parts.wan.vae import WanVAE
 
 LATENT_CHANNELS = 16
 REFERENCE, MOTION, POSE = "reference_latents", "reference_motion", "control_video"
@@ -21,7 +23,7 @@ Conditioning = list[list[Any]]
 
 @dataclass(frozen=True)
 class Condition:
-    """What a CONDITIONING holds for the sampler; latents are raw.
+    """The content of a CONDITIONING for the sampler; latents are raw.
 
     ``context`` [tokens, text_dim], ``reference`` [1, 16, 1, h, w], ``motion`` [1, 16, frames, h, w], ``pose``
     [1, 16, frames, h, w] or None.
@@ -58,7 +60,7 @@ def picture_size(positive: Conditioning) -> tuple[int, int]:
 
 
 def read(positive: Conditioning) -> Condition:
-    """What the sampler needs of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
+    """The sampler's part of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
     if len(positive) != 1:
         raise ValueError(
             f"The prompt consists of {len(positive)} parts; LiveAvatar takes one, so connect a single text encode."

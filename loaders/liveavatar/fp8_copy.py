@@ -15,19 +15,18 @@ from ...engines.gpu.offload import WaitingBlock, spread
 from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.precision import Float32Layer, input_dtype
-from ...host.memory import patcher_of
-from .transformer import CASTS, compute_dtype, host_config, transformer_from_host
-
-Report = Callable[[int, int], None]
-"""Called with the blocks that are done and their number; raises to stop."""
+from ...host.memory import bring, patcher_of
+from .host_model import CASTS, HostModel
+from .model import Report
 
 DTYPE = torch.bfloat16
-"""Of everything that is not quantised; products of float8 rows come in no other."""
+"""Number format of everything that is not quantised; products of float8 rows come in no other."""
 WORKING_BYTES = 4 * 2**30
-"""Room for one layer at a time, in float32 and in between."""
+"""GPU memory for the conversion of one layer at a time, which goes through float32."""
 UNIT = 256.0
-"""Length of the vectors that weights are found with: the layer adds its bias to so many times a weight, so a 16-bit sum
-loses as little of the weight. No larger than float8 holds, since a host may quantise what comes in."""
+"""Weights are found by calling a layer with unit vectors of this length. The layer then adds its bias to 256 times a
+weight, so a sum in 16 bits loses little of the weight. Float8 holds 448 at most, and a host may quantise its
+inputs."""
 
 
 class Fp8Copy:
@@ -36,10 +35,13 @@ class Fp8Copy:
     Attributes:
         transformer: the engine's; its blocks that wait lie in locked CPU memory.
         waiting: those blocks, for `BlockOffload`.
-        resident: all other layers, for the host's memory management.
+        resident: all other layers.
+        patcher: what the host moves to ``device``, and to ``rest`` for others.
     """
 
-    def __init__(self, transformer: S2VTransformer, blocks_on_cpu: int) -> None:
+    def __init__(
+        self, transformer: S2VTransformer, blocks_on_cpu: int, device: torch.device, rest: torch.device
+    ) -> None:
         self.transformer = transformer
         chosen = spread(blocks_on_cpu, len(transformer.blocks))
         self.waiting = [WaitingBlock(transformer.blocks[index]) for index in chosen]
@@ -47,60 +49,48 @@ class Fp8Copy:
             child for name, child in transformer.named_children() if name != "blocks"
         )
         self.resident.extend(block for i, block in enumerate(transformer.blocks) if i not in chosen)
-        self.patcher: Any = None
-
-    def load(self, device: torch.device, others: list[Any], memory: int) -> None:
-        """Have the host bring the resident layers to ``device``, with other models, leaving ``memory`` bytes free."""
-        from comfy import model_management
-
-        if self.patcher is None:
-            self.patcher = patcher_of(self.resident, device, model_management.unet_offload_device())
-        model_management.load_models_gpu(
-            [self.patcher, *others], memory_required=memory, force_full_load=True
-        )
+        self.patcher = patcher_of(self.resident, device, rest)
 
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
-"""The latest copy, by the host's module; with what it was made from."""
+"""The latest copy, by the host's module, with the state of the model and the settings that it was made from."""
 
 
-def copied_bytes(model: Any) -> int:
+def copied_bytes(model: HostModel) -> int:
     """CPU memory that an earlier run's copy of a host's MODEL takes."""
-    found = _copies.get(model.model)
+    found = _copies.get(model.module)
     if found is None:
         return 0
     copy = found[1].transformer
     return sum(tensor.nbytes for tensor in (*copy.parameters(), *copy.buffers()))
 
 
-def fp8_copy(model: Any, blocks_on_cpu: int, report: Report) -> Fp8Copy:
-    """The float8 copy of a host's MODEL; the same one again while model, LoRAs and ``blocks_on_cpu`` stay the same.
+def fp8_copy(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
+    """The float8 copy of a MODEL; the same one again while model, LoRAs and ``blocks_on_cpu`` stay the same.
 
     The host's weights pass through the GPU one layer at a time; the copy is made in CPU memory.
 
     Raises:
         RuntimeError: the device cannot multiply float8 matrices.
     """
-    device = model.load_device
-    require_fp8(device)
-    made_from = (model.patches_uuid, blocks_on_cpu)
-    found = _copies.get(model.model)
+    require_fp8(model.device)
+    made_from = (model.patcher.patches_uuid, blocks_on_cpu)
+    found = _copies.get(model.module)
     if found is not None and found[0] == made_from:
         return found[1]
     _copies.clear()  # one at a time: each takes as much CPU memory as the model in 8 bits
-    from comfy import model_management
-
-    model_management.load_models_gpu([model], memory_required=WORKING_BYTES)
-    copy = Fp8Copy(_quantised(model, device, report), blocks_on_cpu)
-    _copies[model.model] = (made_from, copy)
+    bring([model.patcher], WORKING_BYTES, whole=False)
+    quantised = _quantised(model, report)
+    copy = Fp8Copy(quantised, blocks_on_cpu, model.device, model.patcher.offload_device)
+    _copies[model.module] = (made_from, copy)
     return copy
 
 
 @torch.no_grad()
-def _quantised(model: Any, device: torch.device, report: Report) -> S2VTransformer:
-    source, computed = transformer_from_host(model), compute_dtype(model)
+def _quantised(model: HostModel, report: Report) -> S2VTransformer:
+    source, computed, device = model.adopt(), model.dtype, model.device
     with torch.device("meta"):
-        copy = S2VTransformer(host_config(model), DTYPE)
+        copy = S2VTransformer(model.architecture, DTYPE)
     copy.eval().requires_grad_(False)
     for name, child in copy.named_children():
         if name not in ("blocks", "audio_injector"):
@@ -127,7 +117,7 @@ def _take_over(
     computed: torch.dtype,
     kept: torch.dtype | None = None,
 ) -> None:
-    """Fill the empty layers of ``target`` with what those of ``source`` compute with.
+    """Fill the empty layers of ``target`` with the weights that those of ``source`` compute with.
 
     ``computed`` is the host's format; ``kept`` the result's, by default float32 for layers that are exact and else
     `DTYPE`.
@@ -148,8 +138,9 @@ def _as_it_acts(
 ) -> Tensor:
     """A parameter of ``theirs``, a host's layer, as the ordinary ``layer`` of the same sizes would hold it.
 
-    Found by what the layer makes of unit vectors, or of nothing: it may keep its weights in any form, bring them to the
-    GPU while it computes, and patch them there. Parameters that belong to no leaf layer are read.
+    It is computed from the layer's outputs for unit vectors and for zeros, because the host may keep weights in any
+    form, bring them to the GPU while the layer computes, and patch them there. Parameters that belong to no leaf layer
+    are read.
     """
     if isinstance(layer, nn.Embedding):
         return theirs(torch.arange(layer.num_embeddings, device=device))
@@ -180,7 +171,7 @@ def _as_it_acts(
         zero = torch.zeros(1, *layer.normalized_shape, device=device, dtype=dtype)
         if name == "bias":
             return call(zero)[0]
-        # Of mean 0 and variance 1, so that the norm leaves it as it is but for its epsilon.
+        # Signs have mean 0 and variance 1, so the norm changes them by its epsilon only.
         signs = torch.ones_like(zero)
         signs[..., 1::2] = -1
         return ((call(signs) - call(zero)) * signs * math.sqrt(1 + (layer.eps or 0)))[0]
@@ -188,7 +179,7 @@ def _as_it_acts(
 
 
 def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor], Tensor], torch.dtype]:
-    """How to call a host's small layer so that nothing is rounded, and with which number format."""
+    """A call of a host's small layer that rounds nothing, and the number format of its input."""
     cast = getattr(layer, CASTS, None)
     return (cast, torch.float32) if cast is not None else (layer, input_dtype(layer, computed))
 

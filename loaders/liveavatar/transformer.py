@@ -1,29 +1,21 @@
-"""The S2V transformer: from a checkpoint folder, as ComfyUI's own MODEL, and from any MODEL into the engine."""
+"""The S2V transformer from a checkpoint folder: for the engine, and as ComfyUI's own MODEL."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...engines.liveavatar.config import FLOAT32_PARTS, S2VConfig
 from ...engines.liveavatar.transformer import S2VTransformer
-from ...engines.parts.precision import Float32Layer
 from ..files import check_keys, load_sharded, read_json
 from ..sizes import check_layers, check_whole, empty
 from .lora import merge_lora, read_lora
 
 MOST_TOKENS = 4096
-"""Of a prompt, padding included."""
-
-logger = logging.getLogger(__name__)
-
-CASTS = "forward_comfy_cast_weights"
-"""The method of ComfyUI's layers that casts their weights to the dtype of the input."""
+"""Upper limit of a prompt's tokens, padding included."""
 
 
 def read_config(folder: str | Path) -> S2VConfig:
@@ -110,7 +102,7 @@ def load_host_model(
     """ComfyUI's own MODEL from a folder in the layout of Wan-AI/Wan2.2-S2V-14B.
 
     The result is what the host's "Load Diffusion Model" would give for the same weights in one file, so it goes
-    through every node that takes a MODEL. ``dtype`` is that of the stored weights; None lets the host choose.
+    through every node that takes a MODEL. ``dtype`` is the stored weights' number format; None lets the host choose.
     """
     from comfy import model_detection, model_management, supported_models
     from comfy.model_patcher import ModelPatcher
@@ -120,7 +112,7 @@ def load_host_model(
     found = model_detection.model_config_from_unet(state, "")
     if not isinstance(found, getattr(supported_models, "WAN22_S2V", ())):
         raise RuntimeError("This ComfyUI does not know Wan2.2-S2V models; update it to 0.3.75 or later.")
-    # What the host takes from the weights' shapes is right; these it would take for granted.
+    # The host reads other sizes from the weights' shapes, but takes these for granted.
     found.unet_config.update(
         text_dim=config.text_dim,
         text_len=config.text_len,
@@ -130,7 +122,9 @@ def load_host_model(
         audio_inject_layers=list(config.audio_inject_layers),
     )
     device = model_management.get_torch_device()
-    supported = list(found.supported_inference_dtypes)
+    # The host takes the first format of its list that the device has, which would be float16: the model was not
+    # trained in it, and ranges differ. The checkpoint's own comes first here; command line flags still count.
+    supported = sorted(found.supported_inference_dtypes, key=lambda supported: supported != model.dtype)
     stored = dtype or model_management.unet_dtype(
         model_params=sum(tensor.numel() for tensor in state.values()),
         supported_dtypes=supported,
@@ -139,103 +133,8 @@ def load_host_model(
     found.set_inference_dtype(stored, model_management.unet_manual_cast(stored, device, supported))
     offload_device = model_management.unet_offload_device()
     host = found.get_model(state, "", device=offload_device)
-    # Assigned, not copied as the host does it: a 14B model takes the memory of its weights once.
+    # Assigned, not copied as the host does it, so that a 14B model takes the memory of its weights once.
     wanted = {name: parameter.dtype for name, parameter in host.diffusion_model.named_parameters()}
     state = {name: tensor.to(wanted.get(name, stored)) for name, tensor in state.items()}
     host.diffusion_model.load_state_dict(state, assign=True)
     return ModelPatcher(host, load_device=device, offload_device=offload_device)
-
-
-def compute_dtype(model: Any) -> torch.dtype:
-    """The number format in which a host's MODEL computes, whatever its weights are stored in, loaded or not.
-
-    That of the host's ModelComputeDtype counts; its "default" is what the host had chosen for the weights.
-    """
-    name = "manual_cast_dtype"
-    # While a model is loaded, its attributes are those of whichever clone was loaded last.
-    chosen = model.object_patches_backup.get(name, model.model.manual_cast_dtype)
-    return model.object_patches.get(name) or chosen or model.model.get_dtype()
-
-
-def check_host_model(model: Any) -> nn.Module:
-    """The S2V module inside a host's MODEL; ValueError when it is another kind of model."""
-    host = getattr(getattr(model, "model", None), "diffusion_model", None)
-    if host is None or not hasattr(host, "casual_audio_encoder") or not hasattr(host, "frame_packer"):
-        kind = type(getattr(model, "model", model)).__name__
-        raise ValueError(
-            f"The MODEL input is {kind}, which cannot listen to speech; load Wan2.2-S2V-14B (with the LiveAvatar "
-            "LoRA)."
-        )
-    return host
-
-
-def host_config(model: Any) -> S2VConfig:
-    """Architecture of a host's S2V MODEL; ValueError when it is another kind of model."""
-    host = check_host_model(model)
-    encoder = host.casual_audio_encoder
-    return S2VConfig(
-        dim=host.dim,
-        ffn_dim=host.ffn_dim,
-        num_heads=host.num_heads,
-        num_layers=len(host.blocks),
-        in_dim=host.in_dim,
-        out_dim=host.out_dim,
-        cond_dim=host.cond_encoder.in_channels,
-        freq_dim=host.freq_dim,
-        text_dim=host.text_dim,
-        text_len=host.text_len,
-        audio_dim=encoder.encoder.conv1_local.conv.in_channels,
-        audio_layers=encoder.weights.shape[1],
-        num_audio_token=encoder.encoder.num_heads,
-        audio_inject_layers=tuple(host.audio_injector.injected_block_id),
-        eps=host.eps,
-    )
-
-
-def transformer_from_host(model: Any) -> S2VTransformer:
-    """The engine's transformer over the layers of a host's S2V MODEL; no weight is copied.
-
-    The host's leaf layers take the places of ours, so LoRAs, fp8 and GGUF weights, partial off-loading and the
-    host's memory management go on working. Call it after the host has loaded the model: parameters that belong
-    to no leaf layer are taken over as they are then.
-    """
-    host = check_host_model(model)
-    dtype = compute_dtype(model)
-    with torch.device("meta"):
-        engine = S2VTransformer(host_config(model), dtype)
-    try:
-        for path, module in list(engine.named_modules()):
-            own = dict(module.named_parameters(recurse=False))
-            if not own:
-                continue
-            theirs = host.get_submodule(path)
-            if next(module.children(), None) is None and "weight" in own:
-                _replace(engine, path, _in_float32(theirs) if path.startswith(FLOAT32_PARTS) else theirs)
-            else:
-                for name in own:
-                    module.register_parameter(name, getattr(theirs, name))
-    except AttributeError as error:
-        raise ValueError(
-            f"The MODEL's S2V module is built in an unknown way ({error}); update this pack."
-        ) from error
-    return engine.eval()
-
-
-def _replace(root: nn.Module, path: str, layer: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(root.get_submodule(parent), name, layer)
-
-
-def _in_float32(layer: nn.Module) -> nn.Module:
-    """A host layer that casts its weights to its input's dtype can compute in float32; others stay as they are."""
-    cast = getattr(layer, CASTS, None)
-    if cast is not None:
-        return Float32Layer(layer, cast)
-    if layer.weight.dtype != torch.float32:
-        logger.warning(
-            "%s casts no weights, so this part of the model computes in %s instead of float32; use ComfyUI's own "
-            "loader if the lips look wrong.",
-            type(layer).__name__,
-            str(layer.weight.dtype).removeprefix("torch."),
-        )
-    return layer

@@ -1,10 +1,13 @@
-"""PersonaLive's files, in the layout its authors publish or converted to safetensors, as one engine."""
+"""PersonaLive's networks from its files, as one engine.
+
+To import this brings diffusers and transformers in: import it where an engine is loaded.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,109 +26,15 @@ from ...engines.personalive.motion_encoder import MotionEncoder
 from ...engines.personalive.pipeline import PersonaLive
 from ...engines.personalive.pose_guider import PoseGuider
 from ...engines.personalive.reference_unet import ReferenceUNet
-from ..files import PICKLES, SAFETENSORS, check_file, check_keys, load_sharded, load_state_dict, read_json
-from ..hub import resolve_snapshot
+from ..files import check_keys, load_sharded, load_state_dict, read_json
 from ..sizes import check_layers, check_whole, empty, fill
+from .files import IMAGE_VARIATIONS, STEM, PersonaLiveFiles, has_base_unet, has_weights
 
-PERSONALIVE = "huaichang/PersonaLive"
-IMAGE_VARIATIONS = "lambdalabs/sd-image-variations-diffusers"
-VAE_FT_MSE = "stabilityai/sd-vae-ft-mse"
-TINY_VAE = "madebyollin/taesd"
-
-WEIGHTS = (
-    "reference_unet",
-    "denoising_unet",
-    "temporal_module",
-    "motion_encoder",
-    "motion_extractor",
-    "pose_guider",
-)
-PUBLISHED_FOLDER = "pretrained_weights/personalive"
-STEM = "diffusion_pytorch_model"
 MOST_POSITIONS = 4096
 # Names of the VAE's attention layers in files of early diffusers versions.
 OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
-Progress = Callable[[int, int], None]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PersonaLiveFiles:
-    """Where everything lies: the six weight files, and the folders of the models that PersonaLive builds on.
-
-    ``vae`` or ``image_encoder`` is None when another object takes its place, ``tiny_vae`` unless wanted.
-    """
-
-    weights: Mapping[str, Path]
-    unet: Path
-    image_encoder: Path | None
-    vae: Path | None
-    tiny_vae: Path | None = None
-
-
-def find_files(
-    source: str,
-    roots: Path | Sequence[Path],
-    download: bool = False,
-    progress: Progress | None = None,
-    need_vae: bool = True,
-    need_clip: bool = True,
-    tiny_vae: bool = False,
-) -> PersonaLiveFiles:
-    """The files of PersonaLive in a local folder, or of the hub repository ``huaichang/PersonaLive``.
-
-    source: a folder with the six weight files (also as ``personalive/`` or
-    ``pretrained_weights/personalive/`` inside it), or the repository's name. The two models it builds on are
-    looked for beside the weights, in the folders above them and in ``roots``; with ``download`` what is absent
-    is fetched into the first of these. FileNotFoundError names what is missing and what to do.
-    """
-    local = Path(source).expanduser()
-    if local.is_dir():
-        base = local
-    else:
-        names = [f"{PUBLISHED_FOLDER}/{stem}.pth" for stem in WEIGHTS]
-        base = resolve_snapshot(source, names, roots, download, progress)
-    folder = weights_folder(base)
-    weights = {stem: _weight_file(folder, stem) for stem in WEIGHTS}
-    places = [folder, *list(folder.parents)[:2]]
-
-    def companion(repo: str, files: list[str]) -> Path:
-        name = repo.partition("/")[2]
-        for place in places:
-            if (place / name).is_dir():
-                return resolve_snapshot(str(place / name), files, roots, False)
-        return resolve_snapshot(repo, files, roots, download, progress)
-
-    variations = ["unet/config.json"]
-    if not _has_base_unet(weights):
-        variations.append(_any_of("unet", STEM))
-    if need_clip:
-        variations += ["image_encoder/config.json", _any_of("image_encoder", "model", "pytorch_model")]
-    variations_folder = companion(IMAGE_VARIATIONS, variations)
-    vae = companion(VAE_FT_MSE, ["config.json", _any_of("", STEM)]) if need_vae else None
-    clip = variations_folder / "image_encoder" if need_clip else None
-    tiny = companion(TINY_VAE, ["config.json", _any_of("", STEM)]) if tiny_vae else None
-    return PersonaLiveFiles(weights, variations_folder / "unet", clip, vae, tiny)
-
-
-def weights_folder(base: Path) -> Path:
-    """The folder at or in ``base`` that holds the six weight files; FileNotFoundError names those missing."""
-    best = max(_candidates(base), key=lambda folder: sum(_exists(folder, stem) for stem in WEIGHTS))
-    absent = [f"{stem}.pth" for stem in WEIGHTS if not _exists(best, stem)]
-    if len(absent) == len(WEIGHTS):
-        raise FileNotFoundError(
-            f"{base} holds no PersonaLive weights ({', '.join(absent)}); choose the folder that has them, "
-            f"or download {PERSONALIVE}"
-        )
-    if absent:
-        raise FileNotFoundError(f"{best} lacks {', '.join(absent)}; copy or download the missing files there")
-    return best
-
-
-def holds_weights(base: Path) -> bool:
-    """Whether a folder is one that :func:`weights_folder` accepts or misses only some files of."""
-    return any(_exists(folder, stem) for folder in _candidates(base) for stem in WEIGHTS)
 
 
 def load_personalive(
@@ -137,9 +46,14 @@ def load_personalive(
 ) -> PersonaLive:
     """The engine of a set of files, with all networks on ``device``.
 
-    codec, image_encoder: take the place of the files' VAE and CLIP (see ``personalive_host.py``).
-    Where the files have a tiny VAE (TAESD), frames are decoded with it: faster, and a little softer.
-    The keypoint network stays in float32. ValueError names a file that does not fit.
+    Where the files have a tiny VAE (TAESD), frames are decoded with it, which is faster and a little softer. The
+    keypoint network stays in float32.
+
+    Args:
+        codec, image_encoder: take the place of the files' VAE and CLIP (see ``host_objects.py``).
+
+    Raises:
+        ValueError: a file does not fit; the message names it.
     """
     config = _unet_config(files.unet / "config.json")
     guider = _pose_guider(files.weights["pose_guider"])
@@ -179,9 +93,9 @@ def load_personalive(
 
 
 def _denoising_unet(files: PersonaLiveFiles, config: UNetConfig) -> DenoisingUNet:
-    """Base UNet where needed, then the denoising file, then the temporal file: what comes later counts."""
+    """The weights of the base UNet where needed, the denoising file and the temporal file; later ones win."""
     state: dict[str, Tensor] = {}
-    if not _has_base_unet(files.weights):
+    if not has_base_unet(files.weights):
         state.update(load_sharded(files.unet, STEM))
     for stem in ("denoising_unet", "temporal_module"):
         state.update(load_state_dict(files.weights[stem]))
@@ -244,7 +158,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
 
 
 def _only_known(state: dict[str, Tensor], model: nn.Module, where: str) -> dict[str, Tensor]:
-    """Without weights that the model has no place for: these files are not required to fit exactly."""
+    """The state without weights that the model has no place for; these files need not fit exactly."""
     known = model.state_dict().keys()
     extra = sorted(state.keys() - known)
     if extra:
@@ -264,7 +178,9 @@ def _image_encoder(folder: Path) -> CLIPVisionModelWithProjection:
     with empty(path, "image encoder"):
         config = CLIPVisionConfig.from_dict(values)
     state = (
-        load_sharded(folder, "model") if _exists(folder, "model") else load_sharded(folder, "pytorch_model")
+        load_sharded(folder, "model")
+        if has_weights(folder, "model")
+        else load_sharded(folder, "pytorch_model")
     )
     # written by old versions of transformers, computed by new ones
     state = {key: value for key, value in state.items() if not key.endswith("position_ids")}
@@ -314,31 +230,6 @@ def _check_unet_layers(path: Path, config: UNetConfig, state: Mapping[str, Tenso
 
 
 def _counts(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """How many layers some entries of a config make: a number, or the length of a list."""
+    """The number of layers that entries of a config describe, each as a number or by the length of a list."""
     found = {name: values[name] for name in names if name in values}
     return {name: len(value) if isinstance(value, (list, tuple)) else value for name, value in found.items()}
-
-
-def _has_base_unet(weights: Mapping[str, Path]) -> bool:
-    """Whether the denoising file is complete by itself, so that the base UNet's weights are not needed."""
-    return "conv_in.weight" in load_state_dict(weights["denoising_unet"])
-
-
-def _candidates(base: Path) -> list[Path]:
-    return [base, base / "personalive", base / PUBLISHED_FOLDER]
-
-
-def _exists(folder: Path, stem: str) -> bool:
-    return any((folder / f"{stem}{suffix}").is_file() for suffix in (*SAFETENSORS, *PICKLES))
-
-
-def _weight_file(folder: Path, stem: str) -> Path:
-    path = next(p for s in (*SAFETENSORS, *PICKLES) if (p := folder / f"{stem}{s}").is_file())
-    check_file(path)
-    return path
-
-
-def _any_of(folder: str, *stems: str) -> str:
-    """Alternatives for :func:`resolve_snapshot`: safetensors first."""
-    start = f"{folder}/" if folder else ""
-    return "|".join(f"{start}{stem}{suffix}" for suffix in (".safetensors", ".bin") for stem in stems)

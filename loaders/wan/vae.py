@@ -6,17 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
-from ...engines.parts.wan.vae import WanVAE
-from ...host.memory import patcher_of
+from ...host.memory import bring, patcher_of
 from ..files import check_keys, load_state_dict
 from ..sizes import empty
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
+
+    from ...engines.parts.wan.vae import WanVAE
 
 WANTED = "use Wan 2.1's VAE (Wan2.1_VAE.pth or wan_2.1_vae.safetensors)."
 
@@ -81,15 +84,14 @@ def load_vae(
 
 @dataclass(frozen=True)
 class HostVAE:
-    """What the pack computes with in place of ComfyUI's VAE object: its weights once more, on the host's memory
-    management.
+    """The engine's VAE in place of ComfyUI's VAE object, with a copy of its weights, on the host's memory management.
 
-    The host's own module cannot serve: its layers keep their past in another way, and where ComfyUI loads weights
-    dynamically, they lie on the CPU until one of its layers is called, which ours are not.
+    The host's own module cannot serve. Its layers keep their past in another way, and where ComfyUI loads weights
+    dynamically, they lie on the CPU until one of the host's layers is called, which ours are not.
 
     Attributes:
-        vae: the engine's; on its device after `load`.
-        patcher: what the host moves, always as a whole.
+        vae: the engine's VAE; on its device after `load`.
+        patcher: holds the VAE for the host, which always moves it as a whole.
     """
 
     vae: WanVAE
@@ -97,18 +99,30 @@ class HostVAE:
 
     def load(self, memory: int = 0) -> WanVAE:
         """The VAE on its computing device, with ``memory`` bytes free beside it."""
-        from comfy import model_management
+        bring([self.patcher], memory)
+        return self.vae
 
-        model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
+
+class OwnVAE:
+    """A VAE without a host, in the place of a `HostVAE`."""
+
+    patcher = None
+
+    def __init__(self, vae: WanVAE, device: str | torch.device) -> None:
+        self.vae, self.device = vae, torch.device(device)
+
+    def load(self, memory: int = 0) -> WanVAE:
+        """The VAE on its computing device; nobody else's models are moved."""
+        self.vae.model.to(self.device)
         return self.vae
 
 
 _vaes: WeakKeyDictionary[nn.Module, HostVAE] = WeakKeyDictionary()
-"""By the host's module, so that a VAE is converted once and stays on the GPU between two runs."""
+"""Kept by the host's module, so that a VAE is converted once and stays on the GPU between two runs."""
 
 
 def vae_from_host(vae: Any) -> HostVAE:
-    """Ours for ComfyUI's VAE object, in the host's number format; ValueError for any VAE other than Wan 2.1's."""
+    """Our VAE for ComfyUI's VAE object, in the host's number format; ValueError for any other than Wan 2.1's."""
     host = getattr(vae, "first_stage_model", None)
     if not isinstance(host, nn.Module):
         raise ValueError(f"The VAE input carries no VAE model; {WANTED}")
@@ -119,6 +133,8 @@ def vae_from_host(vae: Any) -> HostVAE:
 
 
 def _copied(vae: Any, host: nn.Module) -> HostVAE:
+    from ...engines.parts.wan.vae import WanVAE
+
     parameters = convert_wan_vae_keys(dict(host.named_parameters()))
     model = _empty_model(parameters)
     check_keys(parameters, model, "the VAE input")
@@ -172,5 +188,7 @@ def _width(state: Mapping[str, Tensor], side: str) -> int | None:
 
 
 def _empty_model(state: Mapping[str, Tensor]) -> AutoencoderKLWan:
+    from diffusers import AutoencoderKLWan
+
     with empty("the VAE", "VAE"):
         return AutoencoderKLWan(base_dim=_width(state, "encoder"), decoder_base_dim=_width(state, "decoder"))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import nn
-from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from ...host.memory import ManagedModule
 from ...media.audio import resample
 from ..files import check_keys, load_state_dict, read_json
 from ..sizes import check_layers, empty
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2Model
 
 SAMPLE_RATE = 16000
 RECEPTIVE_FIELD = 400  # samples that one frame sees before the position embedding
@@ -68,8 +71,11 @@ class AudioEncoder:
     ) -> AudioEncoder:
         """Load from a wav2vec2 folder of the Hugging Face layout (``wav2vec2-large-xlsr-53-english``).
 
-        ``device`` counts outside ComfyUI only; inside, the host decides. LiveAvatar runs wav2vec2 in
-        bfloat16. Raises FileNotFoundError or ValueError.
+        ``device`` counts outside ComfyUI only; inside, the host decides. LiveAvatar runs wav2vec2 in bfloat16.
+
+        Raises:
+            FileNotFoundError: a file of the folder is missing.
+            ValueError: the folder holds another model, or a file is damaged.
         """
         folder = Path(folder)
         config = read_json(folder / "config.json")
@@ -88,8 +94,8 @@ class AudioEncoder:
         ``audio_samples``, the length at 16 kHz. T = floor((samples - 400) / 320) + 1, about 50 per second.
         """
         device = self.managed.load()
-        channels = resample(audio.flatten(0, 1), sample_rate, SAMPLE_RATE)
-        audio = channels.unflatten(0, audio.shape[:2])
+        channels = resample(rearrange(audio, "b c samples -> (b c) samples"), sample_rate, SAMPLE_RATE)
+        audio = rearrange(channels, "(b c) samples -> b c samples", b=len(audio))
         with torch.no_grad():
             last, layers = self.model(at_least_one_frame(audio).to(device))
         return {
@@ -137,6 +143,8 @@ def _load_model(values: dict[str, Any], folder: Path) -> Wav2Vec2Model:
 
 def _empty_model(values: dict[str, Any], state: dict[str, torch.Tensor], path: Path) -> Wav2Vec2Model:
     """The model of a config on the meta device; ValueError, naming its file, when the sizes cannot be the weights'."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
     with empty(path, "wav2vec2 model"):
         config = Wav2Vec2Config(**values)
         counts = {"num_hidden_layers": config.num_hidden_layers, "conv_dim": len(config.conv_dim)}

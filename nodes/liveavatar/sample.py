@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
-from ...engines.gpu.offload import BlockOffload
-from ...engines.liveavatar.config import BLOCK_FRAMES, FPS, SamplingConfig
-from ...engines.liveavatar.pipeline import Scene, generate
-from ...engines.liveavatar.state import GenerationState
+from ...engines.liveavatar.config import BLOCK_FRAMES, SamplingConfig
 from ...engines.parts.planning.plan import CHOICES, NO_WISH, Wish
 from ...host.progress import check_interrupt, show_text
-from ...loaders.liveavatar.conditioning import Condition, read
-from ...loaders.liveavatar.fingerprint import run_fingerprint
+from ...loaders.liveavatar.conditioning import read
+from ...loaders.liveavatar.host_model import HostModel
 from ...loaders.liveavatar.speech import Speech
-from ...loaders.liveavatar.transformer import host_config
-from ...loaders.wan.fast_decoder import HostDecoder, check_fits, decoder_from_host
-from ...loaders.wan.vae import HostVAE, vae_from_host
-from ...media.audio import trim
-from ...media.frames import AvatarStream, Resumable
-from ...sessions.liveavatar import load_for_sampling, plan_run
-from ...sessions.out_of_memory import memory_explained
+from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
+from ...loaders.wan.vae import vae_from_host
+from ...sessions.liveavatar import Inputs, open_video
 from ..schema import MAX_SEED, Node, schema
 from ..types import AvatarDecoder, AvatarPerformance, AvatarSpeech, AvatarStreamType
-
-FIRST_BLOCK = "First block: kernels for this GPU are loaded, or made (about 10 s, once; they stay on disk)."
 
 
 class LiveAvatarSampler(Node):
@@ -68,8 +56,8 @@ class LiveAvatarSampler(Node):
                     min=1,
                     max=50,
                     tooltip=(
-                        "Denoising steps; the LoRA is made for 4. 3 are a quarter faster; in the paper lip "
-                        "sync (Sync-C) falls from 7.03 to 6.58 with 3."
+                        "Denoising steps; the LoRA is made for 4. With 3, generation is a quarter faster, and in the "
+                        "paper lip sync (Sync-C) falls from 7.03 to 6.58."
                     ),
                 ),
                 io.Float.Input(
@@ -94,8 +82,8 @@ class LiveAvatarSampler(Node):
                     options=["own first frame", "portrait"],
                     optional=True,
                     tooltip=(
-                        "What the face is held to after the first clip: the first generated frame, which keeps "
-                        "long videos from drifting, or the portrait itself."
+                        "The picture that the face is held to after the first clip: the first generated frame, which "
+                        "keeps long videos from drifting, or the portrait itself."
                     ),
                 ),
                 io.Int.Input(
@@ -114,9 +102,9 @@ class LiveAvatarSampler(Node):
                     options=list(CHOICES),
                     optional=True,
                     tooltip=(
-                        "auto: the fastest that fits, with fp8 where the GPU has it. quality: nothing is rounded more "
-                        "than in the model. balanced: fp8 only where the model does not fit otherwise. fast: auto "
-                        "with attention in 8 bits. low memory: the smallest."
+                        "auto: the fastest plan that fits, with fp8 where the GPU has it. quality: nothing is rounded "
+                        "more than in the model. balanced: fp8 only where the model does not fit otherwise. fast: like "
+                        "auto, with attention in 8 bits. low memory: the smallest plan."
                     ),
                 ),
                 AvatarPerformance.Input(
@@ -168,120 +156,15 @@ class LiveAvatarSampler(Node):
             replace_sink=sink == "own first frame",
             sink_distance=sink_distance or None,
         )
-        condition = read(positive)
-        vae = vae_from_host(vae)
-        fast = _fast_decoder(decoder)
-        _check(model, vae, condition, speech, fast)
-        frames = _frames(speech, max_seconds)
-        live = frames is None
-        height, width = condition.size
-        wish = replace(options or NO_WISH, choice=performance, fast_decoder=fast.name if fast else "")
-        plan_run(model, config, height, width, wish)  # what cannot be is said before anything is loaded
-        hidden = cls.hidden
-
-        def start(state: GenerationState | None = None) -> Iterator[Tensor]:
-            with memory_explained(model, config, height, width, wish):
-                loaded = load_for_sampling(model, vae, config, height, width, wish, hidden, fast)
-                transformer, wan_vae, device = loaded.transformer, loaded.vae, loaded.device
-
-                def normalised(latents: Tensor | None) -> Tensor | None:
-                    return (
-                        None
-                        if latents is None
-                        else wan_vae.normalise(latents.to(device)).to(transformer.dtype)
-                    )
-
-                scene = Scene(
-                    context=condition.context,
-                    reference=normalised(condition.reference),
-                    motion=normalised(condition.motion),
-                    speech=speech.source,
-                    pose=normalised(condition.pose),
-                    masks=speech.masks,
-                )
-                said: list[str] = []
-
-                def say(text: str) -> None:
-                    said.append(text)
-                    show_text(text, hidden)
-
-                if device.type == "cuda":
-                    show_text(f"{loaded.plan.text}\n{FIRST_BLOCK}", hidden)
-                with BlockOffload(loaded.waiting, device):
-                    blocks = generate(
-                        transformer,
-                        loaded.decoder,
-                        scene,
-                        config,
-                        frames,
-                        check_interrupt,
-                        after_encoding=loaded.bring_back,
-                        state=state,
-                        performance=loaded.plan.performance,
-                        say=say,
-                    )
-                    with closing(blocks):
-                        for number, block in enumerate(blocks):
-                            if number == 0 and device.type == "cuda" and not said:
-                                show_text(loaded.plan.text, hidden)
-                            yield block
-                            # Whoever took the block may have needed the memory, as PersonaLive does.
-                            if loaded.decoder.device != device:
-                                loaded.bring_back()
-
-        def identity() -> str:
-            chosen = plan_run(model, config, height, width, wish).performance
-            rounding = [chosen.fp8, chosen.int8_caches, chosen.attention8]
-            return run_fingerprint(model, vae, condition, speech, config, frames, rounding, fast)
-
-        resumable = Resumable(
-            fingerprint=identity,
-            state=partial(GenerationState, check_interrupt=check_interrupt),
-            about={"width": width, "height": height, "frames": frames, "settings": asdict(config)},
+        if decoder is not None and not isinstance(decoder, HostDecoder):
+            decoder = decoder_from_host(decoder)
+        inputs = Inputs(HostModel.of(model), vae_from_host(vae), read(positive), speech, decoder)
+        stream = open_video(
+            inputs,
+            config,
+            replace(options or NO_WISH, choice=performance),
+            max_seconds,
+            check_interrupt=check_interrupt,
+            say=partial(show_text, hidden=cls.hidden),
         )
-        return io.NodeOutput(
-            AvatarStream(
-                start,
-                frames=frames,
-                width=width,
-                height=height,
-                fps=FPS,
-                audio=speech.audio if live else trim(speech.audio, seconds=frames / FPS),
-                resumable=None if live else resumable,
-            )
-        )
-
-
-def _frames(speech: Speech, max_seconds: float) -> int | None:
-    """How many frames the video has; None for live speech."""
-    if speech.frames is None:
-        if max_seconds:
-            raise ValueError("Live speech ends by its own max_seconds; set that of LiveAvatar Sampler to 0.")
-        return None
-    return max(1, min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames)
-
-
-def _fast_decoder(decoder) -> HostDecoder | None:
-    """What is connected to the input ``decoder``: our loader's object, or a VAE of the host."""
-    return decoder if decoder is None or isinstance(decoder, HostDecoder) else decoder_from_host(decoder)
-
-
-def _check(model, vae: HostVAE, condition: Condition, speech: Speech, fast: HostDecoder | None) -> None:
-    """Everything that would otherwise fail after the models have been loaded."""
-    expected = host_config(model)
-    if fast is not None:
-        check_fits(fast, vae.vae)
-    width = condition.context.shape[-1]
-    if width != expected.text_dim:
-        raise ValueError(
-            f"The prompt was encoded {width} wide, the model expects {expected.text_dim}; use the UMT5-XXL text "
-            "encoder."
-        )
-    source = speech.source
-    if (source.layers, source.dim) != (expected.audio_layers, expected.audio_dim):
-        raise ValueError(
-            f"The speech was encoded as {source.layers} layers of {source.dim}, the model expects "
-            f"{expected.audio_layers} of {expected.audio_dim}; use wav2vec2-large-xlsr-53-english."
-        )
-    if source.speakers > 1 and speech.masks is None:
-        raise ValueError("Two people speak, but nobody knows where they are; add LiveAvatar Speaker Masks.")
+        return io.NodeOutput(stream)

@@ -36,14 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """The running host; its log is copied to ``.run/host-tests.log`` at the end."""
+    """The running host; its log is copied to ``.run/host-tests*.log`` at the end, one for each process of tests."""
     running = Host(tmp_path_factory.mktemp("host"))
     try:
         with running:
             yield running
     finally:
         STATE.mkdir(exist_ok=True)
-        (STATE / "host-tests.log").write_text(running.log(), encoding="utf-8")
+        process = os.environ.get("PYTEST_XDIST_WORKER", "")
+        (STATE / f"host-tests{process and f'-{process}'}.log").write_text(running.log(), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

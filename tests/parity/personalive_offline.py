@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import torch
 from avatar.engines.parts.face.keypoints import Pose
 from avatar.engines.parts.face.motion_extractor import IMAGE_SIZE
+from avatar.engines.personalive.config import FACE_SIZE
 from avatar.engines.personalive.motion import Motion
-from avatar.engines.personalive.motion_encoder import FACE_SIZE
 from avatar.engines.personalive.pipeline import PersonaLive, Portrait, Stream
 from avatar.engines.personalive.preprocess import lanczos
 from PIL import Image

@@ -6,8 +6,7 @@ import re
 
 import pytest
 import torch
-from avatar.engines.personalive.modules import BlockContext
-from avatar.engines.personalive.reference_bank import ReferenceBank
+from avatar.engines.personalive.reference_bank import BlockContext, ReferenceBank
 
 from tests.parity import personalive_fixtures as fx
 from tests.parity.personalive_fixtures import fixture, frames_first, near

@@ -7,9 +7,10 @@ import weakref
 
 import pytest
 import torch
-from avatar.engines.parts.wan.vae_flat import flat_weight, runs_flat, speed_up_layers
-from avatar.engines.parts.wan.vae_layers import lay_out_for_gpu
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
+from avatar.engines.gpu.swap import replace_layers
+from avatar.engines.parts.wan.vae_flat import flat_weight, runs_flat
+from avatar.engines.parts.wan.vae_layers import LAYERS, CausalConv, Norm, lay_out_for_gpu
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
 from torch import nn
 
 
@@ -17,30 +18,29 @@ from torch import nn
 @pytest.mark.parametrize("stride", [(1, 1, 1), (2, 1, 1)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_results_are_those_of_torch(kernel, stride, dtype):
-    padding = (0, kernel[1] // 2, kernel[2] // 2)
-    layer = nn.Conv3d(5, 7, kernel, stride, padding, dtype=dtype)
-    x = torch.randn(2, 5, 6, 9, 8, dtype=dtype)
-    expected = layer(x)
-    speed_up_layers(layer)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+    padding = (1, kernel[1] // 2, kernel[2] // 2)
+    layer = WanCausalConv3d(5, 7, kernel, stride, padding).to(dtype)
+    x, past = torch.randn(2, 5, 6, 9, 8, dtype=dtype), torch.randn(2, 5, 2, 9, 8, dtype=dtype)
+    expected = layer(x), layer(x, past)
+    fast = replace_layers(layer, LAYERS)
+    assert type(fast) is CausalConv
+    torch.testing.assert_close((fast(x), fast(x, past)), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(layer(x), expected[0])  # what is replaced stays as it was
 
 
-def test_a_layer_that_pads_in_time_is_left_to_torch():
-    layer = nn.Conv3d(3, 3, 3, padding=1)
+def test_a_layer_that_sees_one_frame_is_left_to_torch():
+    layer = WanCausalConv3d(3, 3, 1)
     x = torch.randn(1, 3, 4, 5, 5)
-    expected = layer(x)
-    speed_up_layers(layer)
-    assert torch.equal(layer(x), expected)
+    assert torch.equal(replace_layers(layer, LAYERS)(x), layer(x))
 
 
 def test_models_are_freed_at_once():
-    layer = nn.Conv3d(3, 3, 3)
-    speed_up_layers(layer)
-    gone = weakref.ref(layer)
+    layer = replace_layers(WanCausalConv3d(3, 3, 3), LAYERS)
+    gone = weakref.ref(layer), weakref.ref(layer.source)
     gc.disable()
     try:
         del layer
-        assert gone() is None
+        assert gone[0]() is None and gone[1]() is None
     finally:
         gc.enable()
 
@@ -53,8 +53,9 @@ def test_norms_are_those_of_diffusers(images, shape, dtype):
     x = torch.randn(shape, dtype=dtype)
     x[:, :, ..., 0, 0] = 0
     expected = layer(x)
-    speed_up_layers(layer)
-    torch.testing.assert_close(layer(x), expected)
+    fast = replace_layers(layer, LAYERS)
+    assert type(fast) is Norm
+    torch.testing.assert_close(fast(x), expected)
 
 
 @pytest.mark.parametrize("channels", [96, 192, 384])

@@ -11,7 +11,7 @@ import torch
 from avatar.loaders.hub import LIVE_AVATAR, WAN_S2V, known_files
 from avatar.loaders.liveavatar import folders
 from avatar.loaders.personalive import host_objects as personalive_host
-from avatar.loaders.personalive.networks import PERSONALIVE, WEIGHTS
+from avatar.loaders.personalive.files import PERSONALIVE, WEIGHTS
 from safetensors.torch import save_file
 
 

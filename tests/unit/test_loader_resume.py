@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.loaders.identity import device_identity, fingerprint
 from avatar.loaders.liveavatar.conditioning import Condition
-from avatar.loaders.liveavatar.fingerprint import model_identity, run_fingerprint
+from avatar.loaders.liveavatar.fingerprint import run_fingerprint
+from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.liveavatar.speech import Speech
 from torch import nn
 
@@ -103,8 +104,12 @@ def lora(scale: float = 1.0) -> SimpleNamespace:
     return SimpleNamespace(weights=(scale * torch.ones(100, 4), torch.ones(4, 100), 2.0, None))
 
 
+def described(model: SimpleNamespace) -> HostModel:
+    return HostModel(model, S2VConfig(), 0, torch.float32, torch.device("cpu"))
+
+
 def identity(model: SimpleNamespace) -> str:
-    return fingerprint(model_identity(model))
+    return fingerprint(described(model).identity())
 
 
 def test_weights_and_loras_tell_models_apart():
@@ -131,22 +136,21 @@ def test_a_patch_that_the_host_has_worked_into_the_weights_changes_nothing():
 
 def run(**changes: object) -> str:
     parts = {
-        "model": host_model(),
-        "vae": SimpleNamespace(vae=SimpleNamespace(model=nn.Conv2d(3, 3, 1).requires_grad_(False))),
+        "model": described(host_model()),
+        "vae": SimpleNamespace(model=nn.Conv2d(3, 3, 1).requires_grad_(False)),
         "condition": Condition(**condition(), pose=None),
         "speech": Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50),
         "config": SamplingConfig(),
         "frames": 50,
         "rounding": [False, False, False],
     }
-    nn.init.ones_(parts["vae"].vae.model.weight)
-    nn.init.ones_(parts["vae"].vae.model.bias)
+    nn.init.ones_(parts["vae"].model.weight)
+    nn.init.ones_(parts["vae"].model.bias)
     return run_fingerprint(**{**parts, **changes})
 
 
 def test_every_input_of_a_run_counts():
-    other_format = host_model()
-    other_format.object_patches["manual_cast_dtype"] = torch.float16
+    other_format = replace(described(host_model()), dtype=torch.float16)
     speech = Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50)
     other_sound = {"waveform": torch.ones(1, 1, 100), "sample_rate": 16_000}
     changed = [

@@ -13,7 +13,8 @@ import pytest
 import torch
 from avatar.loaders.files import check_file, load_sharded, load_state_dict
 from avatar.loaders.liveavatar.transformer import load_transformer
-from avatar.loaders.personalive.networks import find_files, load_personalive
+from avatar.loaders.personalive.files import find_files
+from avatar.loaders.personalive.networks import load_personalive
 from avatar.loaders.wan.fast_decoder import load_tiny_decoder
 from avatar.loaders.wan.text import ENCODER_FILE, TOKENIZER_FOLDER, TextEncoder, umt5_encoder
 from avatar.loaders.wan.vae import load_vae

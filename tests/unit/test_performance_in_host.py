@@ -22,7 +22,9 @@ import comfy.model_management, comfy.sd, torch
 sys.path.insert(0, {root!r})
 import tools.pack
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.host.memory import bring
 from avatar.loaders.liveavatar.fp8_copy import _quantised, fp8_copy
+from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
 from avatar.loaders.liveavatar.transformer import load_transformer
 
@@ -46,7 +48,7 @@ def tensors(model):
 
 def check(what, model, expected, tolerance):
     done = []
-    found = tensors(_quantised(model, device, lambda *step: done.append(step)))
+    found = tensors(_quantised(HostModel.of(model), lambda *step: done.append(step)))
     assert done[-1][0] == done[-1][1] == len(model.model.diffusion_model.blocks)
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
@@ -85,21 +87,21 @@ with torch.inference_mode():
 
     if {cuda}:
         host = apply_to_host(comfy.sd.load_diffusion_model(single), read_lora(lora))
-        copy = fp8_copy(host, 2, lambda *step: None)
-        assert fp8_copy(host, 2, lambda *step: None) is copy
+        copy = fp8_copy(HostModel.of(host), 2, lambda *step: None)
+        assert fp8_copy(HostModel.of(host), 2, lambda *step: None) is copy
         for _ in range(2):
-            copy.load(device, [], 0)
+            bring([copy.patcher])
             assert all(t.device.type == "cuda" for t in (*copy.resident.parameters(), *copy.resident.buffers()))
             assert len(copy.waiting) == 2
             assert all(t.device.type == "cpu" for one in copy.waiting for t in one.block.buffers())
             comfy.model_management.unload_all_models()
         assert all(t.device.type == "cpu" for t in copy.resident.buffers())
-        assert fp8_copy(host, 1, lambda *step: None) is not copy
-        assert fp8_copy(apply_to_host(host, read_lora(lora)), 2, lambda *step: None) is not copy
+        assert fp8_copy(HostModel.of(host), 1, lambda *step: None) is not copy
+        assert fp8_copy(HostModel.of(apply_to_host(host, read_lora(lora))), 2, lambda *step: None) is not copy
         print("on the GPU")
     else:
         try:
-            fp8_copy(host, 0, lambda *step: None)
+            fp8_copy(HostModel.of(host), 0, lambda *step: None)
         except RuntimeError as error:
             assert "fp8 needs" in str(error)
         else:
@@ -120,13 +122,16 @@ import tools.pack
 # Without a server.
 sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=None))
 from avatar.engines.liveavatar.config import SamplingConfig
-from avatar.engines.gpu.offload import BlockOffload
-from avatar.engines.liveavatar.pipeline import Scene, generate
-from avatar.engines.parts.planning.plan import Wish
+from avatar.engines.liveavatar.costs import Model, VideoCosts
+from avatar.engines.parts.kv.cache import CacheFormat
+from avatar.engines.parts.planning.plan import Wish, make_plan
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
 from avatar.loaders.wan.vae import vae_from_host
-from avatar.sessions.liveavatar import load_for_sampling
+from avatar.loaders.liveavatar.conditioning import Condition
+from avatar.loaders.liveavatar.host_model import HostModel
+from avatar.loaders.liveavatar.speech import Speech
+from avatar.sessions.liveavatar import Inputs, open_video
 
 torch.set_num_threads(1)
 folder = Path({folder!r})
@@ -144,29 +149,29 @@ def values(seed, *shape):
 
 @torch.inference_mode()
 def video(wish):
-    loaded = load_for_sampling(model, vae, config, 128, 64, wish)
-    architecture, dtype = loaded.transformer.config, loaded.transformer.dtype
-    scene = Scene(
+    known = HostModel.of(model)
+    architecture = known.architecture
+    condition = Condition(
         context=values(0, 5, architecture.text_dim),
-        reference=values(1, 1, 16, 1, 16, 8).to(loaded.device, dtype),
-        motion=values(2, 1, 16, 19, 16, 8).to(loaded.device, dtype),
-        speech=Tracks([values(3, architecture.audio_layers, 200, architecture.audio_dim)]),
+        reference=values(1, 1, 16, 1, 16, 8),
+        motion=values(2, 1, 16, 19, 16, 8),
+        pose=None,
     )
-    performance = loaded.plan.performance
-    with BlockOffload(loaded.waiting, loaded.device):
-        blocks = list(
-            generate(
-                loaded.transformer, loaded.vae, scene, config, 33, performance=performance,
-                after_encoding=loaded.bring_back,
-            )
-        )
-    print(wish, loaded.plan.text)
-    return torch.cat(blocks).float(), performance
+    track = Tracks([values(3, architecture.audio_layers, 200, architecture.audio_dim)])
+    sound = {{"waveform": torch.zeros(1, 1, 33 * 640), "sample_rate": 16000}}
+    said = []
+    stream = open_video(Inputs(known, vae, condition, Speech(track, sound, 33)), config, wish, say=said.append)
+    frames = torch.cat(list(stream.blocks()))
+    assert stream.frames == len(frames) == 33
+    print(wish, said[-1])
+    return frames.float(), make_plan(
+        VideoCosts(Model(architecture, known.bytes, known.dtype), 128, 64, config), known.machine(wish), wish
+    ).performance
 
-wishes = [Wish("balanced"), Wish("auto"), Wish("low memory"), Wish(int8_caches=True)]
+wishes = [Wish("balanced"), Wish("auto"), Wish("low memory"), Wish(caches=(CacheFormat.INT8,))]
 if {cuda}:
     wishes += [Wish("fast"), Wish("quality", caches_on_cpu=2)]
-    wishes += [Wish(fp8=True, blocks_on_cpu=n, int8_caches=True, caches_on_cpu=1) for n in (1, 3)]
+    wishes += [Wish(fp8=True, blocks_on_cpu=n, caches=(CacheFormat.INT8,), caches_on_cpu=1) for n in (1, 3)]
 plain, _ = video(Wish("quality"))
 if {staged}:
     sys.path.insert(0, {root!r} + "/tests/unit")
@@ -191,7 +196,7 @@ if {staged}:
         lora = folder / "tiny-lora/liveavatar.safetensors"
         merged = load_transformer(folder / "tiny-wide", torch.bfloat16, lora=lora)
         quantise_transformer(merged)
-        copy = _quantised(model, torch.device("cpu"), lambda *step: None)
+        copy = _quantised(HostModel.of(model), lambda *step: None)
         for (name, found), expected in zip(copy.state_dict().items(), merged.state_dict().values(), strict=True):
             if not name.endswith("scale"):
                 error = (found.float() - expected.float()).norm() / expected.float().norm().clamp(min=1e-6)
@@ -200,7 +205,7 @@ assert plain.shape == (33, 128, 64, 3) and plain.std() > 5
 for wish in wishes * (2 if {cuda} else 1):  # once more, as they were left by the others
     found, performance = video(wish)
     error = (found - plain).abs().mean()
-    exact = not (performance.fp8 or performance.int8_caches)
+    exact = not (performance.fp8 or performance.caches is not CacheFormat.MODEL)
     assert error == 0 if exact else error < 12, (wish, error)
     print(error.item(), flush=True)
 print("fine")

@@ -9,12 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from avatar.engines.gpu import exact_linear, map_kernels
+from avatar.engines.gpu.swap import put_back, replace_layers
 from avatar.engines.parts.face.motion_extractor import ResponseNorm
 from avatar.engines.personalive import runtime
 from avatar.engines.personalive.fast import (
-    blocks as fused,
-)
-from avatar.engines.personalive.fast import (
+    convolutions,
     group_norm,
     picture_attention,
     temporal_attention,
@@ -23,12 +22,12 @@ from avatar.engines.personalive.fast import (
 from avatar.engines.personalive.fast import (
     kernels as fused_kernels,
 )
-from avatar.engines.personalive.fast import (
-    reading as fused_reading,
-)
+from avatar.engines.personalive.fast.table import DRAWING, NORMS, READING
 from avatar.engines.personalive.layers import Attention
+from avatar.engines.personalive.modules import BlockContext
 from avatar.engines.personalive.motion_encoder import ConvBlock
-from avatar.loaders.personalive.networks import find_files, load_personalive
+from avatar.loaders.personalive.files import find_files
+from avatar.loaders.personalive.networks import load_personalive
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
@@ -157,7 +156,7 @@ def test_compiled_group_norm_is_the_same(monkeypatch):
     norm = torch.nn.GroupNorm(32, 64).requires_grad_(False)
     norm.weight.normal_(), norm.bias.normal_()
     expected = norm(x)
-    compiled = torch.compile(group_norm.use_channels_last_norms(norm), backend="eager", fullgraph=True)
+    compiled = torch.compile(replace_layers(norm, NORMS), backend="eager", fullgraph=True)
     with torch.no_grad():
         assert (compiled(x) - expected).abs().max() < 1e-5
 
@@ -166,10 +165,10 @@ def test_norms_are_replaced_and_restored():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 1), torch.nn.GroupNorm(8, 32))
     x = torch.randn(1, 3, 4, 4)
     expected = net(x)
-    group_norm.use_channels_last_norms(net)
+    replace_layers(net, NORMS)
     assert type(net[1]) is group_norm.ChannelsLastGroupNorm
     assert torch.equal(net(x), expected)
-    assert type(group_norm.use_plain_norms(net)[1]) is torch.nn.GroupNorm
+    assert type(put_back(net)[1]) is torch.nn.GroupNorm
 
 
 @pytest.mark.parametrize("width", [64, 320])
@@ -252,7 +251,7 @@ def test_frozen_batch_norm_and_relu(kernels):
         )
     x = maps(2, 32, 5, 7)
     expected = block(x)
-    fused_reading.use_fused_reading(block)
+    block = replace_layers(block, READING)
     assert (block(x) - expected).abs().max() < 1e-4
 
 
@@ -265,10 +264,10 @@ def test_networks_that_read_are_the_same_and_come_back(kernels, large_tiles, eng
     kinds = [type(module) for module in network.modules()]
     with torch.inference_mode():
         expected = network(images)
-        fused_reading.use_fused_reading(network)
-        assert not set(fused_reading.FUSED) & {type(module) for module in network.modules()}
+        replace_layers(network, READING)
+        assert not set(READING) & {type(module) for module in network.modules()}
         ours = network(images)
-        fused_reading.use_plain_reading(network)
+        put_back(network)
     assert [type(module) for module in network.modules()] == kinds
     for one, other in zip(ours, expected, strict=True):
         assert (one - other).norm() / other.norm() < 1e-4
@@ -278,8 +277,8 @@ def test_upsampling_by_small_convolutions_is_the_same(kernels):
     layer = Upsample2D(8, use_conv=True, out_channels=12).to(DEVICE).requires_grad_(False)
     x = torch.randn(2, 8, 5, 3, device=DEVICE)
     expected = layer(x)
-    fused.use_fused(layer)
-    assert type(layer) is fused.FusedUpsample
+    layer = replace_layers(layer, DRAWING)
+    assert type(layer) is convolutions.FusedUpsample
     assert (layer(x) - expected).abs().max() < 1e-5
 
 
@@ -301,7 +300,7 @@ def window(engine):
         return torch.randn(shape, generator=generator).to(device)
 
     contexts = [
-        fused.BlockContext(noise(1, n, c), noise(1, n, c), noise(c))
+        BlockContext(noise(1, n, c), noise(1, n, c), noise(c))
         for block in unet.spatial_blocks().values()
         for n, c in [(9, block.norm1.weight.numel())]
     ]
@@ -314,9 +313,9 @@ def test_the_fused_unet_is_the_same(kernels, large_tiles, engine):
     inputs = window(engine)
     with torch.inference_mode():
         expected = unet(*inputs)
-        fused.use_fused(unet)
+        replace_layers(unet, DRAWING)
         ours = unet(*inputs)
-        fused.use_plain(unet)
+        put_back(unet)
         assert torch.equal(unet(*inputs), expected)
     assert (ours - expected).norm() / expected.norm() < 1e-4
 
@@ -327,9 +326,10 @@ def test_the_fused_decoder_is_the_same(kernels, large_tiles, engine, name):
     latents = torch.randn(2, 4, 8, 8, device=next(decoder.parameters()).device)
     with torch.inference_mode():
         expected = decoder(latents)
-        fused.use_fused(decoder)
-        ours = decoder(latents)
-        fused.use_plain(decoder)
+        fast = replace_layers(decoder, DRAWING)
+        ours = fast(latents)
+        assert put_back(fast) is decoder
+        assert torch.equal(decoder(latents), expected)
     assert (ours - expected).norm() / expected.norm() < 1e-4
 
 
@@ -337,13 +337,13 @@ def test_everything_is_fused_that_can_be_and_put_back_with_its_weights(engine):
     unet = engine.denoising_unet
     before = {key: value.clone() for key, value in unet.state_dict().items()}
     kinds = [type(module) for module in unet.modules()]
-    fused.use_fused(unet)
-    left = set(fused.FUSED)
+    replace_layers(unet, DRAWING)
+    left = set(DRAWING)
     assert not left & {type(module) for module in unet.modules()}
     assert {key: value.shape for key, value in unet.state_dict().items()} == {
         k: v.shape for k, v in before.items()
     }
-    fused.use_plain(unet)
+    put_back(unet)
     assert [type(module) for module in unet.modules()] == kinds
     assert all(torch.equal(value, before[key]) for key, value in unet.state_dict().items())
 
@@ -351,30 +351,34 @@ def test_everything_is_fused_that_can_be_and_put_back_with_its_weights(engine):
 def test_every_block_of_the_decoder_is_fused(engine):
     decoder = engine.codec.full.vae.decoder
     kinds = [type(module) for module in decoder.modules()]
-    fused.use_fused(decoder)
+    decoder = replace_layers(decoder, DRAWING)
     fast = [type(module) for module in decoder.modules()]
-    fused.use_plain(decoder)
-    assert not set(fast) & set(fused.FUSED)
-    assert fast.count(fused.FusedResnet) == kinds.count(ResnetBlock2D) > 8
-    assert fast.count(fused.FusedUpsample) == kinds.count(Upsample2D) == 3
+    decoder = put_back(decoder)
+    assert [type(module) for module in decoder.modules()] == kinds
+    assert not set(fast) & set(DRAWING)
+    assert fast.count(convolutions.FusedResnet) == kinds.count(ResnetBlock2D) > 8
+    assert fast.count(convolutions.FusedUpsample) == kinds.count(Upsample2D) == 3
 
 
-def test_a_fast_engine_becomes_a_plain_one_again(engine, monkeypatch):
+@pytest.mark.parametrize("decoder", ["full", "tiny"])
+def test_a_fast_engine_becomes_a_plain_one_again(engine, monkeypatch, decoder):
     monkeypatch.setattr(runtime, "available", lambda device: True)
-    networks = (
-        engine.denoising_unet,
-        engine.codec.network,
-        engine.motion_encoder,
-        engine.motion_extractor,
-    )
-    kinds = [[type(module) for module in network.modules()] for network in networks]
+    monkeypatch.setattr(engine, "codec", engine.codec.full if decoder == "full" else engine.codec)
+
+    def layers():
+        networks = (
+            engine.denoising_unet,
+            engine.codec.network,
+            engine.motion_encoder,
+            engine.motion_extractor,
+        )
+        return [list(network.modules()) for network in networks]
+
+    before = layers()
     runtime.accelerate(engine, graphs=False)
-    assert all(
-        [type(module) for module in network.modules()] != kind
-        for network, kind in zip(networks, kinds, strict=True)
-    )
+    assert all(fast != plain for fast, plain in zip(layers(), before, strict=True))
     assert runtime.plain(engine).denoise is engine.denoising_unet
-    assert [[type(module) for module in network.modules()] for network in networks] == kinds
+    assert layers() == before
 
 
 def test_without_a_working_triton_nothing_is_changed(engine):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatar.loaders.personalive.networks import WEIGHTS, find_files, load_personalive
+from avatar.loaders.personalive.files import WEIGHTS, find_files
+from avatar.loaders.personalive.networks import load_personalive
 from safetensors.torch import save_file
 
 from tools.tiny_personalive import write_tiny_personalive

@@ -11,7 +11,8 @@ from avatar.engines.personalive.config import StreamConfig
 from avatar.engines.personalive.driving import driving_motion
 from avatar.engines.personalive.motion import Motion, mirrored, regroup
 from avatar.engines.personalive.scheduler import Scheduler
-from avatar.loaders.personalive.networks import find_files, load_personalive
+from avatar.loaders.personalive.files import find_files
+from avatar.loaders.personalive.networks import load_personalive
 from safetensors import safe_open
 from safetensors.torch import save_file
 

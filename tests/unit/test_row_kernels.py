@@ -9,19 +9,33 @@ import torch
 import torch.nn.functional as F
 from avatar.engines.gpu import row_kernels
 from avatar.engines.liveavatar import regions
-from avatar.engines.liveavatar.regions import KERNELS, PLAIN
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 EPS = 1e-6
 
 
-def test_a_cpu_takes_the_plain_functions():
-    assert regions.regions_for(torch.device("cpu")) is PLAIN
+def test_a_cpu_takes_pytorch():
+    x, y = torch.randn(2, 1, 3, 8)
+    assert torch.equal(regions.add(x, y), x + y)
+
+
+def test_a_device_where_triton_works_takes_the_kernels(monkeypatch):
+    monkeypatch.setattr(regions, "available", lambda device: True)
+    for name in ("total", "modulate", "modulate_speech", "rotate"):
+        monkeypatch.setattr(row_kernels, name, lambda x, *_, name=name: name)
+    x, y = torch.randn(2, 1, 3, 8)
+    stream = regions.add(x, y)
+    assert isinstance(stream, row_kernels.Sum)
+    assert regions.total(stream, x.dtype) == "total"
+    assert regions.modulate(stream, y, y, EPS, x.dtype) == "modulate"
+    assert regions.modulate_speech(x, y, y, EPS) == "modulate_speech"
+    assert regions.rotate(x, (y, y)) == "rotate"
 
 
 @pytest.fixture
-def kernels():
+def kernels(monkeypatch):
+    monkeypatch.setattr(regions, "available", lambda device: False)  # what kernels are compared with
     if row_kernels.triton is None:
         pytest.skip("Triton is not installed")
     if not INTERPRETED and not torch.cuda.is_available():
@@ -60,8 +74,8 @@ def close_rows(rows: row_kernels.Rows, expected: torch.Tensor) -> None:
 
 def test_modulate(values):
     x, _, shift, scale, _ = values
-    expected = PLAIN.modulate(x, shift, scale, EPS, torch.float32)
-    close(KERNELS.modulate(x, shift, scale, EPS, torch.float32), expected)
+    expected = regions.modulate(x, shift, scale, EPS, torch.float32)
+    close(row_kernels.modulate(x, shift, scale, EPS, torch.float32), expected)
     close_rows(row_kernels.modulate(x, shift, scale, EPS, None), expected)
 
 
@@ -69,11 +83,11 @@ def test_a_residual_stream_with_one_to_three_terms(values):
     x, y, gate, weight, bias = values
     ours, expected = x, x
     for term, gate_ in ((y, gate), (y.flip(1), None), (x - y, bias)):
-        ours, expected = KERNELS.add(ours, term, gate_), PLAIN.add(expected, term, gate_)
+        ours, expected = row_kernels.add(ours, term, gate_), regions.add(expected, term, gate_)
         for dtype in (torch.float32, torch.bfloat16):
-            close(KERNELS.total(ours, dtype), PLAIN.total(expected, dtype))
-        modulated = PLAIN.modulate(expected, bias, gate, EPS, torch.float32)
-        close(KERNELS.modulate(ours, bias, gate, EPS, torch.float32), modulated)
+            close(row_kernels.total(ours, dtype), regions.total(expected, dtype))
+        modulated = regions.modulate(expected, bias, gate, EPS, torch.float32)
+        close(row_kernels.modulate(ours, bias, gate, EPS, torch.float32), modulated)
         close_rows(row_kernels.modulate(ours, bias, gate, EPS, None), modulated)
         normed = F.layer_norm(expected, weight.shape, weight, bias, EPS)
         close_rows(row_kernels.norm(ours, weight, bias, EPS), normed)
@@ -83,7 +97,7 @@ def test_a_residual_stream_with_one_to_three_terms(values):
 def test_speech_modulation(kernels, speakers):
     x = torch.randn(1, 12, 256, device=DEVICE)
     shift, scale = torch.randn(2, speakers, 3, 256, device=DEVICE)
-    close(KERNELS.modulate_speech(x, shift, scale, EPS), regions.modulate_speech(x, shift, scale, EPS))
+    close(row_kernels.modulate_speech(x, shift, scale, EPS), regions.modulate_speech(x, shift, scale, EPS))
 
 
 def test_quantised_rows_and_gelu(values):
@@ -105,7 +119,7 @@ def test_rms_norms_of_slices_and_their_rotation(values):
     close(row_kernels.rms_norm(wide, weights[:1], EPS, heads), expected[:1])
     angle = torch.randn(len(wide), 16, device=DEVICE)
     rotation = angle.cos(), angle.sin()
-    close(row_kernels.rms_norm(wide, weights, EPS, heads, rotation), PLAIN.rotate(expected, rotation))
+    close(row_kernels.rms_norm(wide, weights, EPS, heads, rotation), regions.rotate(expected, rotation))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -113,4 +127,4 @@ def test_rotation(kernels, batch):
     x = torch.randn(batch, 5, 3, 32, device=DEVICE)
     angle = torch.randn(5, 16, device=DEVICE)
     rotation = angle.cos(), angle.sin()
-    close(KERNELS.rotate(x, rotation), PLAIN.rotate(x, rotation))
+    close(row_kernels.rotate(x, rotation), regions.rotate(x, rotation))

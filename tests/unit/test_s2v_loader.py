@@ -12,8 +12,9 @@ import pytest
 import torch
 from avatar.engines.liveavatar.config import FLOAT32_PARTS
 from avatar.loaders.files import load_sharded
+from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.liveavatar.lora import read_lora
-from avatar.loaders.liveavatar.transformer import check_host_model, load_transformer, read_config
+from avatar.loaders.liveavatar.transformer import load_transformer, read_config
 
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
@@ -123,7 +124,7 @@ def test_a_model_that_cannot_listen_is_refused():
     other = SimpleNamespace(model=SimpleNamespace(diffusion_model=torch.nn.Linear(2, 2)))
     for model in (other, None):
         with pytest.raises(ValueError, match=r"cannot listen to speech; load Wan2\.2-S2V"):
-            check_host_model(model)
+            HostModel.of(model)
 
 
 HOST_PROGRAM = """
@@ -138,7 +139,8 @@ import tools.pack
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.loaders.liveavatar.lora import apply_to_host, merge_lora, read_lora
-from avatar.loaders.liveavatar.transformer import load_host_model, load_transformer, transformer_from_host
+from avatar.loaders.liveavatar.host_model import HostModel
+from avatar.loaders.liveavatar.transformer import load_host_model, load_transformer
 
 torch.set_num_threads(1)
 folder = Path({folder!r})
@@ -165,7 +167,7 @@ def flow(model):
 
 def adopted(patcher):
     comfy.model_management.load_models_gpu([patcher])
-    return transformer_from_host(patcher)
+    return HostModel.of(patcher).adopt()
 
 def check(what, found, expected, tolerance):
     error = (found - expected).abs().max().item()
@@ -197,7 +199,7 @@ with torch.inference_mode():  # as the host runs its nodes
     patched = apply_to_host(host, read_lora(lora))
     patched.patch_model(torch.device("cpu"), lowvram_model_memory=patched.model_size() // 2)
     assert 0 < patched.lowvram_patch_counter() < len(patched.patches)
-    check("partly off-loaded", flow(transformer_from_host(patched)), merged, 1e-5)
+    check("partly off-loaded", flow(HostModel.of(patched).adopt()), merged, 1e-5)
     patched.detach()
 
     narrow = flow(load_transformer(folder / "tiny", torch.float32))
@@ -224,20 +226,19 @@ COMPUTE_PROGRAM = (
     HOST_PROGRAM.partition("def check(")[0]
     + """
 from comfy_extras.nodes_model_advanced import ModelComputeDtype
-from avatar.loaders.liveavatar.transformer import compute_dtype
 
 formats = {{"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}}
 with torch.inference_mode():
     for stored in (*formats.values(), torch.float8_e4m3fn):
         host = load_host_model(folder / "tiny-wide", stored)
-        own, plain = compute_dtype(host), flow(adopted(host))
+        own, plain = HostModel.of(host).dtype, flow(adopted(host))
         for name in ("default", *formats):
             (chosen,) = ModelComputeDtype().patch(host, name)
             expected = formats.get(name, own)
-            assert compute_dtype(chosen) == expected, (stored, name, "before it is loaded")
+            assert HostModel.of(chosen).dtype == expected, (stored, name, "before it is loaded")
             engine = adopted(chosen)
-            assert compute_dtype(chosen) == engine.dtype == expected, (stored, name)
-            assert compute_dtype(host) == own, "the MODEL that it was made from"
+            assert HostModel.of(chosen).dtype == engine.dtype == expected, (stored, name)
+            assert HostModel.of(host).dtype == own, "the MODEL that it was made from"
             error = (flow(engine) - plain).abs().max() / plain.abs().max()
             assert error < 0.03 and (error == 0) == (expected == own), (stored, name, error)
 print("fine")

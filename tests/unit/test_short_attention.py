@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from avatar.engines.gpu.row_kernels import triton
+from avatar.engines.gpu.triton_support import triton
 from avatar.engines.parts.attention import few_keys as short_attention
 from avatar.engines.parts.attention.flash import plain
 from avatar.engines.parts.attention.product import attention

@@ -56,7 +56,7 @@ def test_norm_silu_and_the_past(frames, channels):
 
 def test_addition():
     x, y, bias = draw(2, 3, 5, 7, 96), draw(2, 3, 5, 7, 96), draw(96)
-    close(vae_kernels.add_maps(x, y, bias), x + y + bias)
+    close(vae_kernels.add_rows(x, y, bias), x + y + bias)
 
 
 @pytest.mark.parametrize("channels", [3, 96])

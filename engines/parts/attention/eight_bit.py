@@ -1,27 +1,28 @@
-"""`kv_eight` as Triton kernels."""
+"""Attention over keys and values in 8 bits, and how they are written, as Triton kernels for `kv.eight_bit`."""
 
 from __future__ import annotations
 
 import functools
-import logging
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ...gpu import triton_support
-from ...gpu.row_kernels import FLOAT8, triton
-from . import eight_bit_hopper as eight_hopper
+from ...gpu.generation import ADA, generation, is_hopper
+from ...gpu.row_kernels import FLOAT8
+from ...gpu.trial import passes, require_close
+from ...gpu.triton_support import tl, triton
+from . import eight_bit_hopper
 from .flash import plain
-
-if triton is not None:
-    import triton.language as tl
 
 TILE = 128
 """Tokens that share a scale, per head."""
-CAPABILITY = (8, 9)
 ROOM = 8.0
 """Attention's weights are up to 2**ROOM in float8, whose largest number is 448."""
+MOST_ERROR = 0.06
+"""Relative error that a trial's result may have."""
 
 
 def tiles(tokens: int) -> int:
@@ -32,57 +33,51 @@ def tiles(tokens: int) -> int:
 @functools.cache
 def available(device: torch.device, head_dim: int) -> bool:
     """Whether `attend` runs on ``device``: an NVIDIA GPU that multiplies float8, with a Triton that works."""
-    if device.type != "cuda" or torch.version.hip or not triton_support.available(device):
+    if generation(device) < ADA or head_dim not in (32, 64, 128, 256) or not triton_support.available(device):
         return False
-    if torch.cuda.get_device_capability(device) < CAPABILITY or head_dim not in (32, 64, 128, 256):
-        return False
-    return _agrees(device, head_dim, hopper=False)
+    return passes(
+        partial(_try, device, head_dim, hopper=False), "LiveAvatar: 8-bit attention cannot be used here: %s"
+    )
 
 
 @functools.cache
 def _on_hopper(device: torch.device, head_dim: int) -> bool:
     """Whether the kernel that is written for Hopper takes the general one's place."""
-    if head_dim != eight_hopper.HEAD_DIM or not eight_hopper.available(device):
+    if head_dim != eight_bit_hopper.HEAD_DIM or not eight_bit_hopper.available(device):
         return False
-    return _agrees(device, head_dim, hopper=True)
+    return passes(
+        partial(_try, device, head_dim, hopper=True),
+        "LiveAvatar: Hopper's kernel for 8-bit attention cannot be used here: %s",
+    )
 
 
-def _agrees(device: torch.device, head_dim: int, hopper: bool) -> bool:
-    """Try the kernels on random values against PyTorch."""
+def _try(device: torch.device, head_dim: int, hopper: bool) -> None:
+    """Run the kernels on random values; RuntimeError unless they agree with PyTorch."""
     heads, block, slots = 2, 500, 3
-    try:
-        generator = torch.Generator(device).manual_seed(0)
-        q, *rest = (
-            torch.randn(tokens, heads, head_dim, device=device, dtype=torch.bfloat16, generator=generator)
-            for tokens in (block, *(slots + 1) * (block, block))
-        )
-        mean = torch.zeros(heads, head_dim, device=device)
-        size = tiles(block) * TILE
-        pieces = []
-        for k, v in zip(rest[::2], rest[1::2], strict=True):
-            parts = [
-                torch.zeros(heads, size, head_dim, device=device, dtype=torch.int8),
-                torch.zeros(heads, tiles(block), device=device),
-                torch.zeros(heads, head_dim, size, device=device, dtype=FLOAT8),
-                torch.zeros(heads, tiles(block), device=device),
-            ]
-            write(k, mean, *parts[:2], 0)
-            write(v, mean, *parts[2:], 0)
-            pieces.append(parts)
-        ring = [torch.stack(part) for part in zip(*pieces[1:], strict=True)]
-        for seen in (slots - 1, slots):  # Hopper's kernel splits its programs for the last one
-            padding = (seen + 1) * (size - block)
-            found = _launch(q[None], pieces[0], ring, seen, padding, mean, hopper)
-            keys, values = (torch.cat(part[: seen + 1])[None] for part in (rest[::2], rest[1::2]))
-            expected = plain(q[None].float(), keys.float(), values.float())
-            error = float((found.float() - expected).norm() / expected.norm())
-            if not error < 0.06:
-                raise RuntimeError(f"its result is off by {error:.1%}")
-    except Exception as problem:  # Triton passes on whatever its compilers say
-        kind = "Hopper's kernel for 8-bit attention" if hopper else "8-bit attention"
-        logging.warning("LiveAvatar: %s cannot be used here: %s", kind, problem)
-        return False
-    return True
+    generator = torch.Generator(device).manual_seed(0)
+    q, *rest = (
+        torch.randn(tokens, heads, head_dim, device=device, dtype=torch.bfloat16, generator=generator)
+        for tokens in (block, *(slots + 1) * (block, block))
+    )
+    mean = torch.zeros(heads, head_dim, device=device)
+    size = tiles(block) * TILE
+    pieces = []
+    for k, v in zip(rest[::2], rest[1::2], strict=True):
+        parts = [
+            torch.zeros(heads, size, head_dim, device=device, dtype=torch.int8),
+            torch.zeros(heads, tiles(block), device=device),
+            torch.zeros(heads, head_dim, size, device=device, dtype=FLOAT8),
+            torch.zeros(heads, tiles(block), device=device),
+        ]
+        write(k, mean, *parts[:2], 0)
+        write(v, mean, *parts[2:], 0)
+        pieces.append(parts)
+    ring = [torch.stack(part) for part in zip(*pieces[1:], strict=True)]
+    for seen in (slots - 1, slots):  # Hopper's kernel splits its programs for the last one
+        padding = (seen + 1) * (size - block)
+        found = _launch(q[None], pieces[0], ring, seen, padding, mean, hopper)
+        keys, values = (torch.cat(part[: seen + 1])[None] for part in (rest[::2], rest[1::2]))
+        require_close(found, plain(q[None].float(), keys.float(), values.float()), MOST_ERROR)
 
 
 def write(x: Tensor, mean: Tensor, levels: Tensor, scales: Tensor, tile: int) -> None:
@@ -134,10 +129,9 @@ def _launch(
     out = torch.empty_like(q)
     scale = q.shape[-1] ** -0.5 * math.log2(math.e)
     if hopper:
-        eight_hopper.attend(q, condition, ring, slots, padding, mean, scale, out, TILE, ROOM)
+        eight_bit_hopper.attend(q, condition, ring, slots, padding, mean, scale, out, TILE, ROOM)
         return out
     _, tokens, heads, width = q.shape
-    large = torch.cuda.is_available() and torch.cuda.get_device_capability(q.device)[0] == 9
     _attend_kernel[(triton.cdiv(tokens, TILE), heads)](
         q,
         *condition,
@@ -155,7 +149,7 @@ def _launch(
         WIDTH=width,
         TILE=TILE,
         num_warps=8,
-        num_stages=4 if large and width <= 128 else 2,
+        num_stages=4 if is_hopper(q.device) and width <= 128 else 2,
     )
     return out
 
@@ -164,18 +158,19 @@ if triton is not None:
 
     @triton.jit
     def _write_kernel(
-        x,
-        mean,
-        levels,
-        scales,
+        x,  # [tokens, heads, WIDTH], tokens stride apart
+        mean,  # [heads, WIDTH], float32
+        levels,  # [heads, room, WIDTH], int8, or [heads, WIDTH, room], float8, if VALUES
+        scales,  # [heads, room / TILE], float32
         stride,
         tokens,
-        first,
+        first,  # the first tile that is written
         room,
         VALUES: tl.constexpr,
         WIDTH: tl.constexpr,
         TILE: tl.constexpr,
     ):
+        # Programs: tiles, heads. Each tile of a head gets a scale of its own.
         tile, head = tl.program_id(0), tl.program_id(1)
         token = tile * TILE + tl.arange(0, TILE)
         column = tl.arange(0, WIDTH)
@@ -190,7 +185,7 @@ if triton is not None:
         if VALUES:
             scale = tl.maximum(largest / 448.0, 1e-12)
             y = (value * (1.0 / scale)).to(tl.float8e4nv)
-            # `kv_eight.ORDER`: the bits of a token's number among 32 change places.
+            # The order of `kv.eight_bit.ORDER`: the bits of a token's number among 32 change places.
             y = tl.reshape(tl.trans(y), (WIDTH, TILE // 32, 2, 2, 4, 2))
             y = tl.reshape(tl.permute(y, (0, 1, 2, 4, 3, 5)), (WIDTH, TILE))
             target = (head.to(tl.int64) * WIDTH + column[:, None]) * room + inside[None]
@@ -264,28 +259,30 @@ if triton is not None:
 
     @triton.jit
     def _attend_kernel(
-        q,
-        condition_k,
-        condition_k_scale,
-        condition_v,
-        condition_v_scale,
-        ring_k,
-        ring_k_scale,
-        ring_v,
-        ring_v_scale,
-        mean,
-        out,
+        q,  # [tokens, heads, WIDTH]
+        condition_k,  # [heads, condition_tiles * TILE, WIDTH], int8
+        condition_k_scale,  # [heads, condition_tiles], float32
+        condition_v,  # [heads, WIDTH, condition_tiles * TILE], float8
+        condition_v_scale,  # [heads, condition_tiles], float32
+        ring_k,  # [>=slots, heads, block_tiles * TILE, WIDTH], int8
+        ring_k_scale,  # [>=slots, heads, block_tiles], float32
+        ring_v,  # [>=slots, heads, WIDTH, block_tiles * TILE], float8
+        ring_v_scale,  # [>=slots, heads, block_tiles], float32
+        mean,  # [heads, WIDTH], float32
+        out,  # [tokens, heads, WIDTH]
         tokens,
         condition_tiles,
         block_tiles,
         slots,
-        padding,
-        scale,
+        padding,  # tokens of zeros among the keys
+        scale,  # of the scores, for powers of two
         heads,
         ROOM: tl.constexpr,
         WIDTH: tl.constexpr,
         TILE: tl.constexpr,
     ):
+        # Programs: blocks of TILE queries, heads. Each goes through the tiles of the condition, then through those of
+        # the ring.
         head = tl.program_id(1)
         row = tl.program_id(0) * TILE + tl.arange(0, TILE)
         column = tl.arange(0, WIDTH)

@@ -1,8 +1,8 @@
 """8-bit attention for Hopper: one warp copies tiles, two groups of warps attend, each to 64 queries of a head.
 
-The same sums as `eight_kernels._attend_kernel`, in Triton's Gluon dialect, which says itself where a tile lies and
-when the matrix unit is waited for. Each program takes a processor for itself. Those left for a last round, which would
-keep only some processors busy, are split by their keys, and a second kernel adds up the parts.
+The same sums as `eight_bit._attend_kernel`, in Triton's Gluon dialect, in which a kernel decides where a tile lies and
+when it waits for the matrix unit. Each program takes a processor for itself. Those that are left for a last round,
+which would keep only some processors busy, are split by their keys, and a second kernel adds up the parts.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import functools
 import torch
 from torch import Tensor
 
+from ...gpu.generation import is_hopper
+from ...gpu.triton_support import tl, triton
+
 try:
-    import triton
-    import triton.language as tl
     from triton.experimental import gluon
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon.language.nvidia.hopper import (
@@ -30,20 +31,22 @@ except ImportError:  # no Triton, or one without Gluon
 
 HEAD_DIM = 128
 QUERIES = 64
-"""Of a group of warps; two groups share a program."""
+"""Queries that one group of warps attends with; two groups share a program."""
 STAGES = 4
+"""Tiles of keys and of values that are held at a time or on their way."""
 REGISTERS = 240
-"""Per thread of a group that attends; those of the copying warp get `COPY_REGISTERS`."""
+"""Registers of each thread that attends."""
 COPY_REGISTERS = 24
+"""Registers of each thread that copies."""
 MOST_PARTS = 6
-"""Of a program that is split."""
+"""Parts that a program is split into at most."""
 ROWS = 16
-"""Queries of a program that adds up parts."""
+"""Queries for which one program adds up the parts."""
 
 
 def available(device: torch.device) -> bool:
     """Whether this Triton and GPU may run it; whether it computes the right thing is to be tried."""
-    return gluon is not None and torch.cuda.get_device_capability(device)[0] == 9
+    return gluon is not None and is_hopper(device)
 
 
 def attend(
@@ -58,16 +61,16 @@ def attend(
     tile: int,
     room: float,
 ) -> None:
-    """`eight_kernels.attend` into ``out``.
+    """`eight_bit.attend` into ``out`` [1, tokens, heads, head_dim].
 
-    ``scale`` is that of the scores, for powers of two; ``tile`` and ``room`` are `eight_kernels`' constants.
+    ``scale`` is that of the scores, for powers of two; ``tile`` and ``room`` are the constants of `eight_bit`.
     """
     _, tokens, heads, _ = q.shape
     tiles = triton.cdiv(tokens, 2 * QUERIES)
     condition_tiles, block_tiles = condition[1].shape[-1], ring[1].shape[-1]
     whole, parts = split(tiles * heads, condition_tiles + block_tiles * slots, _processors(q.device))
     rest = tiles * heads - whole
-    # Of each part: sums, then totals, then maxima.
+    # Each part leaves its sums, then its totals, then its maxima.
     room_of_parts = torch.empty((rest * parts, 2 * QUERIES * (HEAD_DIM + 2)), device=q.device)
     _attend_kernel[(whole + rest * parts,)](
         q,
@@ -137,7 +140,7 @@ def split(programs: int, tiles: int, processors: int) -> tuple[int, int]:
 
 
 def _tiled(x: Tensor, tile: int) -> TensorDescriptor:
-    """What the copy engine has to know of keys or values to fetch tiles of them, which are as wide as they are high."""
+    """Keys or values as the copy engine fetches them, in tiles that are as wide as they are high."""
     rows = x.reshape(-1, x.shape[-1])
     return TensorDescriptor(rows, list(rows.shape), list(rows.stride()), [tile, HEAD_DIM], SHARED)
 
@@ -217,13 +220,13 @@ if gluon is not None:
 
     @gluon.jit
     def _scales(marks, stage, LAYOUT: gl.constexpr):
-        """Of a tile: the keys' scale, the values', and one divided by it."""
+        """A tile's scale of the keys, its scale of the values, and one divided by the latter."""
         key_scale = marks.index(stage * 3).load(LAYOUT)
         return key_scale, marks.index(stage * 3 + 1).load(LAYOUT), marks.index(stage * 3 + 2).load(LAYOUT)
 
     @gluon.jit
     def _start(QUERIES: gl.constexpr, TILE: gl.constexpr, SCORES: gl.constexpr):
-        """What scores begin with. Integers below 2**22 on top of these bits are the fraction of a float32: no
+        """The number that scores begin with. Integers below 2**22 on top of its bits are the fraction of a float32: no
         conversion is needed."""
         nothing = gl.zeros([QUERIES, TILE], gl.int32, layout=SCORES)
         # Not as a plain constant: the compiler would share a register of it with the matrix unit's results.
@@ -343,26 +346,26 @@ if gluon is not None:
 
     @gluon.jit
     def _attend_kernel(
-        q,
-        condition_k,
-        condition_k_scale,
-        condition_v,
-        condition_v_scale,
-        ring_k,
-        ring_k_scale,
-        ring_v,
-        ring_v_scale,
-        mean,
-        out,
-        room_of_parts,
+        q,  # [tokens, heads, WIDTH]
+        condition_k,  # descriptor of [heads * condition_tiles * TILE, WIDTH], int8
+        condition_k_scale,  # [heads, condition_tiles], float32
+        condition_v,  # descriptor of [heads * WIDTH, condition_tiles * TILE], float8
+        condition_v_scale,  # [heads, condition_tiles], float32
+        ring_k,  # descriptor of [slots * heads * block_tiles * TILE, WIDTH], int8
+        ring_k_scale,  # [slots, heads, block_tiles], float32
+        ring_v,  # descriptor of [slots * heads * WIDTH, block_tiles * TILE], float8
+        ring_v_scale,  # [slots, heads, block_tiles], float32
+        mean,  # [heads, WIDTH], float32
+        out,  # [tokens, heads, WIDTH]
+        room_of_parts,  # [split programs * parts, 2 * QUERIES * (WIDTH + 2)], float32
         tokens,
         condition_tiles,
         block_tiles,
         slots,
-        padding,
-        scale,
+        padding,  # tokens of zeros among the keys
+        scale,  # of the scores, for powers of two
         heads,
-        whole,
+        whole,  # programs that are not split
         parts,
         WIDTH: gl.constexpr,
         TILE: gl.constexpr,
@@ -372,6 +375,8 @@ if gluon is not None:
         REGISTERS: gl.constexpr,
         COPY_REGISTERS: gl.constexpr,
     ):
+        # Programs: blocks of 2 QUERIES queries of a head, the last of them in several parts, which have some tiles of
+        # keys each.
         count = condition_tiles + block_tiles * slots
         program, piece, begin = gl.program_id(0), -1, 0
         if program >= whole:
@@ -417,19 +422,20 @@ if gluon is not None:
 
     @triton.jit
     def _add_up_kernel(
-        room_of_parts,
-        mean,
-        out,
+        room_of_parts,  # [split programs * parts, 2 * QUERIES * (WIDTH + 2)], float32
+        mean,  # [heads, WIDTH], float32
+        out,  # [tokens, heads, WIDTH]
         tokens,
-        padding,
+        padding,  # tokens of zeros among the keys
         heads,
-        whole,
+        whole,  # programs that were not split
         parts,
         WIDTH: tl.constexpr,
         QUERIES: tl.constexpr,
         ROWS: tl.constexpr,
         ROOM: tl.constexpr,
     ):
+        # Programs: programs that were split, blocks of ROWS of their queries. Each adds up the parts' results.
         column = tl.arange(0, WIDTH)
         inside = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
         room = room_of_parts + tl.program_id(0) * parts * (2 * QUERIES * (WIDTH + 2))

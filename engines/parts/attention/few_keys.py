@@ -12,16 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from ...gpu.row_kernels import triton
-from ...gpu.triton_support import available
-
-if triton is not None:
-    import triton.language as tl
+from ...gpu.generation import AMPERE, generation
+from ...gpu.triton_support import available, tl, triton
 
 MOST = 256
-"""Keys up to which it beats the library's attention over a padded prompt."""
+"""With more keys the library's attention is faster, although it reads all of the padding."""
 QUERIES, KEYS = 64, 32
-"""Of a program, and of its turns."""
+"""Queries of a program, and keys that it takes at a time."""
 
 
 def usable(q: Tensor, k: Tensor) -> bool:
@@ -32,12 +29,12 @@ def usable(q: Tensor, k: Tensor) -> bool:
 
 @functools.cache
 def _runs_on(device: torch.device) -> bool:
-    # Older ones have no more shared memory than it takes, or less.
-    return available(device) and not torch.version.hip and torch.cuda.get_device_capability(device)[0] >= 8
+    # Older GPUs have no more shared memory than it takes, or less.
+    return available(device) and generation(device) >= AMPERE
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, last: int = 1) -> Tensor:
-    """`attention.attention`, with the same arguments."""
+    """`product.attention`, with the same arguments."""
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     batch, tokens, heads, width = q.shape
     out = torch.empty_like(q)
@@ -64,19 +61,20 @@ if triton is not None:
 
     @triton.jit
     def _attend_kernel(
-        q,
-        k,
-        v,
-        out,
+        q,  # [B, tokens, heads, WIDTH]
+        k,  # [B, keys, heads, WIDTH]
+        v,  # [B, keys, heads, WIDTH]
+        out,  # [B, tokens, heads, WIDTH]
         tokens,
         keys,
         heads,
-        scale,
-        more,
+        scale,  # of the scores, for powers of two
+        more,  # what the last score is raised by
         WIDTH: tl.constexpr,
         QUERIES: tl.constexpr,
         KEYS: tl.constexpr,
     ):
+        # Programs: blocks of QUERIES queries, heads, batch. Each goes through all keys in turns of KEYS.
         head, batch = tl.program_id(1), tl.program_id(2)
         row = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
         column = tl.arange(0, WIDTH)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import logging
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...gpu.generation import HOPPER, generation
+from ...gpu.trial import passes, require_close
+
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-CAPABILITY = 9
+MOST_ERROR = 0.02
+"""Relative error that a trial's result may have."""
 
 
 def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -30,26 +34,26 @@ def flash_attention(device: torch.device, dtype: torch.dtype, head_dim: int) -> 
     Before its first use it has to agree with PyTorch on random values: a broken installation is named in the log and
     left alone.
     """
-    usable = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
-    if not usable or torch.version.hip or torch.cuda.get_device_capability(device)[0] < CAPABILITY:
+    if generation(device) < HOPPER or dtype not in (torch.bfloat16, torch.float16) or not _installed():
         return None
-    if not _installed():
-        return None
-    try:
-        function = importlib.import_module("flash_attn.cute").flash_attn_func
 
-        def product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            out = function(q, k, v)
-            return out[0] if isinstance(out, tuple) else out
+    complaint = "LiveAvatar: FlashAttention-4 is installed but not used: %s"
+    return _product() if passes(partial(_try, device, dtype, head_dim), complaint) else None
 
-        tokens = [torch.randn(1, 384, 2, head_dim, device=device, dtype=dtype) for _ in range(3)]
-        expected = plain(*tokens).float()
-        error = float((product(*tokens).float() - expected).norm() / expected.norm())
-        if error > 0.02:
-            raise RuntimeError(f"its result is off by {error:.1%}")
-    except Exception as problem:  # whatever a beta version may raise
-        logging.warning("LiveAvatar: FlashAttention-4 is installed but not used: %s", problem)
-        return None
+
+def _try(device: torch.device, dtype: torch.dtype, head_dim: int) -> None:
+    """Run it on random values; RuntimeError unless it agrees with PyTorch."""
+    tokens = [torch.randn(1, 384, 2, head_dim, device=device, dtype=dtype) for _ in range(3)]
+    require_close(_product()(*tokens), plain(*tokens), MOST_ERROR)
+
+
+def _product() -> Product:
+    function = importlib.import_module("flash_attn.cute").flash_attn_func
+
+    def product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = function(q, k, v)
+        return out[0] if isinstance(out, tuple) else out
+
     return product
 
 

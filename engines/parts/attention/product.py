@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import few_keys as short_attention
-from . import flash
+from . import few_keys, flash
 
 LONG = 1024
-"""Keys from which on FlashAttention-4 is asked for."""
+"""Fewest keys for which FlashAttention-4 is asked for."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, last: int = 1) -> Tensor:
@@ -17,8 +16,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, last: int = 1) -> Tensor:
 
     ``last`` is how many equal tokens the last key and value stand for.
     """
-    if short_attention.usable(q, k):
-        return short_attention.attend(q, k, v, last)
+    if few_keys.usable(q, k):
+        return few_keys.attend(q, k, v, last)
     if last > 1:
         k, v = (torch.cat((x, x[:, -1:].expand(-1, last - 1, -1, -1)), 1) for x in (k, v))
     fast = flash.flash_attention(q.device, q.dtype, q.shape[-1]) if k.shape[1] >= LONG else None

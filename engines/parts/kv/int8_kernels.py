@@ -1,20 +1,17 @@
-"""What `kv_storage` does with 8-bit keys and values, as two Triton kernels: each value is read and written once."""
+"""The 8-bit keys and values of `formats` as two Triton kernels, which read and write each value once."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from ...gpu.row_kernels import triton
-
-if triton is not None:
-    import triton.language as tl
+from ...gpu.triton_support import tl, triton
 
 ROWS = 32
 """Heads of tokens per program."""
 
 
 def encode(k: Tensor, v: Tensor, out: list[Tensor]) -> None:
-    """`kv_storage.Decoded.encode` in 8 bits: ``out`` is keys, their scales, values, their scales."""
+    """`formats.Decoded.encode` in 8 bits: ``out`` is keys, their scales, values, their scales."""
     _, tokens, heads, width = k.shape
     rows = tokens * heads
     _encode_kernel[(triton.cdiv(rows, ROWS), 2)](
@@ -31,7 +28,7 @@ def put_together(
     room_k: Tensor,
     room_v: Tensor,
 ) -> None:
-    """`kv_storage.Decoded.put_together`: ``k`` and ``v`` take the place of the ring's tokens from ``start`` on."""
+    """`formats.Decoded.put_together`: ``k`` and ``v`` take the place of the ring's tokens from ``start`` on."""
     _, visible, heads, width = room_k.shape
     first = condition[0].shape[0]
     rows = visible * heads
@@ -64,19 +61,21 @@ if triton is not None:
 
     @triton.jit
     def _encode_kernel(
-        k,
+        k,  # [tokens, heads, WIDTH], tokens k_stride apart
         k_stride,
-        v,
+        v,  # [tokens, heads, WIDTH], tokens v_stride apart
         v_stride,
-        k8,
-        k_scale,
-        v8,
-        v_scale,
-        rows,
+        k8,  # [tokens, heads, WIDTH], int8
+        k_scale,  # [tokens, heads, 1]
+        v8,  # [tokens, heads, WIDTH], int8
+        v_scale,  # [tokens, heads, 1]
+        rows,  # tokens * heads
         heads,
         WIDTH: tl.constexpr,
         ROWS: tl.constexpr,
     ):
+        # Programs: blocks of ROWS heads of tokens; 0 for keys, 1 for values. Each head of a token gets a scale of its
+        # own.
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, WIDTH)
         token, head = row // heads, row % heads
@@ -97,28 +96,30 @@ if triton is not None:
 
     @triton.jit
     def _put_together_kernel(
-        condition_k,
-        condition_k_scale,
-        condition_v,
-        condition_v_scale,
-        ring_k,
-        ring_k_scale,
-        ring_v,
-        ring_v_scale,
-        new_k,
+        condition_k,  # [first, heads, WIDTH], int8
+        condition_k_scale,  # [first, heads, 1]
+        condition_v,  # [first, heads, WIDTH], int8
+        condition_v_scale,  # [first, heads, 1]
+        ring_k,  # [ring, heads, WIDTH], int8
+        ring_k_scale,  # [ring, heads, 1]
+        ring_v,  # [ring, heads, WIDTH], int8
+        ring_v_scale,  # [ring, heads, 1]
+        new_k,  # [tokens, heads, WIDTH], tokens k_stride apart
         k_stride,
-        new_v,
+        new_v,  # [tokens, heads, WIDTH], tokens v_stride apart
         v_stride,
-        room_k,
-        room_v,
-        rows,
+        room_k,  # [visible, heads, WIDTH]
+        room_v,  # [visible, heads, WIDTH]
+        rows,  # visible * heads
         heads,
-        ring_start,
-        new_start,
-        new_end,
+        ring_start,  # the rows where the ring begins,
+        new_start,  # where the new tokens begin in it
+        new_end,  # and where they end
         WIDTH: tl.constexpr,
         ROWS: tl.constexpr,
     ):
+        # Programs: blocks of ROWS heads of tokens; 0 for keys, 1 for values. Each decodes its rows from the condition
+        # or the ring, or copies them from the new tokens.
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, WIDTH)[None]
         if tl.program_id(1) == 0:

@@ -7,6 +7,7 @@ frame before, and where one frame grows into two. Published files are taew2_1 (M
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from .geometry import TEMPORAL_STRIDE
 from .streaming import StreamingDecoder
-from .vae import WanVAE
-from .vae_layers import lay_out_for_gpu
+
+if TYPE_CHECKING:
+    from .vae import WanVAE
 
 CHANNELS = 16
 WIDTHS = (256, 128, 64, 64)
@@ -100,6 +102,8 @@ class FastDecoder:
 
     def stream(self) -> StreamingDecoder:
         """As `WanVAE.stream`."""
+        from .vae_layers import lay_out_for_gpu
+
         lay_out_for_gpu(self.network)
         return StreamingDecoder(self)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 
@@ -19,6 +18,8 @@ class Schedule:
     """
 
     def __init__(self, steps: int, shift: float) -> None:
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift)
         scheduler.set_timesteps(steps)
         self.timesteps: Tensor = scheduler.timesteps.float()

@@ -12,10 +12,10 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from ...gpu.swap import replace_layers
 from .geometry import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .streaming import StreamingDecoder
-from .vae_flat import speed_up_layers
-from .vae_layers import lay_out_for_gpu, simplify_layers
+from .vae_layers import LAYERS, lay_out_for_gpu
 from .vae_steps import Cache, Step, decoder_steps, encoder_steps, needs, prime, run, slots
 
 
@@ -41,9 +41,7 @@ class WanVAE:
                 f"this autoencoder has {config.z_dim} latent channels and is not Wan 2.1's; "
                 "use the 16-channel Wan2.1_VAE.pth (wan_2.1_vae.safetensors)"
             )
-        simplify_layers(model)
-        speed_up_layers(model)
-        self.model = model
+        self.model = replace_layers(model, LAYERS)
         self.channels: int = config.z_dim
         self._spread = torch.tensor([config.latents_mean, config.latents_std], dtype=torch.float32)
         self._spread = self._spread.view(2, 1, -1, 1, 1, 1)

@@ -7,16 +7,15 @@ own, at a quarter of the memory's speed.)
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, WanResidualBlock
 from torch import Tensor, nn
 
 from ...gpu.triton_support import available
+from ...gpu.upsampling import small_weight
 from .vae_flat import flat_weight, runs_flat
-from .vae_kernels import PAST, add_maps, interleave, norm_silu
+from .vae_kernels import PAST, add_rows, interleave, norm_silu
 
 
 def usable(x: Tensor) -> bool:
@@ -32,11 +31,11 @@ def residual(block: WanResidualBlock, x: Tensor, cache: list[Tensor | None]) -> 
     h = _convolve(block.conv2, h, block.conv1.bias, block.norm2, cache, 1)
     if not isinstance(shortcut, nn.Identity):
         x, bias = F.linear(x, shortcut.weight.flatten(1)), bias + shortcut.bias
-    return _map(add_maps(h, x, bias))
+    return _map(add_rows(h, x, bias))
 
 
 def enter(norm: nn.Module, x: Tensor, cache: list[Tensor | None]) -> None:
-    """What a convolution behind ``norm`` and SiLU keeps of ``x``."""
+    """Keep the part of ``x`` that the convolution behind ``norm`` and SiLU will see again."""
     x = _rows(x[:, :, -PAST:])
     cache[0] = _map(norm_silu(x, None, norm.gamma, _past(cache, 0, x))[1])
 
@@ -44,9 +43,7 @@ def enter(norm: nn.Module, x: Tensor, cache: list[Tensor | None]) -> None:
 def upsample(layer: WanResample, x: Tensor, cache: list[Tensor | None]) -> Tensor:
     """[B, C, F, h, w] to [B, C / 2, 2 F, 2 h, 2 w], or with F frames where the layer does not change the rate.
 
-    The first latent of a video keeps its single frame. Every second row of the large map sees only two rows of the
-    small one, and so do the columns: four sets of 2x2 weights, sums of the 3x3 ones, make the four sets of pixels, with
-    4/9 of the arithmetic and no large map but the result.
+    The first latent of a video keeps its single frame. See `upsampling` for the four sets of pixels.
     """
     x = _rows(x)
     batch = len(x)
@@ -64,7 +61,7 @@ def upsample(layer: WanResample, x: Tensor, cache: list[Tensor | None]) -> Tenso
             x = x.flatten(1, 2)
         cache[0] = _map(kept)
     conv = layer.resample[1]
-    sets = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), _small_weights(conv.weight), padding=1)
+    sets = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), small_weight(conv.weight), padding=1)
     out = interleave(sets.permute(0, 2, 3, 1).contiguous(), conv.bias)
     return _map(out.unflatten(0, (batch, -1)))
 
@@ -92,24 +89,6 @@ def _convolve(
     batch = len(x)
     out = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), flat_weight(weight), padding=1)
     return out.permute(0, 2, 3, 1).unflatten(0, (batch, -1)).contiguous()
-
-
-def _small_weights(weight: Tensor) -> Tensor:
-    """[N, C, 3, 3] for the large map to [4 N, C, 2, 2] for the small one; see `upsample`."""
-    count = len(weight)
-    rows = weight.permute(0, 2, 3, 1).reshape(count, 9, -1)
-    sums = torch.matmul(_sums(weight.device, weight.dtype), rows)  # [N, 16, C]
-    parts = sums.unflatten(1, (2, 2, 2, 2)).permute(1, 2, 0, 3, 4, 5).reshape(4 * count, 2, 2, -1)
-    return parts.permute(0, 3, 1, 2)
-
-
-@functools.cache
-def _sums(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Which of the 3x3 weights a 2x2 one is the sum of: [16, 9], rows by set (down, across) and place."""
-    # rows (and columns) of the small map that the first and the second of two large ones see
-    seen = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
-    sums = torch.einsum("iay,jbx->ijabyx", seen, seen).reshape(16, 9)
-    return sums.to(device, dtype)
 
 
 def _past(cache: list[Tensor | None], slot: int, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What lies between the convolutions of Wan's autoencoder, as Triton kernels.
+"""Triton kernels for the work between the convolutions of Wan's autoencoder.
 
 Maps are channels-last rows [B, F, H, W, C], contiguous. Arithmetic is float32 between load and store.
 """
@@ -8,15 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from ...gpu.triton_support import power_of_two, tl, triton
 
 PAST = 2  # frames before the first one that a causal convolution sees
-TILE, WARPS = 4096, 4  # elements that a program holds, and its warps
-NORM_FLOOR = 1e-12  # F.normalize's
+TILE, WARPS = 4096, 4  # elements and warps of a program
+NORM_FLOOR = 1e-12  # as in F.normalize
 
 
 def norm_silu(
@@ -34,7 +30,7 @@ def norm_silu(
     shape = (frames, height, width, 3 * channels) if stacked else (PAST + frames, height, width, channels)
     out = x.new_empty((batch, *shape))
     kept = x.new_empty((batch, PAST, height, width, channels))
-    pixels, block = height * width, triton.next_power_of_2(channels)
+    pixels, block = height * width, power_of_two(channels)
     rows = max(1, TILE // block)
     _norm_kernel[(triton.cdiv(pixels, rows) * (PAST + frames), batch)](
         x,
@@ -57,11 +53,11 @@ def norm_silu(
     return out, kept
 
 
-def add_maps(x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
-    """``x + y + bias``, bias [C]."""
+def add_rows(x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
+    """``x + y + bias`` of rows and [C]."""
     out = torch.empty_like(x)
     channels = x.shape[-1]
-    count, block = x.numel() // channels, triton.next_power_of_2(channels)
+    count, block = x.numel() // channels, power_of_two(channels)
     rows = max(1, TILE // block)
     _add_kernel[(triton.cdiv(count, rows),)](
         x, y, bias, out, count, C=channels, BLOCK=block, ROWS=rows, num_warps=WARPS
@@ -72,12 +68,12 @@ def add_maps(x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
 def interleave(x: Tensor, bias: Tensor) -> Tensor:
     """The four sets of pixels of maps twice as large, [B, h + 1, w + 1, 4 C], as maps [B, 2 h, 2 w, C], plus ``bias``.
 
-    Set 2 i + j has the pixels of rows 2 y + i and columns 2 x + j, at y + i and x + j.
+    See `upsampling` for the sets.
     """
     batch, height, width, channels = x.shape
     channels //= 4
     out = x.new_empty((batch, 2 * (height - 1), 2 * (width - 1), channels))
-    pixels, block = out.shape[1] * out.shape[2], triton.next_power_of_2(channels)
+    pixels, block = out.shape[1] * out.shape[2], power_of_two(channels)
     rows = max(1, TILE // block)
     _interleave_kernel[(triton.cdiv(pixels, rows), batch)](
         x, bias, out, pixels, height, width, C=channels, BLOCK=block, ROWS=rows, num_warps=WARPS
@@ -89,14 +85,14 @@ if triton is not None:
     # Sizes are not looked at, or each kernel would be compiled anew for a video's first frame.
     @triton.jit(do_not_specialize=["frames", "pixels"])
     def _norm_kernel(
-        x,
-        bias,
-        gamma,
-        past,
-        out,
-        kept,
-        frames,
-        pixels,
+        x,  # [B, F, h, w, C]
+        bias,  # [C], if BIAS
+        gamma,  # [C]
+        past,  # [B, 2, h, w, C]
+        out,  # [B, 2 + F, h, w, C], or [B, F, h, w, 3 C] if STACKED
+        kept,  # [B, 2, h, w, C]
+        frames,  # F
+        pixels,  # h * w
         scale,
         floor,
         BIAS: tl.constexpr,
@@ -105,6 +101,8 @@ if triton is not None:
         BLOCK: tl.constexpr,
         ROWS: tl.constexpr,
     ):
+        # Programs: blocks of ROWS pixels of each frame, those of the past included; videos. Each norms its pixels, or
+        # takes them from the past, and writes them wherever a convolution will see them.
         # Frames that are side by side in the result are written at about the same time.
         frame = tl.program_id(0) % (frames + 2)
         pixel = tl.program_id(0) // (frames + 2) * ROWS + tl.arange(0, ROWS)
@@ -137,7 +135,17 @@ if triton is not None:
             tl.store(kept + (batch * 2 + frame - frames) * size + where, result, mask=mask)
 
     @triton.jit(do_not_specialize=["count"])
-    def _add_kernel(x, y, bias, out, count, C: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr):
+    def _add_kernel(
+        x,  # [count, C]
+        y,  # [count, C]
+        bias,  # [C]
+        out,  # [count, C]
+        count,
+        C: tl.constexpr,
+        BLOCK: tl.constexpr,
+        ROWS: tl.constexpr,
+    ):
+        # Programs: blocks of ROWS pixels.
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         channel = tl.arange(0, BLOCK)
         inside = channel < C
@@ -150,8 +158,18 @@ if triton is not None:
 
     @triton.jit(do_not_specialize=["pixels", "height", "width"])
     def _interleave_kernel(
-        x, bias, out, pixels, height, width, C: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
+        x,  # [B, height, width, 4 C]
+        bias,  # [C]
+        out,  # [B, 2 (height - 1), 2 (width - 1), C]
+        pixels,  # of a map of out
+        height,
+        width,
+        C: tl.constexpr,
+        BLOCK: tl.constexpr,
+        ROWS: tl.constexpr,
     ):
+        # Programs: blocks of ROWS pixels of the large map, maps. Each fetches its pixels from the sets that they belong
+        # to.
         pixel = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         batch = tl.program_id(1).to(tl.int64)
         channel = tl.arange(0, BLOCK)

@@ -70,7 +70,7 @@ def slots(steps: list[Step]) -> int:
 
 
 def needs(steps: list[Step]) -> list[Need]:
-    """What the steps of a decoder need if only its caches matter.
+    """The needs of a decoder's steps if only its caches matter.
 
     A convolution's cache takes the last two frames of its input, these depend on the last four of the one before, and
     so on. The steps before the last that changes the rate always have to run.

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...gpu.map_kernels import norm_maps
+from ...gpu.swap import StandIn
 from ...gpu.triton_support import available
 
 
-class ChannelsLastGroupNorm(nn.GroupNorm):
-    """A drop-in ``nn.GroupNorm`` for inference; the CPU and maps in another order take PyTorch's way."""
+class ChannelsLastGroupNorm(StandIn, nn.GroupNorm):
+    """``nn.GroupNorm`` for inference; the CPU and maps in another order take PyTorch's way."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, h, w]``."""
@@ -39,20 +40,3 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
         shift = self.bias.float() - mean[..., None].expand(spread).reshape(batch, channels) * scale
         out = (rows * scale[:, None] + shift[:, None]).to(x.dtype)
         return out.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
-
-
-def use_channels_last_norms(module: nn.Module) -> nn.Module:
-    """Turn every ``nn.GroupNorm`` in a module into :class:`ChannelsLastGroupNorm`, in place, with its
-    weights."""
-    for child in module.modules():
-        if type(child) is nn.GroupNorm:
-            child.__class__ = ChannelsLastGroupNorm
-    return module
-
-
-def use_plain_norms(module: nn.Module) -> nn.Module:
-    """Undo :func:`use_channels_last_norms`."""
-    for child in module.modules():
-        if type(child) is ChannelsLastGroupNorm:
-            child.__class__ = nn.GroupNorm
-    return module

@@ -1,15 +1,11 @@
-"""What lies between matrix products, convolutions and attention, as Triton kernels that read everything once."""
+"""Triton kernels for the work between matrix products, convolutions and attention, which read everything once."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from ...gpu.triton_support import power_of_two, tl, triton
 
 TILE = 2048  # elements that a program holds at a time
 
@@ -34,7 +30,7 @@ def add_norm(
     elif total is None:
         total = torch.empty_like(x)
     out = torch.empty_like(x)
-    block = _power_of_two(width)
+    block = power_of_two(width)
     step = max(1, TILE // block)
     _norm_kernel[(-(-rows // step),)](
         x,
@@ -99,29 +95,23 @@ def join_reference(own: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, T
 
 def _column_block(width: int) -> int:
     """Columns that a program handles: as many as possible, but none in vain."""
-    return next(
-        (block for block in (512, 256, 128, 64) if width % block == 0), min(512, _power_of_two(width))
-    )
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+    return next((block for block in (512, 256, 128, 64) if width % block == 0), min(512, power_of_two(width)))
 
 
 if triton is not None:
 
     @triton.jit
     def _norm_kernel(
-        x,
-        y,
-        weight,
-        bias,
-        table,
-        total,
-        out,
-        rows,
-        places,
-        width,
+        x,  # [F, N, C]
+        y,  # [F, N, C], if ADD
+        weight,  # [C]
+        bias,  # [C]
+        table,  # [>=F, C], if TABLE
+        total,  # [F, N, C], rows total_stride apart, if ADD
+        out,  # [F, N, C]
+        rows,  # F * N
+        places,  # N
+        width,  # C
         total_stride,
         eps,
         ADD: tl.constexpr,
@@ -129,6 +119,7 @@ if triton is not None:
         ROWS: tl.constexpr,
         BLOCK: tl.constexpr,
     ):
+        # Programs: blocks of ROWS rows. Each adds up, writes the sum, and norms it as it was rounded.
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, BLOCK)
         inside = column < width
@@ -166,7 +157,16 @@ if triton is not None:
         return tl.where(x > 0.0, 1.0 - tail, tail)
 
     @triton.jit
-    def _geglu_kernel(x, out, rows, width, out_stride, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    def _geglu_kernel(
+        x,  # [rows, 2 * width]
+        out,  # [rows, width], rows out_stride apart
+        rows,
+        width,
+        out_stride,
+        ROWS: tl.constexpr,
+        BLOCK: tl.constexpr,
+    ):
+        # Programs: blocks of rows, blocks of columns.
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         mask = (row < rows)[:, None] & (column < width)[None, :]
@@ -179,17 +179,19 @@ if triton is not None:
 
     @triton.jit
     def _join_kernel(
-        own,
-        keys,
-        values,
-        out,
-        places,
-        extra,
-        width,
+        own,  # [F, N, 3 C]
+        keys,  # [R, C]
+        values,  # [R, C]
+        out,  # [2, F, N + R, C]
+        places,  # N
+        extra,  # R
+        width,  # C
         COLUMNS: tl.constexpr,
         ROWS: tl.constexpr,
         BLOCK: tl.constexpr,
     ):
+        # Programs: blocks of rows; keys, then values, in COLUMNS blocks of columns each; frames. Each copies its part
+        # of the frame's own rows or of the reference's.
         kind = tl.program_id(1) // COLUMNS  # 0: keys, 1: values
         frame = tl.program_id(2).to(tl.int64)
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)

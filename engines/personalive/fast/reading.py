@@ -1,7 +1,4 @@
-"""The networks that read portraits and driving frames, with fewer and larger kernels, for CUDA with Triton.
-
-As in :mod:`.fused`, classes of modules are changed in place and back.
-"""
+"""Blocks of the networks that read portraits and driving frames, in fewer and larger kernels, for CUDA with Triton."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ from torch import Tensor, nn
 
 from ...gpu.exact_linear import exact_linear
 from ...gpu.map_kernels import scale_and_rectify
+from ...gpu.swap import StandIn
 from ...parts.face.motion_extractor import Block
 from ..layers import to_map, to_tokens
 from ..motion_encoder import ConvBlock
 from .kernels import geglu
 
 
-class FusedConvBlock(ConvBlock):
+class FusedConvBlock(StandIn, ConvBlock):
     """Batch norm and ReLU in one."""
 
     def prepare(self) -> None:
@@ -37,7 +35,7 @@ class FusedConvBlock(ConvBlock):
         return torch.cat((first, second, third), 1) + x
 
 
-class FusedGEGLU(GEGLU):
+class FusedGEGLU(StandIn, GEGLU):
     """The gate in one pass."""
 
     def forward(self, hidden_states: Tensor, *args, **kwargs) -> Tensor:
@@ -45,7 +43,7 @@ class FusedGEGLU(GEGLU):
         return geglu(self.proj(hidden_states))
 
 
-class FusedExtractorBlock(Block):
+class FusedExtractorBlock(StandIn, Block):
     """GELU and residual behind, and the response norm in front of the products that they belong to."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,31 +57,6 @@ class FusedExtractorBlock(Block):
         return to_map(out, x)
 
 
-def use_fused_reading(module: nn.Module) -> nn.Module:
-    """Turn every block in a module that has a fused version into that, in place."""
-    for child in module.modules():
-        child.__class__ = FUSED.get(type(child), type(child))
-        if isinstance(child, FusedConvBlock):
-            child.prepare()
-    return module
-
-
-def use_plain_reading(module: nn.Module) -> nn.Module:
-    """Undo :func:`use_fused_reading`."""
-    back = {fused: plain for plain, fused in FUSED.items()}
-    for child in module.modules():
-        child.__class__ = back.get(type(child), type(child))
-        child.__dict__.pop("tables", None)
-    return module
-
-
 def _table(norm: nn.BatchNorm2d) -> Tensor:
     scale = norm.weight.float() * (norm.running_var.float() + norm.eps).rsqrt()
     return torch.stack([scale, norm.bias.float() - norm.running_mean.float() * scale])
-
-
-FUSED: dict[type[nn.Module], type[nn.Module]] = {
-    ConvBlock: FusedConvBlock,
-    GEGLU: FusedGEGLU,
-    Block: FusedExtractorBlock,
-}

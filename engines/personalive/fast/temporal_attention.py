@@ -10,13 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...gpu.triton_support import available
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
+from ...gpu.triton_support import available, power_of_two, tl, triton
 
 TILE = 4096  # elements of one operand that a program holds; more would spill registers
 MOST_ROWS = 64
@@ -42,8 +36,8 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     if not (q.stride() == k.stride() == v.stride() == (places * q.stride(1), q.stride(1), 1)):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     head = width // heads
-    head_pad = max(16, _power_of_two(head))
-    frames_pad = _power_of_two(frames)
+    head_pad = max(16, power_of_two(head))
+    frames_pad = power_of_two(frames)
     rows = max(FEWEST_ROWS, frames_pad, min(MOST_ROWS, TILE // head_pad))
     block = rows // frames_pad
     out = q.new_empty(q.shape)
@@ -66,20 +60,16 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return out
 
 
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
-
-
 if triton is not None:
 
     @triton.jit
     def _kernel(
-        q,
-        k,
-        v,
-        out,
-        places,
-        width,
+        q,  # [F, N, C], rows stride apart
+        k,  # like q
+        v,  # like q
+        out,  # [F, N, C]
+        places,  # N
+        width,  # C
         stride,
         scale,
         FRAMES: tl.constexpr,
@@ -88,6 +78,8 @@ if triton is not None:
         HEAD_PAD: tl.constexpr,
         PLACES: tl.constexpr,
     ):
+        # Programs: heads, blocks of PLACES places. Each has the frames of its places as rows of one matrix and masks
+        # the scores between different places.
         head = tl.program_id(0)
         rows = tl.arange(0, PLACES * FRAMES_PAD)
         place = tl.program_id(1) * PLACES + rows // FRAMES_PAD

@@ -12,13 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...gpu.triton_support import power_of_two, tl, triton
 from ..layers import Attention
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = None
 
 ROWS = 128  # places times heads that a program handles
 LOG2_E = 1.4426950408889634
@@ -58,27 +53,23 @@ def token_attention(asked: Tensor, tokens: Tensor) -> Tensor:
         rows,
         LOG2_E,
         COUNT=count,
-        COUNT_PAD=max(16, _power_of_two(count)),
+        COUNT_PAD=max(16, power_of_two(count)),
         WIDTH=width,
-        WIDTH_PAD=max(16, _power_of_two(width)),
+        WIDTH_PAD=max(16, power_of_two(width)),
         ROWS=ROWS,
         num_warps=4,
     )
     return out
 
 
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
-
-
 if triton is not None:
 
     @triton.jit
     def _kernel(
-        asked,
-        tokens,
-        out,
-        rows,
+        asked,  # [F, rows, WIDTH]
+        tokens,  # [F, COUNT, WIDTH]
+        out,  # [F, rows, WIDTH]
+        rows,  # N * heads
         log2_e,
         COUNT: tl.constexpr,
         COUNT_PAD: tl.constexpr,
@@ -86,6 +77,7 @@ if triton is not None:
         WIDTH_PAD: tl.constexpr,
         ROWS: tl.constexpr,
     ):
+        # Programs: blocks of ROWS rows, each a head of a place; frames.
         frame = tl.program_id(1).to(tl.int64)
         row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
         column = tl.arange(0, WIDTH_PAD)

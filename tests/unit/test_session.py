@@ -1,0 +1,100 @@
+"""A video from a session alone: no node, no ComfyUI, models from a folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.engines.parts.planning.plan import Wish
+from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.liveavatar.conditioning import Condition
+from avatar.loaders.liveavatar.folder_model import FolderModel
+from avatar.loaders.liveavatar.speech import Speech, assign_masks, encode_speech
+from avatar.loaders.wan.vae import OwnVAE, load_vae
+from avatar.loaders.wan.wav2vec2 import AudioEncoder
+from avatar.sessions.liveavatar import Inputs, open_video
+
+from tools.tiny_checkpoint import TEXT_DIM, make
+
+CONFIG = SamplingConfig(steps=2, frames_per_clip=24)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return make(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def inputs(checkpoint) -> Inputs:
+    folder, draw = checkpoint / "tiny", torch.Generator().manual_seed(0)
+    sound = {"waveform": torch.randn(1, 1, 16_000, generator=draw), "sample_rate": 16_000}
+    encoder = AudioEncoder.from_folder(folder / "wav2vec2-large-xlsr-53-english", dtype=torch.float32)
+    return Inputs(
+        FolderModel(folder, CPU, torch.float32, checkpoint / "tiny-lora" / "liveavatar.safetensors"),
+        OwnVAE(WanVAE(load_vae(folder / "Wan2.1_VAE.pth", torch.float32)), CPU),
+        Condition(
+            context=torch.randn(5, TEXT_DIM, generator=draw),
+            reference=torch.randn(1, 16, 1, 8, 8, generator=draw),
+            motion=torch.randn(1, 16, 19, 8, 8, generator=draw),
+            pose=None,
+        ),
+        encode_speech(encoder, [sound]),
+    )
+
+
+def frames(inputs: Inputs, **options) -> torch.Tensor:
+    config = options.pop("config", CONFIG)
+    with torch.inference_mode():
+        return torch.cat(list(open_video(inputs, config, **options).blocks()))
+
+
+def test_a_session_makes_the_video_and_says_what_it_plans(inputs):
+    said: list[str] = []
+    stream = open_video(inputs, CONFIG, say=said.append)
+    assert (stream.frames, stream.width, stream.height, stream.fps) == (25, 64, 64, 25)
+    assert not said, "nothing is loaded before the stream is read"
+    with torch.inference_mode():
+        made = torch.cat(list(stream.blocks()))
+    assert made.shape == (25, 64, 64, 3) and made.float().std() > 5
+    assert len(said) == 1 and "the model's own precision, caches" in said[0]
+
+
+def test_the_same_inputs_make_the_same_video_and_another_seed_another(inputs):
+    once, again, other = (
+        frames(inputs, max_seconds=0.5, config=replace(CONFIG, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(once, again) and not torch.equal(once, other)
+
+
+def test_the_lora_counts_and_tells_videos_apart(checkpoint, inputs):
+    plain = replace(inputs, model=FolderModel(checkpoint / "tiny", CPU, torch.float32))
+    assert not torch.equal(frames(plain, max_seconds=0.5), frames(inputs, max_seconds=0.5))
+    found = {open_video(given, CONFIG).resumable.fingerprint() for given in (plain, inputs, plain)}
+    assert len(found) == 2
+
+
+def test_what_does_not_fit_together_is_said_before_anything_is_loaded(inputs):
+    short = replace(inputs.condition, context=torch.zeros(5, TEXT_DIM + 1))
+    with pytest.raises(ValueError, match="Use the UMT5-XXL text encoder"):
+        open_video(replace(inputs, condition=short), CONFIG)
+    both = replace(inputs.speech, source=_Two(inputs.speech))
+    with pytest.raises(ValueError, match="Add LiveAvatar Speaker Masks"):
+        open_video(replace(inputs, speech=both), CONFIG)
+    open_video(
+        replace(inputs, speech=assign_masks(both, [torch.ones(1, 8, 8), torch.ones(1, 8, 8).tril()])), CONFIG
+    )
+    with pytest.raises(ValueError, match="choose 'auto' or 'balanced'"):
+        open_video(inputs, CONFIG, Wish("fast"))
+
+
+class _Two:
+    """A source like another one's, of two people."""
+
+    speakers = 2
+
+    def __init__(self, speech: Speech) -> None:
+        self.layers, self.dim = speech.source.layers, speech.source.dim
