@@ -155,7 +155,7 @@ class _Run:
 
     def _fingerprint(self) -> str:
         chosen, given = self.plan.performance, self.inputs
-        rounding = [chosen.fp8, chosen.int8_caches, chosen.attention8]
+        rounding = [chosen.fp8, chosen.caches]
         return run_fingerprint(
             given.model,
             given.vae.vae,

@@ -13,7 +13,7 @@ from .speech import Speech
 if TYPE_CHECKING:
     from ...engines.parts.wan.vae import WanVAE
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a change to the engine lets the same inputs give other frames."""
 
 
@@ -24,7 +24,7 @@ def run_fingerprint(
     speech: Speech,
     config: SamplingConfig,
     frames: int,
-    rounding: list[bool],
+    rounding: list[bool | str],
     decoder: Any = None,
 ) -> str:
     """A hash of everything that decides a LiveAvatar video.

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ...engines.parts.kv.cache import CacheFormat
 from ...engines.parts.planning.plan import Wish
 from ..schema import Node, schema
 from ..types import AvatarPerformance
 
 PRECISION = {"auto": None, "model": False, "fp8": True}
-CACHES = {"auto": None, "model": False, "8 bit": True}
-ATTENTION = {"auto": None, "model": False, "8 bit": True}
+FORMATS = {
+    "auto": {
+        "auto": tuple(CacheFormat),
+        "model": (CacheFormat.MODEL, CacheFormat.INT8),
+        "8 bit": (CacheFormat.ATTENTION8,),
+    },
+    "model": {"auto": (CacheFormat.MODEL,), "model": (CacheFormat.MODEL,), "8 bit": ()},
+    "8 bit": {
+        "auto": (CacheFormat.INT8,),
+        "model": (CacheFormat.INT8,),
+        "8 bit": (CacheFormat.ATTENTION8,),
+    },
+}
+"""The formats that the widgets ``caches`` (outer keys) and ``attention`` (inner keys) allow together."""
 
 
 class LiveAvatarPerformanceOptions(Node):
@@ -38,7 +51,7 @@ class LiveAvatarPerformanceOptions(Node):
                 ),
                 io.Combo.Input(
                     "caches",
-                    options=list(CACHES),
+                    options=list(FORMATS),
                     tooltip=(
                         "How keys and values of earlier frames are kept: in the model's number format, or in 8 bits, "
                         "which halves their memory."
@@ -46,7 +59,7 @@ class LiveAvatarPerformanceOptions(Node):
                 ),
                 io.Combo.Input(
                     "attention",
-                    options=list(ATTENTION),
+                    options=list(FORMATS["auto"]),
                     tooltip=(
                         "Number format of the attention to those keys and values. 8 bit: faster, but rounds more than "
                         "any other option. auto: 8 bit with performance 'fast' only."
@@ -87,8 +100,7 @@ class LiveAvatarPerformanceOptions(Node):
         return io.NodeOutput(
             Wish(
                 fp8=PRECISION[precision],
-                int8_caches=CACHES[caches],
-                attention8=ATTENTION[attention],
+                caches=FORMATS[caches][attention],
                 caches_on_cpu=None if caches_in_cpu_memory < 0 else caches_in_cpu_memory,
                 blocks_on_cpu=None if blocks_in_cpu_memory < 0 else blocks_in_cpu_memory,
             )
