@@ -207,11 +207,13 @@ class LiveAvatarStreamToFrames(Node):
                 io.Float.Output(display_name="fps"),
                 io.Int.Output(display_name="frame count"),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, stream: AvatarStream, frames: str) -> io.NodeOutput:
-        images = FrameStream(stream, Progress())
+        # A node behind that reads the frames shows its own result; the previews stay here.
+        images = FrameStream(stream, Progress(cls.hidden.unique_id))
         if frames == "batch":
             needed = stream.frames * stream.width * stream.height * FLOAT_FRAME_BYTES
             free = psutil.virtual_memory().available

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .geometry import TEMPORAL_STRIDE
 
-if TYPE_CHECKING:
-    from .vae_steps import Cache
-
+Cache = list[Tensor | None]
+"""What the convolutions of a decoder hand on from latent to latent, by slot."""
 Snapshot = tuple[Cache, tuple[int, ...] | None, int]
 """What a decoder hands on, the size of its latents, and how many it has seen; see `StreamingDecoder.snapshot`."""
 
