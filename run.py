@@ -23,6 +23,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - said here in words, before an im
 from tools.children import Terminated, end_with_children, run_to_end
 from tools.chromium import MISSING, ensure_chromium
 from tools.comfyui import (
+    fetch_newest_page,
     find_host,
     free_port,
     host_command,
@@ -92,6 +93,7 @@ def set_up(environment: Environment, *, tests: bool) -> Path:
         for variable, packages in OTHER_PACKS.items():
             needed += packages if os.environ.get(variable) else []
         environment.ensure("test tools", needed)
+        fetch_newest_page(environment)
     say(f"ready after {time.monotonic() - start:.1f} s")
     return host
 

@@ -56,6 +56,7 @@ from .common import (
 )
 from .liveavatar_models import (
     TINY,
+    cache_format,
     cache_state,
     check_precision,
     floating_point_operations,
@@ -99,7 +100,9 @@ class Benchmark:
             kept = tuple(i for i in self.config.audio_inject_layers if i < args.layers)
             self.config = replace(self.config, num_layers=args.layers, audio_inject_layers=kept)
         self.sampling = SamplingConfig(steps=args.steps)
-        self.performance = Performance(args.fp8, args.int8_caches, args.attention8, ahead=not args.no_ahead)
+        self.performance = Performance(
+            args.fp8, cache_format(args.int8_caches, args.attention8), ahead=not args.no_ahead
+        )
         self.full = self.sampling.clip_blocks + 1
         """The first block that sees a full window and prefills nothing."""
         self.shown = "fast decoder" if args.decoder == "fast" else "VAE"

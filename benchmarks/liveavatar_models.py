@@ -20,6 +20,7 @@ from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.engines.liveavatar.speech_timing import TRACK_RATE
 from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.wan.fast_decoder import FastDecoder, TinyDecoder
 from avatar.engines.parts.wan.vae import WanVAE
@@ -110,6 +111,13 @@ def sampler_for(
     )
 
 
+def cache_format(int8: bool, attention8: bool) -> CacheFormat:
+    """The format of the caches that a benchmark's flags ask for."""
+    if attention8:
+        return CacheFormat.ATTENTION8
+    return CacheFormat.INT8 if int8 else CacheFormat.MODEL
+
+
 def floating_point_operations(config: S2VConfig, tokens: int, keys: int) -> dict[str, float]:
     """Operations of one denoising step in TFLOP; ``tokens`` in a block, ``keys`` that it sees."""
     dim, layers, injections = config.dim, config.num_layers, len(config.audio_inject_layers)
@@ -130,7 +138,7 @@ def cache_state(sampler: BlockSampler) -> list[dict[str, Any]]:
             "blocks": cache.blocks,
             "finite": all(bool(part.float().isfinite().all()) for part in cache.window()),
         }
-        for step, cache in enumerate(sampler.caches)
+        for step, cache in sampler.caches.items()
     ]
 
 
@@ -162,9 +170,10 @@ def check_precision(
     runs = {str(kind).removeprefix("torch."): (kind, RESIDENT) for kind in (torch.float32, dtype)}
     if performance.fp8:
         runs["fp8"] = (dtype, Performance(fp8=True))
-    if performance.attention8:
-        runs["8-bit attention"] = (dtype, Performance(attention8=True))
-    if performance.fp8 and performance.attention8:
+    eight = performance.caches is CacheFormat.ATTENTION8
+    if eight:
+        runs["8-bit attention"] = (dtype, Performance(caches=CacheFormat.ATTENTION8))
+    if performance.fp8 and eight:
         runs["fp8, 8-bit attention"] = (dtype, performance)
     found = []
     for name, (kind, chosen) in runs.items():

@@ -32,6 +32,7 @@ from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.engines.liveavatar.speech_timing import feature_track
 from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.wan.fast_decoder import FastDecoder
 from avatar.engines.parts.wan.geometry import TEMPORAL_STRIDE
@@ -243,7 +244,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    performance = Performance(fp8=args.fp8, attention8=args.attention8)
+    performance = Performance(
+        fp8=args.fp8, caches=CacheFormat.ATTENTION8 if args.attention8 else CacheFormat.MODEL
+    )
     config = SamplingConfig(steps=args.steps)
     talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype), performance)
     if args.decoder:

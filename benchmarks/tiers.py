@@ -30,6 +30,7 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.engines.gpu.generation import ADA, generation
 from avatar.engines.gpu.offload import BlockOffload, WaitingBlock, spread
 from avatar.engines.gpu.pinned import PinnedMemory
 from avatar.engines.gpu.triton_support import available
@@ -95,7 +96,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         total=size,
         free_cpu=args.ram * GIB if args.ram else int(0.8 * psutil.virtual_memory().available),
         gpu=cuda,
-        fp8=available(device) and torch.cuda.get_device_capability() >= (8, 9),
+        fp8=available(device) and generation(device) >= ADA,
         attention8=eight_kernels.available(device, config.head_dim),
         copied=fp8_bytes(config, dtype)[0],  # made on the device here
     )

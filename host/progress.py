@@ -9,6 +9,7 @@ import comfy.model_management
 import comfy.utils
 import torch
 from comfy_api.latest import io
+from comfy_execution.progress import get_progress_state
 from PIL import Image
 
 PREVIEW_SIZE = 512
@@ -17,19 +18,22 @@ check_interrupt = comfy.model_management.throw_exception_if_processing_interrupt
 
 
 class Progress:
-    """The progress bar of whichever node is running; shows the newest frame of each block on it."""
+    """The progress bar of a node (by default the one that is running); shows the newest frame of each block on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: str | None = None) -> None:
+        self._node_id = node_id
         self._bar: comfy.utils.ProgressBar | None = None
 
     def __call__(self, done: int, total: int, block: torch.Tensor | None = None) -> None:
         """``done`` of ``total`` units; ``block`` is uint8 [F, H, W, 3]."""
         if self._bar is None or done < self._bar.current:
-            self._bar = comfy.utils.ProgressBar(total)
+            self._bar = comfy.utils.ProgressBar(total, self._node_id)
         preview = None
         if block is not None:
             preview = ("JPEG", Image.fromarray(block[-1].numpy()), PREVIEW_SIZE)
         self._bar.update_absolute(done, total, preview)
+        if done == total and self._node_id is not None:  # the host ends only the bar of the node that runs
+            get_progress_state().finish_progress(self._node_id)
 
 
 def show_text(text: str, hidden: io.HiddenHolder | None) -> None:

@@ -23,7 +23,7 @@ PAUSE = 1.0
 
 
 class DownloadStopped(RuntimeError):
-    """The connection failed for good; what arrived is kept and the next call continues from there."""
+    """The connection failed for good; the part that arrived is kept, and the next call continues from there."""
 
 
 class AccessDenied(RuntimeError):
@@ -31,7 +31,7 @@ class AccessDenied(RuntimeError):
 
 
 def partial_path(target: Path, identity: str) -> Path:
-    """Where the unfinished ``target`` grows; ``identity`` (its hash) keeps two versions of a file apart."""
+    """The path of the unfinished ``target``; ``identity`` (its hash) keeps two versions of a file apart."""
     return target.with_name(f"{target.name}.{identity[:12]}.partial")
 
 
@@ -47,7 +47,12 @@ def fetch(
 
     ``identity`` is the expected SHA-256, or for small files git's SHA-1 of the blob. ``progress(bytes)``
     counts this file's bytes and may raise to interrupt. The target appears only when size and hash are right.
-    Raises DownloadStopped, AccessDenied, OSError (disk full), ValueError (hash wrong).
+
+    Raises:
+        DownloadStopped: the connection failed for good.
+        AccessDenied: the server wants a login.
+        OSError: the disk is full.
+        ValueError: the hash is wrong.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = partial_path(target, identity)
@@ -92,7 +97,7 @@ def fetch(
 def _receive(url: str, part: Path, start: int, headers: Mapping[str, str]) -> Generator[int, None, None]:
     request = Request(url)
     for name, value in headers.items():
-        # "Unredirected": a token is for the hub, not for the storage server that it redirects to.
+        # "Unredirected" keeps the token away from the storage server that the hub redirects to.
         request.add_unredirected_header(name, value)
     if start:
         request.add_header("Range", f"bytes={start}-")

@@ -50,7 +50,7 @@ def load_state_dict(path: str | Path, device: str | torch.device = "cpu") -> dic
         # Only the zip format can be mapped.
         state = torch.load(path, map_location=device, weights_only=True, mmap=zipped)
     except pickle.UnpicklingError:
-        # torch's own message explains how to load it all the same: the last thing to do with an unknown file.
+        # torch's own message explains how to load it all the same, which nobody should do with an unknown file.
         doubt = "" if zipped else "is damaged, or "
         raise ValueError(
             f"{path} {doubt}contains Python code or objects besides weights and is not loaded; "
@@ -161,8 +161,11 @@ def check_file(path: str | Path) -> None:
     """Reject an absent, empty or cut off file, a web page or a Git-LFS pointer, by its first bytes and its
     size.
 
-    Reads a few kilobytes at most, so it is also the test for a finished download. FileNotFoundError or
-    ValueError.
+    Reads a few kilobytes at most, so it is also the test for a finished download.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is a folder, empty, cut off, a web page or a pointer.
     """
     path = Path(path)
     if path.is_dir():
@@ -223,7 +226,7 @@ def check_keys(
     expected: nn.Module | Mapping[str, Tensor] | Iterable[str],
     what: str,
 ) -> None:
-    """Compare a state dict with what a model needs; ValueError naming the first keys that disagree.
+    """Compare a state dict with a model's needs; ValueError naming the first keys that disagree.
 
     ``expected`` is a module (also one on the meta device) or a mapping of tensors, whose shapes are compared
     too, or just names. ``what`` opens the sentence, e.g. "the VAE file wan.pth".

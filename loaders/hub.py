@@ -55,7 +55,7 @@ FILE_SETS: dict[str, dict[str, dict[str, int]]] = {
 
 SHORT_LIST = 6
 
-# Room that a download leaves on the disk.
+# Bytes of the disk that a download leaves free.
 SPARE_BYTES = 256 << 20
 
 
@@ -77,13 +77,17 @@ def resolve_snapshot(
     A repository lives in ``<root>/<name>`` of any of the ``roots``; complete, it is used without network, and it
     is completed where most of it is, in the first one when it is nowhere. ``files`` are paths inside it, each a
     name, a pattern ("google/umt5-xxl/*") or alternatives ("model.safetensors|pytorch_model.bin": the first that
-    exists). With ``download`` what is missing or half there is fetched: an interrupted download is continued,
-    every file is checked by size and hash. ``progress(done_bytes, total_bytes)`` is
-    called from this thread and may raise to interrupt.
+    exists). With ``download`` missing and half-written files are fetched: an interrupted download is continued,
+    every file is checked by size and hash. ``progress(done_bytes, total_bytes)`` is called from this thread and may
+    raise to interrupt.
 
-    Raises FileNotFoundError (absent, with what to do), ConnectionError (no network), PermissionError (gated,
-    login needed), OSError (disk too small), RuntimeError (stopped half-way; call again to continue),
-    ValueError.
+    Raises:
+        FileNotFoundError: the folder or a file is absent; the message says what to do.
+        ConnectionError: there is no network.
+        PermissionError: the repository is gated, and a login is needed.
+        OSError: the disk is too small.
+        RuntimeError: the download stopped half-way; another call continues it.
+        ValueError: the repository has no such file, or a hash is wrong.
     """
     local = Path(repo_or_folder).expanduser()
     if local.is_dir():
@@ -140,7 +144,7 @@ def _download(repo: str, folder: Path, files: Sequence[str], progress: Progress)
             raise PermissionError(_login_sentence(repo)) from error
         done += file.size
         progress(done, total)
-    # What an interrupted command-line download left behind is now obsolete.
+    # The leftovers of an interrupted command-line download are obsolete now.
     for pattern in files:
         for leftover in _leftovers(folder, pattern):
             leftover.unlink()
@@ -204,7 +208,7 @@ def _is_there(folder: Path, file: _Remote) -> bool:
 
 
 def _faults(folder: Path, files: Sequence[str]) -> dict[str, str]:
-    """What is missing, cut off or half downloaded: pattern -> one phrase. Needs no network."""
+    """The files that are missing, cut off or half downloaded: pattern -> one phrase. Needs no network."""
     faults = {}
     for pattern in files:
         phrases = []

@@ -1,4 +1,4 @@
-"""One short text for everything that decides a video, to know in a later process whether it is the same video."""
+"""Hashes of everything that decides a video, by which a later process knows the same video again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 SAMPLES, LENGTH = 4, 4
-"""Of every weight, so many short runs of values are looked at."""
+"""Number of short runs of values that are looked at in every weight."""
 PIECE = 1 << 22  # values
 
 
@@ -25,7 +25,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def device_identity(device: torch.device, dtype: torch.dtype) -> list[str]:
-    """What decides whether a run computes the same bits: kind of device, number format, version of torch."""
+    """The circumstances that decide a run's bits: kind of device, number format, version of torch."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return [device.type, name, str(dtype), torch.__version__]
 
@@ -52,7 +52,7 @@ def looked_at(value: Any) -> Any:
 
 
 def tensors_of_patch(patch: Any) -> Iterable[Any]:
-    """Tensors and settings of a patch of the host: an adapter object, or tuples of such."""
+    """Tensors and settings of a patch of the host, which is an adapter object or tuples of such."""
     if isinstance(patch, (Tensor, str, int, float)):
         yield patch
     elif isinstance(patch, (list, tuple)):
@@ -66,7 +66,7 @@ def tensors_of_patch(patch: Any) -> Iterable[Any]:
 def _add(digest: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         digest.update(f"{value.dtype}{list(value.shape)}".encode())
-        # In pieces: hours of sound are not copied at once.
+        # In pieces, so that hours of sound are never copied at once.
         length = max(1, PIECE * value.shape[-1] // max(1, value.numel())) if value.ndim else 1
         for piece in value.detach().split(length, dim=-1) if value.ndim else [value.detach()]:
             digest.update(memoryview(piece.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))

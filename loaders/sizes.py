@@ -14,7 +14,7 @@ from .files import check_keys
 
 MOST_LAYERS = 1000
 LARGEST = 1 << 24
-"""Of a width, or any other single size."""
+"""Upper limit of a width, or of any other single size."""
 
 
 def check_whole(path: str | Path, values: Mapping[str, Any], lists: Collection[str] = ()) -> None:
@@ -47,7 +47,7 @@ def check_layers(path: str | Path, counts: Mapping[str, Any], state: Mapping[str
 
 @contextmanager
 def empty(path: str | Path, what: str) -> Iterator[None]:
-    """Modules that are made inside take no memory; ValueError, naming the file, for what is wrong with its sizes."""
+    """Modules that are made inside take no memory; ValueError, naming the file, when its sizes do not work."""
     try:
         with torch.device("meta"):
             yield
@@ -58,7 +58,7 @@ def empty(path: str | Path, what: str) -> Iterator[None]:
 
 
 def fill(make: Callable[[], nn.Module], state: Mapping[str, Tensor], where: str, path: str | Path) -> Any:
-    """The module of ``make`` with ``state`` in it, made with memory only once the state is known to fit.
+    """The module of ``make`` with ``state`` in it, which takes memory only once the state is known to fit.
 
     ``where`` opens the sentence when it does not; ``path`` is the file that the sizes are from.
     """

@@ -14,7 +14,7 @@ from .sound_file import RATES, NoSound, open_sound
 
 RESAMPLED_AT_ONCE = 1 << 16  # samples
 LOOKED_AT_AT_ONCE = 1 << 20
-CLIP_RATE = 48_000  # what a clip has beyond that, no listener here hears
+CLIP_RATE = 48_000  # higher rates carry nothing that a listener hears
 CLIPS = [
     (b"RIFF", 0, "wav"),
     (b"fLaC", 0, "flac"),
@@ -28,15 +28,17 @@ CLIPS = [
     (b"ftyp", 4, "mp4"),
     (b"\x1a\x45\xdf\xa3", 0, "matroska"),
 ]
-"""How sound files begin: bytes, where they are, and FFmpeg's name of the format."""
+"""The first bytes of sound files: the bytes, their offset, and FFmpeg's name of the format."""
 
 
 def usable(audio: Mapping | None) -> dict:
     """One sound of any node as float32 [1, C, S] on the CPU with an int rate, without further keys.
 
-    Each channel is contiguous; whole numbers become -1 to 1. What is of this kind already, parts of it too, is not
-    copied. Silence and very short sounds are fine.
-    Raises ValueError, in one sentence, for no sound, a batch, an absurd rate, and samples that are not finite.
+    Each channel is contiguous; whole numbers become -1 to 1. Sound of this kind is not copied, nor are parts of it.
+    Silence and very short sounds are fine.
+
+    Raises:
+        ValueError: there is no sound, or a batch, an absurd rate, or samples that are not finite; in one sentence.
     """
     if audio is None:
         raise ValueError(
@@ -117,7 +119,7 @@ def resample(waveform: torch.Tensor, source_rate: int, target_rate: int) -> torc
 def converted(
     converter: av.AudioResampler, chunk: torch.Tensor | None, source_rate: int, target_rate: int
 ) -> Iterator[torch.Tensor]:
-    """What a mono float converter gives for its next samples [S], in pieces; for None, what it has kept back."""
+    """The output of a mono float converter for its next samples [S], in pieces; for None, the samples it kept back."""
     if chunk is None:
         # The converter looks ahead by half its filter; silence behind the sound brings out the rest of it.
         chunk = torch.zeros(64 * max(1, -(-source_rate // target_rate)))
@@ -139,7 +141,10 @@ def pad(audio: Mapping, before_seconds: float = 0.0, after_seconds: float = 0.0)
 
 def trim(audio: Mapping, start_seconds: float = 0.0, seconds: float | None = None) -> dict:
     """The part of the audio from ``start_seconds``, ``seconds`` long (None: to the end; never past the end).
-    Raises ValueError where nothing would be left."""
+
+    Raises:
+        ValueError: nothing would be left.
+    """
     audio = usable(audio)
     rate = audio["sample_rate"]
     first = round(start_seconds * rate)
@@ -178,12 +183,15 @@ def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
     (48 kHz where it is higher).
 
     WAV, FLAC, Ogg, MP3, AAC, MP4 and WebM are known by their first bytes; formats that name other files are not
-    read. ValueError for anything else, broken sound, and more than ``limit_seconds``.
+    read.
+
+    Raises:
+        ValueError: the bytes are anything else, broken sound, or more than ``limit_seconds``.
     """
     format_ = next((name for start, at, name in CLIPS if data[at : at + len(start)] == start), None)
     if format_ is None:
         raise ValueError(
-            "This is no WAV, FLAC, Ogg, MP3, AAC, MP4 or WebM sound; for plain samples say their rate."
+            "Name the rate of samples without a header: this is no WAV, FLAC, Ogg, MP3, AAC, MP4 or WebM sound."
         )
     samples, pieces = 0, []
     with open_sound(io.BytesIO(data), "this clip", format_, CLIP_RATE) as sound:
@@ -201,8 +209,13 @@ def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
 
 
 def mono_samples(data: bytes, format_: str, channels: int) -> torch.Tensor:
-    """Plain little-endian samples, ``s16``, ``s24``, ``s32`` or ``f32``, channels side by side, as their mean:
-    float32 [S]. ValueError for a part of a sample, NaN and infinite samples."""
+    """The mean of the channels of little-endian samples without a header, float32 [S].
+
+    They are ``s16``, ``s24``, ``s32`` or ``f32``, with the channels side by side.
+
+    Raises:
+        ValueError: there is a part of a sample, or a sample that is NaN or infinite.
+    """
     width = int(format_[1:]) // 8
     if len(data) % (width * channels):
         raise ValueError(

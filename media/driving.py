@@ -1,5 +1,4 @@
-"""Driving videos of every kind a graph has, as one thing: blocks of frames at a constant rate, with their
-sound."""
+"""Driving videos of every kind that a graph has, as blocks of frames at a constant rate, with their sound."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ from .mapped_sound import map_audio
 from .portrait import colours
 from .sound_file import NoSound
 
-BLOCK = 8  # frames looked at together
-FADE_SECONDS = 0.003  # at both sides of a cut in the sound
+BLOCK = 8  # frames that are read together
+FADE_SECONDS = 0.003  # seconds, on both sides of a cut in the sound
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,10 @@ class DrivingVideo:
 
 @dataclass(frozen=True)
 class _File:
-    """A video file: its frames from ``start`` to ``stop`` (seconds on its clock, of which the first is shown at
-    ``begin``), played at ``fps``."""
+    """The frames of a video file from ``start`` to ``stop``, played at ``fps``; the first is shown at ``begin``.
+
+    All times are seconds on the file's clock.
+    """
 
     place: str | io.BytesIO
     fps: float
@@ -52,12 +53,17 @@ def open_driving(
 ) -> DrivingVideo:
     """A driving video from an AVATAR_STREAM, a core VIDEO, or IMAGE frames, read lazily.
 
-    The sound of a VIDEO begins with its first frame: what the file has before is left out, and where the file's
-    sound begins later, silence comes first.
+    The sound of a VIDEO begins with its first frame: earlier sound is left out, and where the file's sound begins
+    later, silence comes first.
 
-    fps: of IMAGE frames; the others know their own. max_frames: stop there; 0 reads everything. folder: where the
-    decoded sound of a VIDEO lies; see `map_audio`. check_interrupt: called while that is decoded; raises to stop.
-    ValueError says what is wrong with the source.
+    Args:
+        fps: frame rate of IMAGE frames; the others know their own.
+        max_frames: the number of frames to stop after; 0 reads everything.
+        folder: holds the decoded sound of a VIDEO; see `map_audio`.
+        check_interrupt: called while sound is decoded; raises to stop.
+
+    Raises:
+        ValueError: the source cannot be read, or is a live stream.
     """
     if isinstance(source, AvatarStream):
         if source.live:
@@ -78,7 +84,7 @@ def open_driving(
 
 
 def sound_of_frames(audio: dict, frames: Sequence[int], fps: float) -> dict | None:
-    """The sound of some frames of a video, ascending: what belongs to the others is cut out.
+    """The sound of some frames of a video, ascending; the sound of all other frames is cut out.
 
     Each cut fades over a few milliseconds, and the result lasts as long as the frames do where the sound does.
     None when the sound has ended before the first of them.
@@ -139,7 +145,7 @@ def _open(place: str | io.BytesIO) -> av.container.InputContainer:
 
 
 def _probe(source: Any) -> _File:
-    """What is to be read of a core VIDEO; the average of a variable frame rate."""
+    """The part of a core VIDEO that is to be read; a variable frame rate becomes its average."""
     place = source.get_stream_source()
     # Newer hosts cut a VIDEO by noting what part of the file it is.
     start, seconds = getattr(source, "get_active_trim_window", lambda: (0.0, 0.0))()
@@ -163,7 +169,7 @@ def _sound(file: _File, folder: str | None, check_interrupt: Callable[[], None])
 
 
 def _decoded(file: _File) -> Iterator[Tensor]:
-    """Frames of a file at a constant rate: what the file shows in the middle of each frame's time."""
+    """Frames of a file at a constant rate: each is the file's frame in the middle of its time."""
     ticks = _at_constant_rate(file)
     done = 0
     while block := list(islice(ticks, BLOCK)):
@@ -187,7 +193,7 @@ def _at_constant_rate(file: _File) -> Iterator[Tensor]:
 
 
 def _frames(file: _File) -> Iterator[tuple[float, av.VideoFrame]]:
-    """What is to be read of a file, at least one frame: (seconds on its clock, frame)."""
+    """The frames of a file that are to be read, at least one, as (seconds on the file's clock, frame)."""
     count = 0
     with _open(file.place) as container:
         stream = container.streams.video[0]

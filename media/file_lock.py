@@ -19,7 +19,7 @@ def lock(file: BinaryIO) -> bool:
 
 @contextmanager
 def abandoned(path: Path) -> Iterator[bool]:
-    """Whether nobody writes a file, which stays so inside ``with``. False where that cannot be known."""
+    """Whether nobody writes a file; then nobody does inside ``with``. False where that cannot be known."""
     try:
         file = path.open("r+b")
     except FileNotFoundError:

@@ -35,8 +35,10 @@ class FragmentEncoder:
     higher AAC rate (at most 96 kHz), and more than 6 channels become their mean. Live sound (a SpeechFeed) may
     come in the fragment after its picture's, since the sound encoder looks ahead. ``crf`` and ``preset`` are
     libx264's. ``frames`` and ``fragments`` say what an earlier encoder with the same arguments has made
-    already: this one goes on behind it. Raises ValueError for odd sizes, which H.264 in yuv420p cannot carry,
-    and for bad audio.
+    already: this one goes on behind it.
+
+    Raises:
+        ValueError: a side is odd, which H.264 in yuv420p cannot carry, or the audio is bad.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class FragmentEncoder:
 
     @property
     def mime_type(self) -> str:
-        """What ``MediaSource.addSourceBuffer`` wants to hear, known once the first block is encoded."""
+        """The type for ``MediaSource.addSourceBuffer``, known once the first block is encoded."""
         if not self._profile:
             raise RuntimeError("The stream's type is known only after its first block.")
         codecs = [f"avc1.{self._profile.hex()}"] + (["mp4a.40.2"] if self._sound else [])
@@ -188,7 +190,7 @@ class _Sound:
         return stream
 
     def go_on_at(self, sample: int) -> None:
-        """Leave out what an earlier encoder has given for ``until(sample)``; call it before the first ``until``."""
+        """Leave out the packets that an earlier encoder gave for ``until(sample)``; call it before ``until``."""
         self._written = sample
         self._first = self._fed = max(0, sample // AAC_FRAME - WARM_UP) * AAC_FRAME
 

@@ -45,7 +45,7 @@ BINARY = frozenset(
         "__lt__",
     ]
 )
-"""Of two values, of which the frames may be either."""
+"""Operations on two values, of which either may be the frames."""
 UNARY = frozenset(
     [
         "abs",
@@ -67,7 +67,7 @@ UNARY = frozenset(
         "__neg__",
     ]
 )
-"""Of the frames, with settings."""
+"""Operations on the frames, with settings."""
 SETTINGS = (bool, int, float, str, type(None), torch.dtype, torch.device, torch.memory_format)
 
 Arguments = tuple[Any, ...]
@@ -104,7 +104,7 @@ MOVING: dict[str, Callable[[int, Arguments, Named], bool]] = {
     "transpose": _not_the_first,
     "unsqueeze": lambda ndim, args, named: _not_the_first(ndim + 1, args[:1], named),
 }
-"""Of the frames, with dimensions: whether they leave the frames in front, and apart."""
+"""Operations on the frames, with dimensions; each has a test of whether they leave the frames in front, and apart."""
 METHODS = frozenset(name for name in BINARY | UNARY | MOVING.keys() if hasattr(torch.Tensor, name))
 REFUSED = (
     "__matmul__",
@@ -140,7 +140,7 @@ def _suits_every_frame(ndim: int, value: Any) -> bool:
 
 
 def split_index(index: tuple, ndim: int) -> tuple[Any, tuple]:
-    """An index of several entries as what it does to the frames, and to each frame's own dimensions."""
+    """An index of several entries as a pair: the index of the frames, and that of each frame's own dimensions."""
     if not index:
         return slice(None), ()
     if index[0] is Ellipsis:

@@ -16,16 +16,16 @@ from .speech_feed import SpeechFeed
 
 OnBlock = Callable[[int, int, torch.Tensor], None]
 Change = Callable[[torch.Tensor], torch.Tensor]
-"""What is done to float32 frames [n, H, W, 3], whichever and however many they are: [n, ...]."""
+"""A change of any number of float32 frames [n, H, W, 3], which gives [n, ...]."""
 ADVICE = "set 'frames' of LiveAvatar Stream to Frames to 'batch', since the node behind it needs all frames at once"
 
 
 class PassState(Protocol):
-    """Where one pass over a stream is, for a later run that goes on there.
+    """The state of one pass over a stream, from which a later run can go on.
 
     Attributes:
         first_frame: the frame with which the pass begins.
-        frames: how many frames of the video are covered by what ``save`` would write; None while it cannot.
+        frames: number of the video's frames that a state written now would cover; None while ``save`` cannot write.
     """
 
     first_frame: int
@@ -43,7 +43,7 @@ class PassState(Protocol):
 
 @dataclass(frozen=True)
 class Resumable:
-    """How a later run goes on with a stream.
+    """The means by which a later run goes on with a stream.
 
     Attributes:
         fingerprint: hashes everything that decides the frames; equal ones mean equal frames.
@@ -61,7 +61,7 @@ class AvatarStream:
     """A lazily evaluated stream of frame blocks that can be started again: the type of AVATAR_STREAM edges.
 
     ``start()`` begins one pass and returns an iterator of uint8 CPU tensors [F, H, W, 3], ``frames`` in all
-    (what the last block has beyond that is cut off), or as many as come where that is None. ``audio`` is the
+    (the last block is cut off there), or as many as come where that is None. ``audio`` is the
     ComfyUI AUDIO that belongs to the picture, both starting at 0 s, or a SpeechFeed where ``frames`` is None.
     With ``resumable``, ``start(state)`` begins a pass at a state's first frame.
     """
@@ -109,9 +109,13 @@ class AvatarStream:
         return self.frames / self.fps
 
     def blocks(self, state: PassState | None = None) -> Iterator[torch.Tensor]:
-        """One fresh pass over the frames, or over those from a state's first one on: uint8 [F, H, W, 3] blocks; the
-        source is closed when the pass ends or is abandoned. Raises RuntimeError where the source ends short or
-        yields something else."""
+        """One fresh pass over the frames, or over those from a state's first one on, as blocks uint8 [F, H, W, 3].
+
+        The source is closed when the pass ends or is abandoned.
+
+        Raises:
+            RuntimeError: the source ends too early, or yields something else.
+        """
         done = 0 if state is None else state.first_frame
         if done == self._frames:
             return
@@ -183,9 +187,9 @@ class FrameStream(Sequence):
     reading backward starts the generation again, so two consumers of one FrameStream generate twice.
     ``on_block(done_frames, total_frames, block)`` is called for each uint8 block as it arrives.
 
-    What treats every frame by itself (cropping, inverting, resizing, ...: `frame_operations`) gives another
-    FrameStream, whose blocks are changed as they arrive. Everything else raises TypeError or AttributeError that says
-    how to get an ordinary batch.
+    An operation that treats every frame by itself (cropping, inverting, resizing, ...: `frame_operations`) gives
+    another FrameStream, whose blocks are changed as they arrive. Every other raises TypeError or AttributeError, which
+    say how to get an ordinary batch.
     """
 
     def __init__(
@@ -199,7 +203,7 @@ class FrameStream(Sequence):
 
     @property
     def shape(self) -> torch.Size:
-        """[F, H, W, 3], or what the changes make of it, as a tensor of the same frames would have."""
+        """The shape of a tensor of the same frames: [F, H, W, 3], or the one that the changes give."""
         return torch.Size((self.stream.frames, *self._one().shape[1:]))
 
     @property
@@ -209,7 +213,7 @@ class FrameStream(Sequence):
 
     @property
     def device(self) -> torch.device:
-        """Where the frames are."""
+        """The device of the frames."""
         return self._one().device
 
     @property
@@ -226,7 +230,7 @@ class FrameStream(Sequence):
         return self.shape if dim is None else self.shape[dim]
 
     def _one(self) -> torch.Tensor:
-        """A black frame [1, ...] that went through the changes: how all frames look like."""
+        """A black frame [1, ...] that went through the changes, and so has the shape and type of all frames."""
         if self._example is None:
             black = torch.zeros(1, self.stream.height, self.stream.width, 3)
             self._example = black if self._change is None else self._change(black)
@@ -279,7 +283,7 @@ class FrameStream(Sequence):
         return out
 
     def _empty(self, count: int) -> torch.Tensor:
-        """Room for some frames; MemoryError when there is not enough of it."""
+        """An empty tensor for some frames; MemoryError when it does not fit in memory."""
         one = self._one()
         if one.device.type == "cpu":
             advice = "Use LiveAvatar Stream to Video, or a shorter stream"
@@ -319,7 +323,7 @@ class FrameStream(Sequence):
         args: tuple = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> FrameStream:
-        """What torch's functions do with a frame stream."""
+        """Applies torch's function to a frame stream: block by block where it treats every frame by itself."""
         named = kwargs or {}
         stream = next((value for value in args if isinstance(value, FrameStream)), None)
         others = tuple(value for value in args if value is not stream)

@@ -13,7 +13,7 @@ from .sound_file import MOST_CHANNELS
 from .speech_feed import SpeechFeed
 
 UNKNOWN = (0, 0xFFFFFFFF, 0x7FFFFFFF)
-"""What writers put in the place of a length that they do not know yet."""
+"""The values that writers put in place of a length that they do not know yet."""
 READ_SECONDS, READ_BYTES = 10.0, 32 << 20
 """Sound that is read at once, at most."""
 FORMATS = {(1, 16): "s16", (1, 24): "s24", (1, 32): "s32", (3, 32): "f32"}
@@ -21,17 +21,19 @@ FORMATS = {(1, 16): "s16", (1, 24): "s24", (1, 32): "s32", (3, 32): "f32"}
 
 
 class GrowingFile:
-    """Reads a WAV file, or plain mono samples, into a feed while it grows.
+    """Reads a WAV file, or mono samples without a header, into a feed while it grows.
 
     It ends when ``<name>.end`` exists beside it, when a WAV file's unfinished header has been completed, or when
     it has not grown for ``idle_seconds`` (0: never).
 
     Args:
-        path: a WAV file; ``.f32`` (float32) and everything else (16 bits) are plain samples, little-endian.
-        raw_rate: sample rate of plain samples.
+        path: a WAV file; ``.f32`` (float32) and everything else (16 bits) are little-endian samples without a header.
+        raw_rate: sample rate of samples without a header.
         clock: seconds, for tests.
 
-    Raises FileNotFoundError, and ValueError for a WAV file without a whole header or of a kind that is not read.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a WAV file has no whole header, or is of a kind that is not read.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class GrowingFile:
         self._grown = clock()
 
     def poll(self, feed: SpeechFeed) -> None:
-        """Move what is new into the feed, as far as there is room, and end the feed at the end."""
+        """Move new sound into the feed, as much as it takes, and end the feed at the end."""
         marked = self.path.with_name(self.path.name + ".end").exists()  # asked before the last bytes are read
         length = self._length()
         seconds = min(READ_SECONDS, feed.limit_seconds - feed.waiting_seconds)

@@ -1,4 +1,4 @@
-"""What lies next to an unfinished video, so that a later run can go on with it."""
+"""The files next to an unfinished video, from which a later run can go on with it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LONGEST = 1 << 20
 
 
 class Damaged(ValueError):
-    """What lies next to a video, or the video itself, is not what was written."""
+    """A video, or a file next to it, is not what was written."""
 
 
 @dataclass(frozen=True)
 class Journal:
-    """``X.mp4.resume.json``: how far the video X.mp4 is.
+    """The progress of a video X.mp4, kept as ``X.mp4.resume.json``.
 
     Attributes:
-        fingerprint: of everything that decides the video; only a run with the same one may go on.
-        frames, fragments, size: what of the file is complete: video frames, mp4 fragments, bytes.
+        fingerprint: a hash of everything that decides the video; only a run with the same one may go on.
+        frames, fragments, size: the complete part of the file in video frames, mp4 fragments and bytes.
         digest: SHA-256 of these bytes.
         about: for people who read it; nothing depends on it.
     """
@@ -55,7 +55,8 @@ class Journal:
     def read(cls, video: Path) -> Journal | None:
         """The journal of a video; None where there is none that can be opened.
 
-        Raises Damaged, in one sentence, when it is not what was written, or was written by another version.
+        Raises:
+            Damaged: it is not what was written, or was written by another version; in one sentence.
         """
         try:
             with journal_path(video).open("rb") as file:
@@ -77,27 +78,27 @@ def _checksum(values: Mapping[str, Any]) -> str:
 
 
 def journal_path(video: Path) -> Path:
-    """Where a video's journal is."""
+    """The path of a video's journal."""
     return video.with_name(video.name + JOURNAL)
 
 
 def growing_path(video: Path) -> Path:
-    """Where the growing form of an interrupted video is kept beside the ordinary file that players like better."""
+    """The path of an interrupted video's growing form, beside the ordinary file that players like better."""
     return video.with_name(video.name + GROWING)
 
 
 def state_path(video: Path) -> Path:
-    """Where the generator's state for a video is kept."""
+    """The path of the generator's state for a video."""
     return video.with_name(video.name + STATE)
 
 
 def finishing_path(video: Path) -> Path:
-    """Where the ordinary form of a video is written."""
+    """The path where the ordinary form of a video is written."""
     return video.with_name(video.name + FINISHING)
 
 
 def draft_of(path: Path) -> Path:
-    """Where a file is written that then takes its place in one step."""
+    """The path where a file is written before it takes its place in one step."""
     return path.with_name(path.name + DRAFT)
 
 

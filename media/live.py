@@ -1,4 +1,4 @@
-"""Videos that are being written, for those who watch them meanwhile: which there are and how far they are."""
+"""Videos that are being written, for those who watch them meanwhile."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from contextlib import contextmanager
 
 ENDED_STREAMS_KEPT = 16
 JOIN_SECONDS = 10.0
-"""Who comes late to a stream gets about this much of what was made last."""
+"""A viewer who comes late to a stream gets about this much of its end."""
+LINGER_SECONDS = 15.0
+"""A viewer who has read a stream piece by piece is expected back within this time."""
 
 
 class LiveStream:
     """One growing file of mp4 fragments. Written by one thread, read by any number of others.
 
     ``readable(path)`` opens it to readers, ``advance`` tells of each whole fragment, ``end`` of the result:
-    "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` is what the page
-    needs to ask the host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
+    "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` lets the page ask the
+    host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
 
-    The file may be replaced after ``readable`` has ended: readers who hold the stream by then read the old one
-    to its end, and the last of them closes it.
+    The file may be replaced after ``readable`` has ended: readers who hold the stream by then, and those who come
+    back for it piece by piece, read the old one to its end.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class LiveStream:
         self._file = None
         self._writing = True
         self._readers = 0
+        self._visited: float | None = None
+        self._lingers = False
         self._recent: deque[tuple[int, int]] = deque()  # (first frame, offset) of the last fragments
         self._started = time.monotonic()
         self._first_block: tuple[float, int] | None = None
@@ -64,7 +68,7 @@ class LiveStream:
                 if os.name == "nt":
                     self._close()
                 else:
-                    self._close_if_unused()
+                    self._linger()
 
     def go_on(self, frames: int, size: int) -> None:
         """The file held this already when the run began; call it before the first ``advance``."""
@@ -95,12 +99,17 @@ class LiveStream:
         return not self._writing or self.state != "running"
 
     @contextmanager
-    def reader(self) -> Iterator[LiveStream]:
-        """Hold the stream open for reading. LookupError when it has ended and its file is closed."""
+    def reader(self, *, comes_back: bool = False) -> Iterator[LiveStream]:
+        """Hold the stream open for reading. LookupError when it has ended and its file is closed.
+
+        ``comes_back`` tells that the reader takes what there is and asks for more later.
+        """
         with self._lock:
             if self.complete and self._file is None:
                 raise LookupError("This stream has ended; its finished file is there instead.")
             self._readers += 1
+            if comes_back:
+                self._visited = time.monotonic()
         try:
             yield self
         finally:
@@ -118,8 +127,8 @@ class LiveStream:
             return self._file.read(count)
 
     def status(self) -> dict[str, object]:
-        """What the page shows, as JSON types. ``speed`` is in frames per second since the first block;
-        ``join`` is the offset at which who comes late goes on after the first ``header_size`` bytes."""
+        """The figures that the page shows, as JSON types. ``speed`` is in frames per second since the first block;
+        ``join`` is the offset at which a late viewer goes on after the first ``header_size`` bytes."""
         with self._lock:
             first_frame = speed = None
             if self._first_block is not None:
@@ -144,8 +153,21 @@ class LiveStream:
                 "file": self.place,
             }
 
+    def _linger(self) -> None:
+        """Close the file as soon as nobody reads it or is expected back."""
+        self._lingers = self._visited is not None and time.monotonic() - self._visited < LINGER_SECONDS
+        if self._lingers:
+            timer = threading.Timer(LINGER_SECONDS, self._look_again)
+            timer.daemon = True
+            timer.start()
+        self._close_if_unused()
+
+    def _look_again(self) -> None:
+        with self._lock:
+            self._linger()
+
     def _close_if_unused(self) -> None:
-        if self.complete and self._readers == 0:
+        if self.complete and self._readers == 0 and not self._lingers:
             self._close()
 
     def _close(self) -> None:

@@ -31,19 +31,23 @@ def map_audio(
     end: float = float("inf"),
     name: object = None,
 ) -> dict:
-    """The sound of a file or video as AUDIO at its own rate (192 kHz at most) and channels. The samples lie in a file
-    without a name in ``folder`` (None: the system's temporary one), 4 bytes each, one channel after the other, and
-    come into memory where somebody reads them. That file is gone when the AUDIO is.
+    """The sound of a file or video as AUDIO at its own rate (192 kHz at most) and with its own channels.
+
+    The samples lie in a nameless file in ``folder`` (None: the system's temporary one), 4 bytes each, one channel after
+    the other, and come into memory where somebody reads them. That file is gone when the AUDIO is.
 
     Args:
         check_interrupt: called now and then; raises to stop.
-        begin: the second on the file's clock at which the AUDIO begins. Sound before it is left out, silence fills
-            what comes after it until there is sound, and gaps. None: the first sample, and no gaps are filled.
+        begin: the second on the file's clock at which the AUDIO begins. Sound before it is left out; silence fills
+            the time from there to the first sound, and gaps. None: the first sample, and no gaps are filled.
         end: the second on the file's clock behind which nothing needs to be read.
-        name: what messages call the file; its path if None.
+        name: the file's name in messages; its path if None.
 
-    Raises FileNotFoundError, NoSound, ValueError for sound that cannot be read, and OSError, where it can be known
-    before anything is decoded, if ``folder`` has no room.
+    Raises:
+        FileNotFoundError: there is no such file.
+        NoSound: the file has no sound.
+        ValueError: the sound cannot be read.
+        OSError: the disk of ``folder`` is too full; before anything is decoded where that can be known.
     """
     folder, name = folder or tempfile.gettempdir(), name or file
     with ExitStack() as files:
@@ -111,7 +115,7 @@ class _Rows:
         self.samples += piece.shape[1]
 
     def joined(self, check_interrupt: Callable[[], None]) -> np.memmap:
-        """All of it, [channels, S]. Needs room for one more channel meanwhile."""
+        """All of it, [channels, S]. Meanwhile the disk holds one channel twice."""
         whole = self._rows[0]
         for row in self._rows[1:]:
             row.seek(0)

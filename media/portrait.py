@@ -16,7 +16,7 @@ from .room import check_room
 
 MULTIPLE = 64  # both sides of a video are multiples of this
 NO_NUMBERS = "The image holds NaN or infinite pixels: the node that made it has failed."
-MIN_SIDE = 32  # a smaller portrait holds no face to speak of
+MIN_SIDE = 32  # a smaller portrait shows no face
 
 # Area caps by the names the reference uses. The aspect ratio always follows the picture.
 AREAS: dict[str, int] = {
@@ -94,7 +94,9 @@ def prepare_portrait(
     ``cover`` resizes (Lanczos) and crops the middle, so that the picture always fills the frame.
     ``reference`` does what the LiveAvatar reference does (bilinear on 8-bit pixels, short side to short side,
     black borders where the crop is larger). Grey pictures become RGB; transparency is laid over white.
-    Raises ValueError for a batch, a picture below 32 pixels a side, NaN, or a size that cannot be generated.
+
+    Raises:
+        ValueError: it is a batch, below 32 pixels a side, or holds NaN, or the size cannot be generated.
     """
     check_size(height, width)
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
@@ -133,7 +135,8 @@ def resize_frames(
 def colours(images: torch.Tensor) -> torch.Tensor:
     """IMAGE [F, H, W, 1, 3 or 4] -> its float32 colours [F, H, W, 3], without transparency, on the CPU.
 
-    Raises ValueError for another shape, and for NaN or infinite pixels.
+    Raises:
+        ValueError: the shape is another, or pixels are NaN or infinite.
     """
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         raise ValueError(
@@ -203,9 +206,9 @@ def _reference(picture: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def resample_fps(frames: int, source_fps: float, fps: float = 25) -> list[int]:
-    """Which of ``frames`` source frames make up a clip at ``fps`` and the same speed, as indices.
+    """Indices of the source's ``frames`` that make up a clip at ``fps`` and the same speed.
 
-    Each frame shows what the source shows in the middle of its time.
+    Each is the source's frame in the middle of the clip's frame.
     """
     if frames <= 0 or source_fps <= 0 or fps <= 0:
         raise ValueError(f"A clip of {frames} frames at {source_fps:g} fps cannot be brought to {fps:g} fps.")

@@ -23,11 +23,11 @@ SHARE = 0.03
 SHORTEST = 10.0
 """Seconds between two snapshots, however fast they are written."""
 BYTES_PER_SECOND = 5e8
-"""What a disk is expected to take until it has shown what it takes."""
+"""Bytes per second that a disk is expected to write until it was measured."""
 WORTH = 5
-"""When a run is abandoned, a snapshot is worth it if what it saves took so many times as long as writing it."""
+"""When a run is abandoned, a snapshot is written if generating took so many times as long as writing it takes."""
 FREE_BYTES = 10 << 30
-"""Room that is left on the disk for the video and others."""
+"""Bytes of the disk that are left free for the video and others."""
 
 
 class Snapshots:
@@ -70,7 +70,7 @@ class Snapshots:
         return state.size() / BYTES_PER_SECOND if self._took is None else self._took
 
     def _make_room(self, size: int) -> None:
-        """Remove the oldest snapshots of other videos; OSError when there is no room for another one."""
+        """Remove the oldest snapshots of other videos until another one fits; OSError when it does not."""
         if size > self.limit:
             raise OSError(f"it needs {size / 1e9:.1f} GB, and {self.limit / 1e9:.0f} GB are given for them.")
         others = []
@@ -115,8 +115,8 @@ def begin(
 def open_state(
     stream: AvatarStream, writer: VideoWriter, say: Callable[[str], None] = logging.warning
 ) -> PassState:
-    """The state with which a pass begins that goes on with a writer's file: that of the newest snapshot, or the
-    beginning, from where the pass repeats what is there. A snapshot that is of no use is removed, and ``say`` told."""
+    """The state from which a pass goes on with a writer's file: that of the newest snapshot, or the beginning, from
+    where the pass repeats the frames in the file. A snapshot that is of no use is removed, and ``say`` is told."""
     path = state_path(writer.path)
     if writer.frames_written and path.is_file():
         try:
@@ -137,7 +137,7 @@ def record(
     snapshots: Snapshots | None = None,
     say: Callable[[str], None] = logging.warning,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Generate a stream into a writer's file, behind what that holds already.
+    """Generate a stream into a writer's file, behind the frames that it holds already.
 
     Yields (frames reached, block) for each block, also for those that are generated again to get where the file
     ends and are not written. With ``snapshots`` the pass is saved as often as they allow, and when it is abandoned.

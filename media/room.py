@@ -1,4 +1,4 @@
-"""Whether there is memory for something, asked before it is taken."""
+"""Checks that memory suffices before it is taken."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from .audio import resample
 
-FILTER_SAMPLES = 64  # what the converter sees on either side of a sample, at the lower of the two rates
+FILTER_SAMPLES = 64  # seen by the converter on either side of a sample, at the lower of the two rates
 
 
 class MonoSound:

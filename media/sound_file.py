@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 RATES = 1000, 1_000_000
-"""Lowest and highest sample rate of what is sound; FFmpeg's converter takes gigabytes for others."""
+"""Lowest and highest sample rate of sound, in Hz; FFmpeg's converter takes gigabytes for others."""
 MOST_CHANNELS = 64
-"""As many as FFmpeg's converter knows."""
+"""FFmpeg's converter knows no more channels."""
 
 
 class NoSound(ValueError):
@@ -25,8 +25,8 @@ class SoundFile:
     """The first sound of an open file that can be read.
 
     Attributes:
-        claimed_bytes: how much the file says that it holds, decoded to float32; 0 where it says nothing.
-        name: what messages call it.
+        claimed_bytes: size of the sound, decoded to float32, by the file's own account; 0 where it says nothing.
+        name: its name in messages.
     """
 
     def __init__(self, container: av.container.InputContainer, name: object, most_rate: int) -> None:
@@ -84,7 +84,12 @@ def open_sound(
 ) -> Iterator[SoundFile]:
     """The sound of a file, which is open inside ``with``; above ``most_rate`` it is converted to that.
 
-    Raises FileNotFoundError, NoSound, and ValueError for what cannot be read, inside of ``with`` too.
+    Errors may also come inside ``with``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        NoSound: the file has no sound.
+        ValueError: the sound cannot be read.
     """
     if isinstance(file, io.BytesIO):
         file.seek(0)

@@ -1,4 +1,4 @@
-"""Speech that arrives while a video is made of it: what waits to be spoken, and when it is silent."""
+"""Speech that arrives while a video is made of it, with silence where none has arrived."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .audio import converted
 PATIENCE = 0.2
 """Seconds without new sound after which a block in the middle of speech is filled up with silence."""
 KEPT_SECONDS = 4.0
-"""So much of what was spoken can still be read."""
+"""Seconds of spoken sound that can still be read."""
 
 
 class Closed(Exception):
@@ -35,19 +35,21 @@ class Full(Exception):
 class SpeechFeed:
     """Mono sound at ``rate`` that some threads write and one takes, block by block; silence when nothing is there.
 
-    Speech is taken as soon as there is enough of it. Silence is taken when what was taken before has been heard,
-    that is at the pace of real time, so that speech which arrives is heard after one block at most.
+    Speech is taken as soon as there is enough of it. Silence is taken when all earlier sound has been heard, that is
+    at the pace of real time, so that speech which arrives is heard after one block at most.
 
-    It is also the sound of the video: ``read`` gives what was taken, and ``ready`` says how much of it is final.
+    The feed is also the sound of the video: ``read`` gives sound that was taken, and ``ready`` says how much of it is
+    final.
 
     Args:
         rate: samples per second.
-        limit_seconds: how much may wait to be spoken.
-        ahead_seconds: speech is taken so much later, if nothing has to wait for it: who takes it can look ahead.
+        limit_seconds: most seconds of speech that may wait to be spoken.
+        ahead_seconds: delay with which speech is taken where nothing has to wait for it, so that its taker can look
+            ahead.
         clock: seconds, for tests.
 
-    ``owner`` is free for whoever made it to tell the feed's run from others, and ``wanted`` to say whether that run
-    goes on: one that fails before it takes anything does not close the feed.
+    Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say whether that run goes on: one
+    that fails before it takes anything does not close the feed.
     """
 
     channels = 1
@@ -73,12 +75,16 @@ class SpeechFeed:
         self._spoken, self._spoken_start = torch.zeros(0), 0
         self._count, self._sum, self._squares = 0, 0.0, 0.0
 
-    # Those who write
+    # For writers.
 
     def write(self, samples: Tensor, rate: int, replace: bool = False) -> None:
         """Append float samples [S] at their own rate; ``replace``: in place of all that waits.
 
-        Raises Full when too much would wait, and Closed after the end; nothing is taken or dropped then.
+        Nothing is taken or dropped when it raises.
+
+        Raises:
+            Full: too much would wait.
+            Closed: the end was announced.
         """
         with self._changed:
             if self._ended:
@@ -102,7 +108,7 @@ class SpeechFeed:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Nothing more comes: what waits is spoken, then the video ends."""
+        """Announce the end: the waiting speech is spoken, then the video ends."""
         with self._changed:
             if not self._ended and self._converter is not None:
                 self._waiting = torch.cat((self._waiting, self._convert(None, self._converter[0])))
@@ -110,7 +116,7 @@ class SpeechFeed:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Nothing more comes, and what waits is not spoken."""
+        """Announce the end, and drop the waiting speech."""
         with self._changed:
             self._waiting, self._ended = self._waiting[:0], True
 
@@ -121,7 +127,7 @@ class SpeechFeed:
 
     @property
     def waiting_seconds(self) -> float:
-        """What waits to be spoken."""
+        """Seconds of speech that wait to be spoken."""
         return len(self._waiting) / self.rate
 
     @property
@@ -129,11 +135,11 @@ class SpeechFeed:
         """Length of the video's sound so far."""
         return (self._spoken_start + len(self._spoken)) / self.rate
 
-    # The one who takes
+    # For the one taker.
 
     def take(self, size: int) -> Tensor | float | None:
-        """The next ``size`` samples; or the seconds after which to ask again, if nothing is written before;
-        or None at the end. The last samples are silence: the mouth closes."""
+        """The next ``size`` samples; or the seconds after which to ask again, unless something is written before; or
+        None at the end. The last samples are silence, so that the mouth closes."""
         with self._changed:
             now = self._clock()
             if self._closing:
@@ -182,11 +188,11 @@ class SpeechFeed:
             return mean, max(0.0, self._squares / count - mean**2)
 
     def close(self) -> None:
-        """The video has ended: whoever writes is told so."""
+        """Tell writers that the video has ended."""
         self.finish()
         self.closed = True
 
-    # The video's sound
+    # For the video's sound.
 
     @property
     def ready(self) -> float:
@@ -194,8 +200,8 @@ class SpeechFeed:
         return float("inf") if self._closing else self._spoken_start + len(self._spoken)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Samples ``start`` to ``stop`` of what was taken, [1, S]; silence behind it. LookupError when they are
-        not kept any more."""
+        """Samples ``start`` to ``stop`` of the sound that was taken, [1, S], with silence behind it; LookupError when
+        they are not kept any more."""
         with self._changed:
             if start < self._spoken_start:
                 raise LookupError("This sound was live: it can be read only once.")
@@ -208,7 +214,7 @@ class SpeechFeed:
         self._spoken, self._spoken_start = spoken[extra:].clone(), self._spoken_start + extra
 
     def _convert(self, samples: Tensor | None, rate: int) -> Tensor:
-        """Samples at our rate; None brings out what the converter has kept back."""
+        """Samples at our rate; None brings out the samples that the converter has kept back."""
         if rate == self.rate:
             return torch.zeros(0) if samples is None else samples
         if self._converter is None or self._converter[0] != rate:

@@ -1,6 +1,6 @@
-"""Unfinished videos of a folder: which a run can go on with, and what killed runs have left behind.
+"""Unfinished videos of a folder: those that a run can go on with, and the leftovers of killed runs.
 
-Whoever looks at one holds its lock meanwhile, so that runs of several hosts in one folder leave each other's alone.
+A video's lock is held while it is looked at, so that runs of several hosts in one folder leave each other's alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Claim:
 
     Attributes:
         file: open for writing; close it to let go.
-        digest: the running SHA-256 of what is complete.
+        digest: the running SHA-256 of the complete part.
     """
 
     file: BinaryIO
@@ -52,7 +52,8 @@ class Claim:
 def claim(video: Path, fingerprint: str) -> Claim | None:
     """Take a video to go on with it; None where a run with this fingerprint cannot, or somebody writes it.
 
-    Raises Damaged, in one sentence, when the video or its journal is not what was written.
+    Raises:
+        Damaged: the video or its journal is not what was written; in one sentence.
     """
     journal = Journal.read(video)
     if journal is None or journal.fingerprint != fingerprint:
@@ -92,7 +93,7 @@ def take_back(video: Path, claimed: Claim) -> BinaryIO:
 
 
 def _sound(file: BinaryIO, growing: Path, video: Path, journal: Journal) -> Any:
-    """The running hash of a locked file that holds what the journal says; None where another writer was faster."""
+    """The running hash of a locked file that agrees with its journal; None where another writer was faster."""
     try:
         # Before the lock was ours another run may have gone on with it, or finished it.
         if not os.path.samestat(growing.stat(), os.fstat(file.fileno())) or Journal.read(video) != journal:

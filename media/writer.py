@@ -31,8 +31,8 @@ class VideoWriter:
 
     After every ``write`` the file holds that block and its sound, and plays, whatever happens to the process.
     ``close`` turns the fragmented file into an ordinary one with an index at its front, in which players can
-    seek and whose length every reader knows; that copies the packets once (no encoding) and needs room for a
-    second copy meanwhile. For the audio rules see FragmentEncoder.
+    seek and whose length every reader knows; that copies the packets once (no encoding), so the disk holds the video
+    twice meanwhile. For the audio rules see FragmentEncoder.
 
     With a ``fingerprint`` of what decides the video, a journal next to the file lets another writer go on with it
     after this one has ended early, by an error or with its process: given a path whose journal has the same
@@ -41,9 +41,12 @@ class VideoWriter:
     into the journal for people to read.
 
     ``metadata`` (such as the workflow and prompt) is stored as the core's Save Video stores it: text as it
-    is, anything else as JSON. Raises ValueError for odd sizes and bad audio, before the file is made;
-    FileExistsError where there is a file that is not gone on with, as none is overwritten; and OSError where the file
-    cannot be written, or was deleted, moved or changed meanwhile; each in one sentence.
+    is, anything else as JSON. Errors say in one sentence what is wrong.
+
+    Raises:
+        ValueError: a side is odd, or the audio is bad; before the file is made.
+        FileExistsError: there is a file that this writer cannot go on with; none is overwritten.
+        OSError: the file cannot be written, or was deleted, moved or changed meanwhile.
     """
 
     def __init__(
@@ -93,17 +96,17 @@ class VideoWriter:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of what decides the video, if it has a journal."""
+        """The hash of everything that decides the video, if it has a journal."""
         return self._journal and self._journal.fingerprint
 
     @property
     def seconds_written(self) -> float:
-        """Length of what the file holds."""
+        """Seconds of video in the file."""
         return float(self.frames_written / self._encoder.fps)
 
     @property
     def mime_type(self) -> str:
-        """The type of what is written, with its codecs, as a browser wants to hear it; known after a ``write``."""
+        """The file's media type with its codecs, for a browser; known after a ``write``."""
         return self._encoder.mime_type
 
     def write(self, frames: torch.Tensor) -> None:
@@ -136,7 +139,7 @@ class VideoWriter:
     def close(self, *, complete: bool = True) -> None:
         """Finish the file. A file without any frame is removed. Calling it again does nothing.
 
-        ``complete=False`` keeps, where there is a journal, what is needed to go on.
+        With ``complete=False`` a video with a journal keeps everything that a later run needs to go on.
         """
         if self._file.closed:
             return
@@ -184,7 +187,7 @@ class VideoWriter:
         return file
 
     def _check_still_there(self) -> None:
-        """Raise where the file is no longer what was written, or where; nothing is written then, now or later."""
+        """OSError when the file was changed or moved; nothing is written then, now or later."""
         held = os.fstat(self._file.fileno())
         try:
             there = self.path.stat()
@@ -194,7 +197,7 @@ class VideoWriter:
         same = there is not None and (os.path.samestat(there, held) or there.st_size == self._size)
         if same and held.st_size == self._size:
             return
-        what, left = "changed by another program", "what it holds may not play"
+        what, left = "changed by another program", "it may not play"
         if not same:
             what = "deleted" if held.st_nlink == 0 else "renamed or moved"
             left = (

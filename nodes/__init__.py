@@ -1,4 +1,4 @@
-"""The pack's nodes."""
+"""The nodes of the pack, as ComfyUI is told of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .stream import LiveAvatarStreamToFrames, LiveAvatarStreamToVideo
 
 
 class LiveAvatarExtension(ComfyExtension):
-    """Registers the model folder and the nodes."""
+    """Registers the model folder, the routes and the nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         refuse_second_copy(LiveAvatarSampler)

@@ -1,4 +1,4 @@
-"""Whether the pack is in the host already."""
+"""Notices when the pack is installed twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import nodes  # the host's
 def refuse_second_copy(node: type[io.ComfyNode]) -> None:
     """RuntimeError when another copy of the pack has brought ``node``.
 
-    Of two copies the nodes of one would run and the routes of the other would answer, which know nothing of each other.
+    With two copies, the nodes of one would run and the routes of the other would answer, without knowing of each other.
     """
     known = nodes.NODE_CLASS_MAPPINGS.get(node.GET_SCHEMA().node_id)
     if known is None:

@@ -1,4 +1,4 @@
-"""Names of files that come with a workflow: which are refused, and where they lead."""
+"""Checks names of files that come with a workflow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import folder_paths
 from .values import shown
 
 FORBIDDEN = '<>:"|?*'
-"""No file of Windows can have these in its name, and a page that takes a name for HTML would run it."""
+"""Windows allows these in no name of a file, and a page that takes a name for HTML would run it."""
 PLACEHOLDER = re.compile(r"%[\w:. -]+%")
 """Replaced before the file is made, as in %date:yyyy-MM-dd%."""
 LONGEST = 200
@@ -19,7 +19,7 @@ LONGEST = 200
 
 
 def check_prefix(prefix: str) -> None:
-    """ValueError, in one sentence, for a ``filename_prefix`` from which no file can be named."""
+    """ValueError, in one sentence, for a ``filename_prefix`` that no file can be named by."""
     if "\0" in prefix or any(0xD800 <= ord(letter) < 0xE000 for letter in prefix):
         raise ValueError(
             f"Take NUL and the halves of characters out of filename_prefix: no file can be called {shown(prefix)}."
@@ -39,9 +39,7 @@ def check_prefix(prefix: str) -> None:
 
 def leads_out(prefix: str) -> ValueError:
     """The error for a prefix that would write elsewhere."""
-    return ValueError(
-        f"Choose a filename_prefix inside of ComfyUI's output folder: {shown(prefix)} leads out."
-    )
+    return ValueError(f"Choose a filename_prefix inside ComfyUI's output folder: {shown(prefix)} leads out.")
 
 
 def inside(name: str) -> Path:
@@ -55,6 +53,6 @@ def inside(name: str) -> Path:
             return path
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{shown(name)} is no name of a file; name one in ComfyUI's input folder."
+            f"Name a file inside ComfyUI's input folder: {shown(name)} is no name of a file."
         ) from error
-    raise ValueError(f"{shown(name)} is not inside of ComfyUI's input folder; name a file there.")
+    raise ValueError(f"Name a file inside ComfyUI's input folder: {shown(name)} leads out.")

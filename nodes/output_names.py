@@ -1,4 +1,4 @@
-"""Where an output goes: the folder and name that a file name prefix means, as the core's savers understand it."""
+"""Finds the folder and name that a file name prefix means, as the core's savers understand it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def place_for(prefix: str, root: str, hidden: Any = None, width: int = 0, height
     """The place that ``prefix`` means within ``root``; its folder is made.
 
     ``%date:yyyy-MM-dd%`` and ``%Node.widget%`` are replaced from the ``hidden`` prompt and workflow, as the page does
-    for the core's savers only, and ``%year%`` or ``%width%`` as the host does. Raises ValueError for a name that cannot
-    be, and OSError for a folder that cannot be made, in one sentence.
+    for the core's savers only, and ``%year%`` or ``%width%`` as the host does.
+
+    Raises:
+        ValueError: no file can have this name.
+        OSError: the folder cannot be made.
     """
     prefix = fill_in(prefix, hidden)
     check_prefix(prefix)
@@ -49,7 +52,7 @@ def place_for(prefix: str, root: str, hidden: Any = None, width: int = 0, height
         ) from error
     except OSError as error:
         raise OSError(
-            f"Choose another filename_prefix, its folder cannot be made or read: {error.strerror or error}."
+            f"Choose another filename_prefix: its folder cannot be made or read ({error.strerror or error})."
         ) from error
     return Place(Path(folder), name, number, subfolder)
 
@@ -66,7 +69,7 @@ def new_file(place: Place, ending: str) -> Path:
 
 
 def fill_in(prefix: str, hidden: Any) -> str:
-    """``prefix`` with its dates and widgets' values; what is unknown stays as it is."""
+    """``prefix`` with its dates and widgets' values; unknown placeholders stay as they are."""
 
     def value(match: re.Match) -> str:
         node, dot, widget = match[1].partition(".")

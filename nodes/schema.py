@@ -1,4 +1,4 @@
-"""What all nodes of the pack share: checked inputs, and schemas for hosts of different ages."""
+"""The base class of all nodes, with checked inputs, and schemas for hosts of different ages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from comfy_api.latest import io
 from .values import check_values
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
-"""As in the host's own samplers."""
+"""The host's own samplers have the same limit."""
 _KNOWN = {field.name for field in fields(io.Schema)}
 
 
 class Node(io.ComfyNode):
-    """A node whose inputs are checked when a workflow is queued, and what comes through links before it runs."""
+    """A node whose typed inputs are checked when a workflow is queued, and whose linked inputs before it runs."""
 
     def __init_subclass__(cls, **values: Any) -> None:
         super().__init_subclass__(**values)
@@ -27,14 +27,14 @@ class Node(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, **values: Any) -> bool:
-        """Raises what is wrong: a host repeats an answer for every input of the node."""
-        # None: what comes through a link is not there yet.
+        """Raises errors instead of returning them, since a host repeats an answer for every input of the node."""
+        # None stands for a value that comes through a link later.
         cls.check({name: value for name, value in values.items() if value is not None})
         return True
 
     @classmethod
     def check(cls, values: dict[str, Any]) -> None:
-        """ValueError for values that the node cannot work with; ``values`` may lack those that are not there yet."""
+        """ValueError for values that the node cannot work with; ``values`` lacks those that are not known yet."""
         check_values(cls.define_schema().inputs, values)
 
 
@@ -48,7 +48,7 @@ def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutp
 
 
 def schema(*, search_aliases: list[str], category: str = "LiveAvatar", **values: Any) -> io.Schema:
-    """An ``io.Schema`` of the pack; other words to find the node by go to hosts that know of them."""
+    """An ``io.Schema`` of the pack; ``search_aliases`` are left out on hosts that do not know them."""
     if "search_aliases" in _KNOWN:
         values["search_aliases"] = search_aliases
     return io.Schema(category=category, **values)

@@ -23,7 +23,7 @@ FLOAT_FRAME_BYTES = 3 * 4
 
 
 class LiveAvatarStreamToVideo(Node):
-    """The stream as a file."""
+    """Writes the stream to a video file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -33,11 +33,11 @@ class LiveAvatarStreamToVideo(Node):
             display_name="LiveAvatar Stream to Video",
             description=(
                 "Generates the stream into an mp4 with its original sound. The file plays at every moment while it "
-                "grows, and this node shows it with sound while it is made; when the run is interrupted, what was "
-                "made is kept. Gives a VIDEO for the core nodes."
+                "grows, and this node shows it with sound while it is made. An interrupted run keeps everything that "
+                "it has made. Gives a VIDEO for the core nodes."
             ),
             inputs=[
-                AvatarStreamType.Input("stream", tooltip="What to generate."),
+                AvatarStreamType.Input("stream", tooltip="The stream to generate."),
                 io.String.Input(
                     "filename_prefix",
                     default="video/LiveAvatar",
@@ -49,7 +49,7 @@ class LiveAvatarStreamToVideo(Node):
                 io.Boolean.Input(
                     "save_output",
                     default=True,
-                    tooltip="Keep the file in the output folder; off: in the temporary folder, for a node behind.",
+                    tooltip="Keep the file in the output folder; off: in the temporary folder, for the next node.",
                 ),
                 io.Int.Input(
                     "crf",
@@ -75,9 +75,9 @@ class LiveAvatarStreamToVideo(Node):
                     max=10_000,
                     optional=True,
                     tooltip=(
-                        "Disk space for snapshots, from which a run goes on at once; without one it generates again "
-                        "what the file holds, and then goes on. One takes 32 GB at 704x384 in 4 steps. They cost at "
-                        "most 3 % of the time and vanish with the finished video. 0: none."
+                        "Disk space for snapshots, in GB. From a snapshot a run goes on at once; without one it first "
+                        "generates the frames in the file again. One snapshot takes 32 GB at 704x384 in 4 steps. "
+                        "Snapshots cost at most 3 % of the time and vanish with the finished video. 0: none."
                     ),
                 ),
             ],
@@ -141,8 +141,8 @@ class LiveAvatarStreamToVideo(Node):
             path.name, subfolder, io.FolderType.output if save_output else io.FolderType.temp
         )
         progress = Progress()
-        # The readers of the live stream are cut loose before the writer closes and replaces the file, and are told of
-        # the end after that; the outer ``writer`` is for what fails before the stream is there.
+        # Readers of the live stream are cut loose before the writer closes and replaces the file, and are told of the
+        # end after that. The outer ``writer`` closes the file where an error comes before the stream is there.
         with (
             writer,
             watchable(stream, dict(place), cls.hidden.extra_pnginfo) as live,
@@ -177,7 +177,7 @@ class LiveAvatarStreamToVideo(Node):
 
 
 class LiveAvatarStreamToFrames(Node):
-    """The stream as images."""
+    """Gives the stream as images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -191,7 +191,7 @@ class LiveAvatarStreamToFrames(Node):
                 "in memory; as 'batch', all frames are made first, for nodes that need an ordinary image batch."
             ),
             inputs=[
-                AvatarStreamType.Input("stream", tooltip="What to generate."),
+                AvatarStreamType.Input("stream", tooltip="The stream to generate."),
                 io.Combo.Input(
                     "frames",
                     options=["batch", "stream"],
@@ -207,18 +207,20 @@ class LiveAvatarStreamToFrames(Node):
                 io.Float.Output(display_name="fps"),
                 io.Int.Output(display_name="frame count"),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, stream: AvatarStream, frames: str) -> io.NodeOutput:
-        images = FrameStream(stream, Progress())
+        # A node behind that reads the frames shows its own result; the previews stay here.
+        images = FrameStream(stream, Progress(cls.hidden.unique_id))
         if frames == "batch":
             needed = stream.frames * stream.width * stream.height * FLOAT_FRAME_BYTES
             free = psutil.virtual_memory().available
             if needed > free:
                 raise MemoryError(
-                    f"{stream.frames} frames of {stream.width}x{stream.height} need {needed / 1e9:.1f} GB as a batch, "
-                    f"{free / 1e9:.1f} GB are free; choose 'stream' or use LiveAvatar Stream to Video."
+                    f"Choose 'stream', or use LiveAvatar Stream to Video: {stream.frames} frames of {stream.width}x"
+                    f"{stream.height} need {needed / 1e9:.1f} GB as a batch, {free / 1e9:.1f} GB are free."
                 )
             images = images.to_tensor()
         return io.NodeOutput(images, stream.audio, float(stream.fps), stream.frames)

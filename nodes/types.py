@@ -7,14 +7,14 @@ from comfy_api.latest import io
 AvatarStreamType = io.Custom("AVATAR_STREAM")
 """`media.frames.AvatarStream`: a video that is generated while it is consumed, of every engine."""
 AvatarSpeech = io.Custom("AVATAR_SPEECH")
-"""`loaders.liveavatar.speech.Speech`: what one or several people say, encoded."""
+"""`loaders.liveavatar.speech.Speech`: the encoded speech of one or two people."""
 AvatarDecoder = io.Custom("AVATAR_DECODER")
 """`loaders.wan.fast_decoder.HostDecoder`: a small decoder in place of the VAE's."""
 AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
-"""`engines.parts.planning.plan.Wish`."""
+"""`engines.parts.planning.plan.Wish`: the parts of a plan that the user fixes."""
 PersonaLiveType = io.Custom("PERSONALIVE")
-"""`loaders.personalive.host_objects.ManagedPersonaLive`."""
+"""`loaders.personalive.host_objects.ManagedPersonaLive`: all networks of PersonaLive."""
 PortraitType = io.Custom("PERSONALIVE_PORTRAIT")
-"""`engines.personalive.pipeline.Portrait`."""
+"""`engines.personalive.pipeline.Portrait`: a portrait as the networks know it."""
 MotionType = io.Custom("PERSONALIVE_MOTION")
-"""`nodes.personalive.motion.Driving`: a motion with the frame rate and the sound of its video."""
+"""`sessions.personalive.Driving`: a motion with the frame rate and the sound of its video."""

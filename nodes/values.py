@@ -1,4 +1,4 @@
-"""What the value of a node's input may be: said by its schema, checked here for every host."""
+"""Checks values of inputs against a node's schema, in the same way on every host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ SHOWN_LETTERS = 80
 def check_values(inputs: Iterable[io.Input], values: Mapping[str, Any]) -> None:
     """ValueError, naming the input, for a value that its schema does not allow.
 
-    Hosts check numbers that are typed in, not NaN and not what comes through a link; 0.3.75 checks no choices at all.
+    Hosts check numbers that are typed in, but neither NaN nor values that come through a link, and ComfyUI 0.3.75
+    checks no choices at all.
     """
     for item in inputs:
         if item.id in values and (fault := _fault(item, values[item.id])):
@@ -31,7 +32,7 @@ def shown(value: Any) -> str:
 
 def _fault(item: io.Input, value: Any) -> str | None:
     if isinstance(item, io.Combo.Input):
-        # A file may have been uploaded, or be in another folder than the listed one: the node looks for it.
+        # A file may have been uploaded since, or lie in another folder than the listed one: the node looks for it.
         return None if item.upload or value in item.options else _not_in_list(item, value)
     if isinstance(item, io.Int.Input):
         return _out_of_range(item, value, Integral, "a whole number")
@@ -42,7 +43,7 @@ def _fault(item: io.Input, value: Any) -> str | None:
     return None
 
 
-# The faults that hosts find as well begin with their words.
+# Where hosts find the same fault, the sentence begins with their words.
 
 
 def _not_in_list(item: io.Combo.Input, value: Any) -> str:

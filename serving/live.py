@@ -7,6 +7,7 @@ the workflow (its own random id) to which the stream belongs; no request carries
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,11 @@ from . import speech as speech_routes
 PIECE = 256 * 1024
 POLL_SECONDS = 0.1
 OFFSET_DIGITS = 18
+FOLLOWERS = 2
+"""So many streams one browser may follow: it has six connections to a server, for all of its tabs."""
 HEADERS = {"Cache-Control": "no-store", "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
+
+_followers: Counter[str] = Counter()  # by the name that a browser gives itself
 
 
 def register() -> None:
@@ -91,27 +96,58 @@ async def stream_status(request: web.Request) -> web.Response:
 async def stream_bytes(request: web.Request) -> web.StreamResponse:
     """The stream itself, followed to its end. ``?from=N`` leaves out the first N bytes.
 
+    ``?now`` ends the answer after what there is by now: 204 while nothing is, an empty answer at the stream's end. So
+    any number of tabs can watch. ``?browser=NAME`` counts who follows, at most FOLLOWERS under one name.
     A Range that ends, or starts after byte 0, is answered with what there is of it by now.
     """
     live = _stream(request)
     start = _number(request.query.get("from", "0"))
+    now = "now" in request.query
     try:
         wanted = request.http_range
     except ValueError as error:
         raise web.HTTPRequestRangeNotSatisfiable(text="Ask for a range such as bytes=0-999.") from error
     try:
-        with live.reader():
-            while not live.size and not live.complete:
-                await asyncio.sleep(POLL_SECONDS)
-            if not live.size:
-                raise web.HTTPGone(text="This stream ended before its first block.")
-            if request.method == "HEAD":
-                return web.Response(headers={**HEADERS, "Content-Type": live.mime_type})
-            if wanted.stop is None and not wanted.start:
-                return await _follow(request, live, start)
+        with live.reader(comes_back=now):
+            if now:
+                return await _what_there_is(live, start)
+            with _following(request.query.get("browser")):
+                while not live.size and not live.complete:
+                    await asyncio.sleep(POLL_SECONDS)
+                if not live.size:
+                    raise web.HTTPGone(text="This stream ended before its first block.")
+                if request.method == "HEAD":
+                    return web.Response(headers={**HEADERS, "Content-Type": live.mime_type})
+                if wanted.stop is None and not wanted.start:
+                    return await _follow(request, live, start)
             return await _part(live, wanted)
     except LookupError as error:
         raise web.HTTPGone(text=str(error)) from None
+
+
+@contextmanager
+def _following(browser: str | None) -> Iterator[None]:
+    """Count a follower of a browser; 429 where there would be too many."""
+    if browser is None:
+        yield
+        return
+    if _followers[browser] >= FOLLOWERS:
+        raise web.HTTPTooManyRequests(text="Close a tab of this browser that plays a stream.")
+    _followers[browser] += 1
+    try:
+        yield
+    finally:
+        _followers[browser] -= 1
+        if not _followers[browser]:
+            del _followers[browser]
+
+
+async def _what_there_is(live: LiveStream, offset: int) -> web.Response:
+    complete = live.complete  # asked first: what was written before it is still read
+    piece = await asyncio.to_thread(live.read, offset, PIECE)
+    if piece or complete:
+        return web.Response(body=piece, headers=HEADERS, content_type="video/mp4")
+    return web.Response(status=204, headers=HEADERS)
 
 
 async def _follow(request: web.Request, live: LiveStream, offset: int) -> web.StreamResponse:

@@ -95,23 +95,25 @@ def check_inputs(inputs: Inputs) -> None:
     width = inputs.condition.context.shape[-1]
     if width != expected.text_dim:
         raise ValueError(
-            f"The prompt was encoded {width} wide, the model expects {expected.text_dim}; use the UMT5-XXL text "
-            "encoder."
+            f"Use the UMT5-XXL text encoder: the prompt was encoded {width} wide, the model expects "
+            f"{expected.text_dim}."
         )
     if (source.layers, source.dim) != (expected.audio_layers, expected.audio_dim):
         raise ValueError(
-            f"The speech was encoded as {source.layers} layers of {source.dim}, the model expects "
-            f"{expected.audio_layers} of {expected.audio_dim}; use wav2vec2-large-xlsr-53-english."
+            f"Use wav2vec2-large-xlsr-53-english: the speech was encoded as {source.layers} layers of {source.dim}, "
+            f"the model expects {expected.audio_layers} of {expected.audio_dim}."
         )
     if source.speakers > 1 and inputs.speech.masks is None:
-        raise ValueError("Two people speak, but nobody knows where they are; add LiveAvatar Speaker Masks.")
+        raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
 
 
 def _frames(speech: Speech, max_seconds: float) -> int | None:
     """How many frames the video has; None for live speech."""
     if speech.frames is None:
         if max_seconds:
-            raise ValueError("Live speech ends by its own max_seconds; set that of LiveAvatar Sampler to 0.")
+            raise ValueError(
+                "Set max_seconds of LiveAvatar Sampler to 0: live speech ends by its own max_seconds."
+            )
         return None
     return max(1, min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames)
 
@@ -153,7 +155,7 @@ class _Run:
 
     def _fingerprint(self) -> str:
         chosen, given = self.plan.performance, self.inputs
-        rounding = [chosen.fp8, chosen.int8_caches, chosen.attention8]
+        rounding = [chosen.fp8, chosen.caches]
         return run_fingerprint(
             given.model,
             given.vae.vae,

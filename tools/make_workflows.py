@@ -402,6 +402,11 @@ def api_format(graph: Graph, titles: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def heights(slots: int, widgets: int, extra: int) -> tuple[int, int]:
+    """Height of a node on the canvas, and what it needs in both renderers: Nodes 2.0 has taller widgets and badges."""
+    return 14 + 20 * slots + 24 * widgets + extra, 42 + 20 * slots + 28 * widgets + extra
+
+
 def page_format(graph: Graph, info: Mapping[str, Any]) -> dict[str, Any]:
     """The graph as ComfyUI's page saves it. ``info`` is the host's /object_info."""
     ids = {name: number for number, name in enumerate(graph, 1)}
@@ -435,9 +440,9 @@ def page_format(graph: Graph, info: Mapping[str, Any]) -> dict[str, Any]:
         values: Any = list(widgets.values())
         if node.type == "VHS_VideoCombine":  # keeps its widgets by name, those of the chosen format included
             values = {key: item for key, item in node.inputs.items() if not isinstance(item, Link)}
-        height = 14 + 20 * max(len(inputs), len(about["output"])) + 24 * len(values) + node.extra_height
+        height, needed = heights(max(len(inputs), len(about["output"])), len(values), node.extra_height)
         top = tops.get(node.column, 0)
-        tops[node.column] = top + height + GAP + 30
+        tops[node.column] = top + needed + GAP + 30
         nodes.append(
             {
                 "id": ids[name],

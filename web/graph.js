@@ -12,3 +12,17 @@ export function findNode(executionId) {
     for (const id of path.slice(0, -1)) graph = graph?.getNodeById(Number(id))?.subgraph;
     return graph?.getNodeById(Number(path.at(-1)));
 }
+
+/** Whether the graph of a node is the one that the page shows. */
+export function isShown(node) {
+    return node.graph === app.canvas.graph;
+}
+
+/** Add a widget that shows an element, and is not kept among a workflow's settings. */
+export function addElement(node, name, element, options) {
+    const widget = node.addDOMWidget(name, name, element, { serialize: false, hideOnZoom: false, ...options });
+    widget.serialize = false;
+    // Until it draws again, the page shows even what is in a closed subgraph, across its top.
+    app.canvas.setDirty(true, true);
+    return widget;
+}

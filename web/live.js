@@ -1,10 +1,10 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { findNode, rootGraph } from "./graph.js";
+import { addElement, findNode, isShown, rootGraph } from "./graph.js";
 import { LivePlayer } from "./live_player.js";
 
 // Puts a live player on each LiveAvatar Stream to Video whose stream this page may watch: those of the workflow
-// that is open, whichever page has started the run.
+// that is open, whichever page has started the run. Only a node that can be seen plays, not one in a closed subgraph.
 
 const NODE = "LiveAvatarStreamToVideo";
 const PAGE_WIDGET = "video-preview";
@@ -16,15 +16,11 @@ const players = new Map(); // node -> LivePlayer
 
 function addPlayer(node) {
     const player = new LivePlayer();
-    const widget = node.addDOMWidget(WIDGET, WIDGET, player.element, {
-        serialize: false,
-        hideOnZoom: false,
-        getMinHeight: () => HEIGHT,
-    });
-    widget.serialize = false;
+    addElement(node, WIDGET, player.element, { getMinHeight: () => HEIGHT });
     players.set(node, player);
-    // The page puts a player of its own for the finished file into this container; ours shows that file as well.
-    node.videoContainer = document.createElement("div");
+    // The page has a player of its own for the finished file; ours shows that file as well.
+    node.hideOutputImages = true; // in Nodes 2.0
+    node.videoContainer = document.createElement("div"); // on the canvas, where the page fills this container
     const own = node.widgets.find(({ name }) => name === PAGE_WIDGET);
     if (own) node.removeWidget(own);
     const removed = node.onRemoved;
@@ -41,7 +37,7 @@ function addPlayer(node) {
 function show(status) {
     if (status.workflow !== rootGraph()?.id) return;
     const node = findNode(status.node);
-    if (node?.type === NODE) (players.get(node) ?? addPlayer(node)).show(status);
+    if (node?.type === NODE && isShown(node)) (players.get(node) ?? addPlayer(node)).show(status);
 }
 
 /** Ask for the streams of the open workflow: after a reload, or when another page has started one. */
@@ -52,15 +48,10 @@ async function ask() {
     if (response.ok) (await response.json()).forEach(show);
 }
 
-/** The newest frame of each block, which the page would draw below the player that shows them all. */
-function dropPreviews({ detail }) {
-    const node = findNode(detail.displayNodeId);
-    if (!players.get(node)?.live) return;
-    for (const [key, addresses] of Object.entries(app.nodePreviewImages))
-        if (key === String(node.id) || key.endsWith(`:${node.id}`)) {
-            addresses.forEach((address) => URL.revokeObjectURL(address));
-            delete app.nodePreviewImages[key];
-        }
+/** Another graph of the workflow is shown: a subgraph was opened or closed. */
+function changeGraph() {
+    for (const [node, player] of players) if (!isShown(node)) player.clear();
+    ask();
 }
 
 app.registerExtension({
@@ -68,12 +59,16 @@ app.registerExtension({
     setup() {
         api.addEventListener("liveavatar.stream", ({ detail }) => show(detail));
         api.addEventListener("liveavatar.streams", ask);
-        api.addEventListener("b_preview_with_metadata", dropPreviews);
         api.addEventListener("executed", ({ detail }) => {
-            const player = players.get(findNode(detail.display_node ?? detail.node));
+            const node = findNode(detail.display_node ?? detail.node);
             const place = detail.output?.images?.[0];
-            if (player && place) player.showFile(place);
+            if (place && players.has(node) && isShown(node)) players.get(node).showFile(place);
         });
+        app.canvas.canvas.addEventListener("litegraph:set-graph", changeGraph);
+    },
+    nodeCreated(node) {
+        // Where the page shows the file itself. It also keeps previews, which are pictures, off the canvas.
+        if (node.comfyClass === NODE) node.previewMediaType = "video";
     },
     afterConfigureGraph: ask,
 });

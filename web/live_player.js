@@ -9,17 +9,22 @@ const REFILL = 2; // seconds that are collected after the buffer has run dry,
 const PATIENCE_MS = 5000; // unless that takes longer than this
 const BLOCK = 0.3; // seconds that are worth going on for then
 
+const CROWDED = "Close another tab that plays this, or wait: the video is shown here when it is finished.";
+
 const STYLE = `
-.liveavatar-player { display: flex; flex-direction: column; gap: 4px; font: 12px sans-serif;
-    color: var(--input-text, #ddd); overflow: hidden; }
-.liveavatar-player video { flex: 1; min-height: 0; width: 100%; background: #000; border-radius: 4px; }
+.liveavatar-player { display: flex; flex-direction: column; gap: 4px; font: 12px sans-serif; height: 100%;
+    min-height: 280px; color: var(--input-text, #ddd); overflow: hidden; }
+.liveavatar-player .screen { flex: 1; min-height: 0; position: relative; }
+.liveavatar-player video { position: absolute; width: 100%; height: 100%; background: #000; border-radius: 4px; }
 .liveavatar-player .figures { min-height: 2.4em; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .liveavatar-player .controls { display: flex; gap: 6px; min-height: 24px; }
 .liveavatar-player button, .liveavatar-player a { font: inherit; padding: 3px 10px; border-radius: 4px;
     border: 1px solid var(--border-color, #555); background: var(--comfy-input-bg, #222); color: inherit;
     cursor: pointer; text-decoration: none; }
 .liveavatar-player [hidden] { display: none; }
-`;
+.lg-node-widgets:has(.liveavatar-player) ~ :is(img, img + div, :has(img, video, .lg-node-content)) {
+    display: none; }
+`; // The last rule: in Nodes 2.0 the page puts the newest frame and the finished file below the player that shows both.
 
 function element(tag, properties = {}) {
     return Object.assign(document.createElement(tag), properties);
@@ -35,18 +40,29 @@ function fileAddress(place) {
     return api.apiURL(`/view?${new URLSearchParams(place)}`);
 }
 
+/** A name for this browser, the same in all of its tabs. */
+function browserName() {
+    const key = "LiveAvatar.browser";
+    const name = localStorage.getItem(key) ?? Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-");
+    localStorage.setItem(key, name);
+    return name;
+}
+
 export class LivePlayer {
     #status = null;
     #shown = null; // the address of the finished file, when that is shown
     #feeding = null; // AbortController while bytes of the stream arrive
     #held = 0; // when we paused until the buffer is filled again
     #cut = false; // the stream ended before all of it had been read
+    #crowded = false; // other tabs of this browser have all the connections that may stay open,
+    #retry = Infinity; // and then one is asked for again
     #heard = 0;
     #timer = setInterval(() => this.#tick(), TICK_MS);
 
     constructor() {
         addStyle();
-        this.element = element("div", { className: "liveavatar-player" });
+        // In Nodes 2.0, a widget with this class gets the height that a node has left.
+        this.element = element("div", { className: "liveavatar-player widget-expands" });
         this.video = element("video", { controls: true, playsInline: true });
         this.figures = element("div", { className: "figures" });
         this.stopButton = element("button", { textContent: "Stop", title: "Stop the run and keep what was made" });
@@ -54,14 +70,17 @@ export class LivePlayer {
         this.link = element("a", { textContent: "Download", hidden: true });
         const controls = element("div", { className: "controls" });
         controls.append(this.stopButton, this.soundButton, this.link);
-        this.element.append(this.video, this.figures, controls);
+        const screen = element("div", { className: "screen" });
+        screen.append(this.video);
+        this.element.append(screen, this.figures, controls);
 
         this.stopButton.addEventListener("click", () => api.interrupt(this.#status?.prompt));
         this.soundButton.addEventListener("click", () => (this.video.muted = false));
         this.video.addEventListener("volumechange", () => (this.soundButton.hidden = !this.video.muted));
         this.video.addEventListener("waiting", () => this.#hold());
         this.video.addEventListener("play", () => (this.#held = 0));
-        for (const name of ["wheel", "pointerdown", "contextmenu"])
+        this.element.addEventListener("pointerdown", (event) => event.stopPropagation());
+        for (const name of ["wheel", "contextmenu"])
             this.video.addEventListener(name, (event) => event.stopPropagation());
     }
 
@@ -88,8 +107,13 @@ export class LivePlayer {
     showFile(place) {
         if (this.#status && fileAddress(place) === fileAddress(this.#status.file)) return;
         this.#reset();
-        this.#status = null;
         this.#load(fileAddress(place));
+        this.#refresh();
+    }
+
+    /** Play nothing. */
+    clear() {
+        this.#reset();
         this.#refresh();
     }
 
@@ -102,7 +126,8 @@ export class LivePlayer {
         this.#feeding?.abort(new DOMException("Another stream is shown.", "AbortError"));
         this.#feeding = this.#shown = this.#status = null;
         this.#held = 0;
-        this.#cut = false;
+        this.#cut = this.#crowded = false;
+        this.#retry = Infinity;
         this.video.pause();
         this.video.removeAttribute("src");
         this.video.load();
@@ -110,7 +135,7 @@ export class LivePlayer {
 
     async #start() {
         const stream = this.#status;
-        if (!stream.readable) return this.#showFinished();
+        if (stream.state !== "running" || !stream.readable) return this.#showFinished();
         const feeding = (this.#feeding = new AbortController());
         try {
             if (!canFeed(stream.mime_type)) throw new Error(`This browser cannot feed ${stream.mime_type}.`);
@@ -127,12 +152,22 @@ export class LivePlayer {
         }
     }
 
-    /** Without Media Source Extensions: the browser reads the growing file itself. */
-    #playPlainly() {
-        const { id, state } = this.#status;
-        if (state !== "running") return this.#showFinished();
-        this.video.addEventListener("error", () => !this.live && this.#showFinished(), { once: true });
-        this.video.src = api.apiURL(`/liveavatar/stream/${id}`);
+    /** Without Media Source Extensions: the browser reads the growing file itself, on a connection that stays open.
+     *  The server leaves a browser a few of these; a tab that gets none tries again now and then. */
+    async #playPlainly() {
+        const stream = this.#status;
+        if (stream.state !== "running") return this.#showFinished();
+        this.#retry = performance.now() + PATIENCE_MS;
+        this.video.removeAttribute("src");
+        const path = `/liveavatar/stream/${stream.id}?browser=${browserName()}`;
+        const answer = await api.fetchApi(path, { method: "HEAD" }).catch(() => null);
+        if (this.#status?.id !== stream.id || this.#shown) return;
+        this.#crowded = answer?.status === 429;
+        if (!answer?.ok) return;
+        this.#retry = Infinity;
+        const failed = () => (this.live ? (this.#retry = performance.now()) : this.#showFinished());
+        this.video.addEventListener("error", failed, { once: true });
+        this.video.src = api.apiURL(path);
         this.#play();
     }
 
@@ -176,6 +211,7 @@ export class LivePlayer {
         const wanted = quick ? BLOCK : REFILL;
         if (this.#held && (!this.live || secondsAhead(this.video) >= wanted)) this.#play();
         if (this.live && performance.now() - this.#heard > SILENCE_MS) this.#ask();
+        if (this.#status && performance.now() > this.#retry) this.#playPlainly();
         if (this.video.ended) this.#showFinished(this.#cut ? this.video.currentTime : null);
         this.#refresh();
     }
@@ -199,7 +235,8 @@ export class LivePlayer {
             this.link.href = address;
             this.link.download = new URL(address, location.href).searchParams.get("filename");
         }
-        this.figures.textContent = status ? figures(status, this.#shown ? null : secondsAhead(this.video)) : "";
+        const line = status ? figures(status, this.#shown ? null : secondsAhead(this.video)) : "";
+        this.figures.textContent = this.#crowded && this.live ? CROWDED : line;
     }
 }
 

@@ -2,10 +2,11 @@ import { api } from "../../scripts/api.js";
 
 // Feeds a running stream to a <video> through Media Source Extensions.
 
-const AHEAD = 60; // seconds buffered before reading pauses; the server then waits with us
+const AHEAD = 60; // seconds buffered before reading pauses
 const BEHIND = 30; // seconds of what was played that stay, to seek back
 const LATE = 30; // who joins a stream longer than this goes on near its end
 const RETRY_MS = 1000;
+const POLL_MS = 250; // between two questions whether there is more
 
 /** Whether this browser can play the stream while it grows; a page's security policy may still forbid it. */
 export function canFeed(mimeType) {
@@ -31,23 +32,15 @@ export async function feed(video, stream, signal) {
         await append(video, buffer, await header.arrayBuffer(), signal);
         position = stream.join;
     }
-    for (let done = false; !done; ) {
-        const response = await request(stream.id, position, signal);
-        const reader = response.body.getReader();
-        try {
-            while (!done) {
-                await room(video, buffer, signal);
-                const piece = await reader.read();
-                done = piece.done;
-                if (done) break;
-                position += piece.value.length;
-                await append(video, buffer, piece.value, signal);
-                enter(video);
-            }
-        } catch (error) {
-            // Only a broken connection is worth another request.
-            if (signal.aborted || !(error instanceof TypeError)) throw error;
-            await pause(RETRY_MS, signal);
+    for (;;) {
+        await room(video, buffer, signal);
+        const piece = await read(stream.id, position, signal);
+        if (piece === null) break;
+        if (!piece.byteLength) await pause(POLL_MS, signal);
+        else {
+            await append(video, buffer, piece, signal);
+            position += piece.byteLength;
+            enter(video);
         }
     }
     if (source.readyState === "open") source.endOfStream();
@@ -66,17 +59,22 @@ async function openSource(video, signal) {
     return source;
 }
 
-async function request(id, position, signal) {
+/** What there is of a stream from `position`, maybe nothing yet; null at its end. Each answer ends at once: a browser
+ *  has six connections to a server for all of its tabs. */
+async function read(id, position, signal) {
     for (;;) {
         try {
-            const response = await api.fetchApi(`/liveavatar/stream/${id}?from=${position}`, { signal });
-            if (response.ok) return response;
+            const response = await api.fetchApi(`/liveavatar/stream/${id}?now&from=${position}`, { signal });
+            if (response.status === 410) return null; // it has ended, and its file is closed
+            if (response.status === 204) return new ArrayBuffer(0);
+            if (!response.ok) throw new Error("The stream cannot be read any more.");
+            const piece = await response.arrayBuffer();
+            return piece.byteLength ? piece : null;
         } catch (error) {
-            if (signal.aborted) throw error;
+            // Only a broken connection is worth another request.
+            if (signal.aborted || !(error instanceof TypeError)) throw error;
             await pause(RETRY_MS, signal);
-            continue;
         }
-        throw new Error("The stream cannot be read any more.");
     }
 }
 

@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { findNode, rootGraph } from "./graph.js";
+import { addElement, findNode, rootGraph } from "./graph.js";
 
 // While a run with LiveAvatar Live Speech listens, its node shows where to post speech, and lets one speak from here:
 // through the microphone, or with a sound file. Only the page that has started the run is told the id.
@@ -121,12 +121,7 @@ const speakers = new Map(); // node -> Speaker
 
 function addSpeaker(node) {
     const speaker = new Speaker();
-    const widget = node.addDOMWidget(WIDGET, WIDGET, speaker.element, {
-        serialize: false,
-        hideOnZoom: false,
-        getMinHeight: () => HEIGHT,
-    });
-    widget.serialize = false;
+    addElement(node, WIDGET, speaker.element, { getMinHeight: () => HEIGHT });
     speakers.set(node, speaker);
     const removed = node.onRemoved;
     node.onRemoved = function (...values) {

@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { findNode, rootGraph } from "./graph.js";
+import { addElement, findNode, rootGraph } from "./graph.js";
 
 // A line on a node while and after it runs: its plan, how far it is. As plain text, only in the workflow that the run
 // belongs to, and not among the settings that a workflow keeps.
@@ -9,6 +9,9 @@ const WIDGET = "liveavatar-text";
 const LINE = 16; // pixels
 const LETTER = 6.5; // pixels, about
 const MARGIN = 6;
+
+// Nodes 2.0 would give the widgets of such a node as much height as its picture has.
+const STYLE = `.lg-node-widgets:has(.${WIDGET}):not(:has(.widget-expands)) { flex: none !important; }`;
 
 const texts = new Map(); // workflow -> Map of execution id -> text
 
@@ -24,14 +27,10 @@ function addLine(node) {
     element.className = WIDGET;
     element.style.color = "var(--input-text, #ddd)";
     element.style.overflowWrap = "anywhere";
-    const widget = node.addDOMWidget(WIDGET, WIDGET, element, {
-        serialize: false,
-        hideOnZoom: false,
+    return addElement(node, WIDGET, element, {
         margin: MARGIN,
         getMinHeight: () => LINE * lines(element.textContent, node.size[0]) + 2 * MARGIN,
     });
-    widget.serialize = false;
-    return widget;
 }
 
 function show(executionId, text) {
@@ -47,6 +46,7 @@ function show(executionId, text) {
 app.registerExtension({
     name: "LiveAvatar.Text",
     setup() {
+        document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
         api.addEventListener("liveavatar.text", ({ detail: { workflow, node, text } }) => {
             if (!workflow) return;
             if (!texts.has(workflow)) texts.set(workflow, new Map());

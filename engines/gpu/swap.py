@@ -16,7 +16,9 @@ Table = Mapping[type[nn.Module], type["StandIn"]]
 
 
 class StandIn:
-    """Comes before a layer's class among the bases of its stand-in, which shares all weights and parts of its source.
+    """A layer in place of another, all of whose weights and parts it shares.
+
+    It derives from this class first and then from the class of the layers that it stands in for.
 
     Attributes:
         source: the layer that is replaced.

@@ -92,7 +92,7 @@ class SamplingConfig:
             a multiple of 12. It is also the attention window (current block and those before it).
         sink_distance: how far ahead of the current block, in latent frames, the reference is placed once it
             moves (4 to 30). The reference implementation draws it anew for every forward pass; None does the
-            same, from a generator of its own that is seeded with ``seed``.
+            same, from ``seed``, block and step.
         replace_sink: after the first clip the first generated latent frame becomes the reference ("adaptive
             attention sink", section 3.3 of the paper), which keeps long videos from drifting.
         half_precision_rope: round the rotary tables to float16, as the model saw them in training.

@@ -22,7 +22,8 @@ def cache_shape(architecture: S2VConfig, height: int, width: int, config: Sampli
         layers=architecture.num_layers,
         heads=architecture.num_heads,
         head_dim=architecture.head_dim,
-        condition_tokens=tokens * 5 // 2,
+        reference_tokens=tokens,
+        condition_tokens=tokens * 5 // 2,  # the motion frames are packed to one and a half frames
         ring_tokens=tokens * config.clip_latents,
         block_tokens=tokens * BLOCK_LATENTS,
     )
@@ -77,9 +78,8 @@ class VideoCosts:
             cache_shape(self.model.architecture, *size, self.sampling),
             self.steps,
             self.model.dtype,
-            performance.int8_caches,
+            performance.caches,
             performance.caches_on_cpu,
-            performance.attention8,
         )
 
     def fp8_weights(self) -> tuple[int, int]:

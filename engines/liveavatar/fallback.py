@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
+from ..parts.kv.cache import CacheFormat
 from ..parts.wan.streaming import StreamingDecoder
 from .sampler import BlockSampler
 
@@ -15,33 +16,37 @@ Result = TypeVar("Result")
 
 
 class Fallback:
-    """Does a generation's work, and once more after it ran out of memory: then the caches wait in CPU memory.
+    """Does a generation's work, and once more after the device ran out of memory: then the caches wait in CPU memory.
 
     Args:
-        int8: let them be stored in 8 bits then, if they are not.
+        format: how caches in the model's format are kept then; see `BlockSampler.move_caches_to_cpu`.
         say: told in one sentence what happened.
     """
 
     def __init__(
-        self, sampler: BlockSampler, decoder: StreamingDecoder, int8: bool, say: Callable[[str], None]
+        self,
+        sampler: BlockSampler,
+        decoder: StreamingDecoder,
+        format: CacheFormat,
+        say: Callable[[str], None],
     ) -> None:
-        self._sampler, self._decoder, self._int8, self._say = sampler, decoder, int8, say
+        self._sampler, self._decoder, self._format, self._say = sampler, decoder, format, say
 
-    def __call__(self, work: Callable[[], Result]) -> Result:
-        """What ``work`` returns, such as the decoder's next pixels; errors as in `each`."""
-        (result,) = self.each(lambda: [work()])
+    def __call__(self, work: Callable[..., Result], *args: Any) -> Result:
+        """What ``work`` returns for ``args``, such as a block's frames; errors as in `each`."""
+        (result,) = self.each(lambda: [work(*args)])
         return result
 
-    def each(self, begin: Callable[[], Iterable[Result]]) -> Iterator[Result]:
-        """All that ``begin`` gives, such as the sampler's steps of a block; if memory runs out, what it gives when
-        asked again.
+    def each(self, begin: Callable[..., Iterable[Result]], *args: Any) -> Iterator[Result]:
+        """All that ``begin`` gives for ``args``, such as the sampler's steps of a block; if memory runs out, what it
+        gives when asked again.
 
         Raises:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.
         """
-        before = dict(vars(self._decoder))  # it replaces its state, and never changes it
+        before = self._decoder.snapshot()
         try:
-            yield from begin()
+            yield from begin(*args)
             return
         except torch.OutOfMemoryError:
             if self._sampler.caches_on_cpu:
@@ -50,9 +55,9 @@ class Fallback:
         gc.collect()
         if self._sampler.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._sampler.move_caches_to_cpu(self._int8)
-        vars(self._decoder).update(before)
+        self._sampler.move_caches_to_cpu(self._format)
+        self._decoder.rewind(before)
         self._say(
             "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."
         )
-        yield from begin()
+        yield from begin(*args)

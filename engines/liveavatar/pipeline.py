@@ -6,19 +6,18 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, partial
 from itertools import count
 
 import torch
 from torch import Tensor
 
-from ..gpu.lanes import Lane
-from ..gpu.transfer import fetch
+from ..parts.kv.cache import CacheFormat
 from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.geometry import TEMPORAL_STRIDE
-from ..parts.wan.streaming import LatentDecoder, to_uint8_frames
+from ..parts.wan.streaming import LatentDecoder
 from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
 from .config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
+from .decoding import Decoding
 from .fallback import Fallback
 from .sampler import BlockSampler
 from .speakers import routing_masks
@@ -47,6 +46,19 @@ class Scene:
     speech: SpeechSource
     pose: Tensor | None = None
     masks: Tensor | None = None
+
+    def pose_of(self, block: int) -> Tensor | None:
+        """A block's pose latents [1, 16, 3, h, w]."""
+        return None if self.pose is None else pose_block(self.pose, block)
+
+    def masks_of(self, block: int, rows: int, columns: int) -> Tensor | None:
+        """Routing masks of a block's latent frames [speakers, 3, rows, columns], each from its middle video frame."""
+        if self.masks is None:
+            return None
+        first = block * BLOCK_LATENTS
+        middle = torch.arange(first, first + BLOCK_LATENTS) * TEMPORAL_STRIDE + TEMPORAL_STRIDE // 2
+        indices = (middle - PRE_ROLL_FRAMES).clamp(0, self.masks.shape[1] - 1)
+        return routing_masks(self.masks[:, indices], rows, columns)
 
 
 def block_count(frames: int) -> int:
@@ -84,72 +96,26 @@ def generate(
         check_interrupt=check_interrupt,
         performance=performance,
     )
-    rows, columns = len(sampler.rows), len(sampler.columns)
     decoder = vae.stream()
     decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
     first = 0 if state is None else state.attach(sampler, decoder)
-    attempt = Fallback(sampler, decoder, performance.fp8 or performance.int8_caches, say)
-    # Live speech has no next block yet while one is decoded.
-    ahead = performance.ahead and frames is not None
-    lane = _decoding_lane(sampler.device if ahead else torch.device("cpu"))  # there, all is done at once
-    lane.uses(*decoder.state().values())
-
-    def decode(block: int, latents: Tensor) -> Callable[[], Tensor]:
-        with lane.working():
-            pixels = decoder(latents)
-            return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
-
-    numbers = count(first) if frames is None else range(first, block_count(frames))
-    coming: list[_Picture] = []  # at most one
+    attempt = Fallback(sampler, decoder, CacheFormat.INT8 if performance.fp8 else CacheFormat.MODEL, say)
+    ahead = performance.ahead and frames is not None  # live speech has no next block yet while one is decoded
+    decoding = Decoding(decoder, attempt, beside=sampler.device if ahead else None)
+    blocks = count(first) if frames is None else range(first, block_count(frames))
     with closing(scene.speech.blocks(first, after_encoding)) as speech:
         try:
-            for block, features in zip(numbers, speech, strict=False):
+            for block, features in zip(blocks, speech, strict=False):
                 # Not before: an audio encoder may have taken the place of the decoder's weights.
-                for picture in coming:
-                    picture.begin()
-                masks = None if scene.masks is None else _block_masks(scene.masks, block, rows, columns)
-                pose = None if scene.pose is None else pose_block(scene.pose, block)
-                steps = partial(sampler.denoise, features, pose, masks)
-                for latents in attempt.each(steps):  # noqa: B007 - the last ones count
+                decoding.begin()
+                shown = scene.pose_of(block), scene.masks_of(block, len(sampler.rows), len(sampler.columns))
+                for latents in attempt.each(sampler.denoise, features, *shown):  # noqa: B007 - the last ones count
                     # The device has a step to do while somebody takes the frames.
-                    while coming:
-                        yield coming.pop().frames()
-                coming.append(_Picture(partial(attempt, partial(decode, block, latents))))
+                    yield from decoding.frames()
+                decoding.put(block, latents)
                 # Nobody shall wait for the first frames, nor for those that live speech has just asked for.
-                while coming and (block == first or not ahead):
-                    yield coming.pop().frames()
-        except BaseException:  # when the stream is closed, nothing is coming
-            while coming:
-                yield coming.pop().frames()
-            raise
-    while coming:
-        yield coming.pop().frames()
-
-
-class _Picture:
-    """A block's frames: begun, and waited for, when somebody asks."""
-
-    def __init__(self, make: Callable[[], Callable[[], Tensor]]) -> None:
-        self._make, self._wait = make, None
-
-    def begin(self) -> None:
-        if self._wait is None:
-            self._wait = self._make()
-
-    def frames(self) -> Tensor:
-        self.begin()
-        return self._wait()
-
-
-@cache
-def _decoding_lane(device: torch.device) -> Lane:
-    # One for all runs: PyTorch keeps memory for every stream that it has worked on.
-    return Lane(device)
-
-
-def _block_masks(masks: Tensor, block: int, rows: int, columns: int) -> Tensor:
-    """Routing masks of a block's latent frames [speakers, 3, rows, columns], each from its middle video frame."""
-    first = block * BLOCK_LATENTS
-    middle = torch.arange(first, first + BLOCK_LATENTS) * TEMPORAL_STRIDE + TEMPORAL_STRIDE // 2
-    indices = (middle - PRE_ROLL_FRAMES).clamp(0, masks.shape[1] - 1)
-    return routing_masks(masks[:, indices], rows, columns)
+                if block == first or not ahead:
+                    yield from decoding.frames()
+        finally:
+            # The last ones, and those that are done when an error comes; none when the stream is closed.
+            yield from decoding.frames()

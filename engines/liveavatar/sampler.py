@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..gpu.transfer import send
-from ..parts.kv.packed import PackedCache, make_caches, move_to_cpu
+from ..parts.kv.cache import CacheFormat
+from ..parts.kv.packed import make_caches, move_to_cpu
 from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.rope import RotaryEmbedding, Rotation, concatenate
 from ..parts.wan.schedule import Schedule, clip_noise
@@ -39,7 +40,16 @@ class BlockInputs:
 class BlockSampler:
     """Generates the latents of a talking video block by block.
 
-    The state is the caches, the number of blocks done and the first generated frame; none of it grows.
+    The state is the caches, the number of blocks done and the first generated frame; none of it grows. Caches are
+    kept per denoising step, so the steps of a video can be shared among several samplers, each on its own device:
+    together they give, bit for bit, what one sampler gives (LiveAvatar, section 3.3).
+
+    Attributes:
+        steps: the denoising steps that this sampler does, counted from 0 over all samplers.
+        caches: for each of them its cache.
+        block_index: number of blocks done.
+        first_latent: the first generated latent frame [1, 16, 1, h, w], which becomes the reference at the second
+            clip. A sampler that does not do the last step has to be given it before.
 
     Args:
         model: the transformer; its device and dtype are used throughout.
@@ -49,6 +59,7 @@ class BlockSampler:
         motion: normalised latents of the motion history [1, 16, frames, h, w]; the last 19 count.
         check_interrupt: called before every forward pass; raises to stop the run.
         performance: how the caches are kept; the rest of it concerns the model.
+        steps: consecutive denoising steps to do; None for all.
     """
 
     def __init__(
@@ -61,34 +72,36 @@ class BlockSampler:
         motion: Tensor,
         check_interrupt: Callable[[], None] = lambda: None,
         performance: Performance = RESIDENT,
+        steps: range | None = None,
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
         self.device = reference.device
         self.schedule = Schedule(config.steps, config.shift)
+        self.steps = range(len(self.schedule)) if steps is None else steps
         self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
         self.height, self.width = reference.shape[-2:]
         self.rows, self.columns = range(self.height // 2), range(self.width // 2)
         self.block_index = 0
-        self._distances = random.Random(config.seed)
-        self._first_latent: Tensor | None = None
+        self.first_latent: Tensor | None = None
         self._clip: int | None = None
         self._placed: tuple[int, Tensor] | None = None
         with torch.inference_mode():
             self.still = model.encode_time(0.0, self.device)
-            self.times = [model.encode_time(t.item(), self.device) for t in self.schedule.timesteps]
+            timesteps = self.schedule.timesteps.tolist()
+            self.times = {step: model.encode_time(timesteps[step], self.device) for step in self.steps}
             self.text = model.encode_text(context.to(self.device))
             shape = cache_shape(model.config, self.height, self.width, config)
             size = (shape.layers, len(self.rows) * len(self.columns), shape.heads, shape.head_dim)
             self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
-            self.caches = make_caches(
+            caches = make_caches(
                 shape,
-                len(self.times),
+                len(self.steps),
                 self.device,
                 model.dtype,
-                performance.int8_caches,
+                performance.caches,
                 performance.caches_on_cpu,
-                performance.attention8,
             )
+        self.caches = dict(zip(self.steps, caches, strict=True))
         self.set_condition(reference, motion)
 
     @torch.inference_mode()
@@ -102,12 +115,12 @@ class BlockSampler:
         def store(layer: int, k: Tensor, v: Tensor) -> None:
             self._reference_keys[layer] = k[0, :reference_tokens]
             rotated = regions.rotate(k, rotation)
-            for cache in self.caches:
+            for cache in self.caches.values():
                 cache.set_condition(layer, rotated, v)
 
         self.model.prefill(reference, motion, self.still, self.text, rotation, store)
         self._placed = None
-        for cache in self.caches:
+        for cache in self.caches.values():
             cache.reference_time = PREFILL_TIME
 
     def condition_rotation(self) -> Rotation:
@@ -149,11 +162,12 @@ class BlockSampler:
 
     @torch.inference_mode()
     def predict(self, inputs: BlockInputs, latents: Tensor, step: int) -> Tensor:
-        """Flow of the current block at denoising step ``step``; writes the block's keys into that step's cache."""
+        """Flow of the current block at denoising step ``step``, one of ``steps``; writes the block's keys and values
+        into that step's cache."""
         self.check_interrupt()
         cache = self.caches[step]
         cache.advance()
-        time = self.reference_time(inputs.start)
+        time = self.reference_time(inputs.start, step)
         if time != cache.reference_time:
             cache.place_reference(time, self._rotated_reference(time))
         return self.model(
@@ -168,73 +182,100 @@ class BlockSampler:
         )
 
     def next_block(
-        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+        self,
+        features: Tensor,
+        pose: Tensor | None = None,
+        speaker_mask: Tensor | None = None,
+        latents: Tensor | None = None,
     ) -> Tensor:
-        """Denoise the next block: latents [1, 16, 3, h, w]; arguments as for `prepare_block`."""
-        *_, latents = self.denoise(features, pose, speaker_mask)
+        """The next block's latents [1, 16, 3, h, w] after the last of ``steps``; arguments as for `denoise`."""
+        *_, latents = self.denoise(features, pose, speaker_mask, latents)
         return latents
 
     @torch.inference_mode()
     def denoise(
-        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+        self,
+        features: Tensor,
+        pose: Tensor | None = None,
+        speaker_mask: Tensor | None = None,
+        latents: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """`next_block` step by step: the latents after each; whoever asks for fewer has not finished the block."""
+        """Latents [1, 16, 3, h, w] of the next block after each of ``steps``; a block is done when all were asked for.
+
+        Args:
+            features, pose, speaker_mask: see `prepare_block`.
+            latents: the block after the step before the first of ``steps``; None draws the noise of the first one.
+
+        Raises:
+            ValueError: ``latents`` or ``first_latent`` are missing.
+        """
         clip, position = divmod(self.block_index, self.config.clip_blocks)
         if clip == 1 and position == 0 and self.config.replace_sink:
-            self.set_condition(self._first_latent, self.motion)
+            if self.first_latent is None:
+                raise ValueError("The second clip needs the first latent frame; give it to the sampler.")
+            self.set_condition(self.first_latent, self.motion)
         inputs = self.prepare_block(features, pose, speaker_mask)
-        latents = self._noise(clip, position)
-        for step in range(len(self.schedule)):
+        if latents is None:
+            if self.steps[0] > 0:
+                raise ValueError(f"Step {self.steps[0]} needs the latents after step {self.steps[0] - 1}.")
+            latents = self._noise(clip, position)
+        for step in self.steps:
             flow = self.predict(inputs, latents, step)
             latents = self.schedule.step(latents, flow, step)
-            if step + 1 == len(self.schedule):
+            if step == self.steps[-1]:
                 self.finish_block(latents)
             yield latents
 
     def finish_block(self, latents: Tensor) -> None:
-        """Count the block as done; the first one's first frame is kept as the later reference."""
-        if self.block_index == 0:
-            self._first_latent = latents[:, :, :1].clone()
+        """Count the block as done, and after the last step of the first one keep its first frame."""
+        if self.block_index == 0 and self.steps[-1] == len(self.schedule) - 1:
+            self.first_latent = latents[:, :, :1].clone()
         self.block_index += 1
 
     @property
     def caches_on_cpu(self) -> bool:
         """Whether all windows of keys and values wait in CPU memory already."""
-        return all(isinstance(cache, PackedCache) and cache.on_cpu for cache in self.caches)
+        return all(cache.on_cpu for cache in self.caches.values())
 
     @torch.inference_mode()
-    def move_caches_to_cpu(self, int8: bool) -> None:
+    def move_caches_to_cpu(self, format: CacheFormat) -> None:
         """Take less of the device from the next block on, also after a block that could not be finished.
 
-        ``int8``: plain caches are stored in 8 bits from then on.
+        Caches in the model's format are kept in ``format`` from then on; others keep theirs.
         """
         self._placed = None
-        self.caches = move_to_cpu(self.caches, int8)
-        for cache in self.caches:
+        caches, self.caches = (
+            list(self.caches.values()),
+            {},
+        )  # nobody else may hold what is given up one by one
+        self.caches = dict(zip(self.steps, move_to_cpu(caches, format), strict=True))
+        for cache in self.caches.values():
             cache.blocks = self.block_index
 
     def state(self) -> dict[str, Tensor]:
         """What earlier blocks have left for the next one, as views; also after a block that could not be finished.
 
-        What follows from the arguments is not in it.
+        What follows from the arguments is not in it. The states of samplers that share a video's steps can be joined
+        to that of one sampler.
         """
-        return {"first_latent": self._first_latent, **dict(self._windows())}
+        first = {} if self.first_latent is None else {"first_latent": self.first_latent}
+        return {**first, **dict(self._windows())}
 
     @torch.inference_mode()
     def restore(self, state: Mapping[str, Tensor], blocks: int) -> None:
-        """Go on as the sampler with the same arguments that has given this state after ``blocks`` blocks."""
+        """Go on as samplers with the same arguments that have given this state after ``blocks`` blocks.
+
+        KeyError when the state lacks something, ValueError when it is of another format or size.
+        """
         self.block_index = blocks
-        self._first_latent = state["first_latent"].to(self.device)
+        self.first_latent = state["first_latent"].to(self.device)
         if self.config.replace_sink and blocks > self.config.clip_blocks:
-            self.set_condition(self._first_latent, self.motion)
-        if self.config.sink_distance is None:
-            for _ in range(blocks * len(self.schedule)):
-                self._draw_distance()
-        for cache in self.caches:
+            self.set_condition(self.first_latent, self.motion)
+        for cache in self.caches.values():
             cache.blocks = blocks
         name, first = next(self._windows(), ("", None))
         if name and state[name].dtype == torch.int8 and first.dtype != torch.int8:
-            self.move_caches_to_cpu(int8=True)  # as had been done there, when memory ran out
+            self.move_caches_to_cpu(CacheFormat.INT8)  # as had been done there, when memory ran out
         for name, part in self._windows():
             saved = state[name]
             if (saved.dtype, saved.shape) != (part.dtype, part.shape):
@@ -246,7 +287,7 @@ class BlockSampler:
 
         The oldest block of a full window is left out: the next one takes its place before it looks.
         """
-        for step, cache in enumerate(self.caches):
+        for step, cache in self.caches.items():
             for index, part in enumerate(cache.window()):
                 for first, last in cache.shape.kept(self.block_index + 1):
                     yield f"window.{step}.{index}.{first}", part[first:last]
@@ -270,12 +311,10 @@ class BlockSampler:
             self._placed = time, regions.rotate(self._reference_keys, rotation)
         return self._placed[1]
 
-    def reference_time(self, start: int) -> int:
-        """Temporal position of the reference for a block that starts at latent frame ``start``."""
+    def reference_time(self, start: int, step: int) -> int:
+        """Temporal position of the reference for the block that starts at latent frame ``start``, at ``step``."""
         distance = self.config.sink_distance
         if distance is None:
-            distance = self._draw_distance()
+            # It depends on nothing that was drawn before, so steps can be done in any order, and on any device.
+            distance = random.Random(f"{self.config.seed} {start} {step}").randint(4, PREFILL_TIME)
         return PREFILL_TIME + max(0, start - (PREFILL_TIME - distance))
-
-    def _draw_distance(self) -> int:
-        return self._distances.randint(4, PREFILL_TIME)

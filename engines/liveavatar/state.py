@@ -1,4 +1,5 @@
-"""The state of a generation in a file, so that another process can go on with the video bit by bit as if nothing was.
+"""The state of a generation in a file, so that another process goes on with the video bit for bit, as if it had never
+stopped.
 
 Every block depends on all blocks before it, through the key-value caches. They are therefore kept as they are: 32 GB
 at 704x384 in 4 steps of the 14B model in bf16. What follows from the inputs (condition, noise, text) is not kept.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Codec(Protocol):
-    """What the pipeline needs of a VAE; latents are those of the UNet (scaled).
+    """A VAE for the pipeline; latents are those of the UNet (scaled).
 
     The codecs below also have ``decoder``, the decoding network, which a faster version of it may replace.
     """
@@ -38,7 +38,7 @@ class KLCodec:
 
     @property
     def network(self) -> nn.Module:
-        """The module behind :attr:`decoder`."""
+        """The module behind `decoder`."""
         return self.vae.decoder
 
     def use_network(self) -> None:
@@ -66,7 +66,7 @@ class TinyCodec:
 
     @property
     def network(self) -> nn.Module:
-        """The module behind :attr:`decoder`."""
+        """The module behind `decoder`."""
         return self.vae.decoder
 
     def use_network(self) -> None:

@@ -83,15 +83,15 @@ class SchedulerConfig:
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """How a stream is generated.
+    """Settings of a stream; ValueError for values that do not go together.
 
-    steps: denoising passes that every frame sees, a multiple of ``piles``.
-    piles, chunk: the window holds ``piles`` noise levels of ``chunk`` frames each (4 x 4 in the trained
-    model).
-    keyframe_threshold: distance of motion tokens above which a frame is new enough to be remembered.
-    max_keyframes: how many frames are remembered (attention cost grows with each); 0 switches them off.
-    keyframe_after: number of chunks before the first one can be remembered.
-    motion_strength, pose_strength: 1 follows the driving video, 0 keeps the portrait's own expression / pose.
+    Attributes:
+        steps: denoising passes that every frame sees, a multiple of ``piles``.
+        piles, chunk: the window holds ``piles`` noise levels of ``chunk`` frames each (4 x 4 in the trained model).
+        keyframe_threshold: distance of motion tokens above which a frame is new enough to be remembered.
+        max_keyframes: most frames that are remembered (each costs attention); 0 switches them off.
+        keyframe_after: number of chunks before the first one can be remembered.
+        motion_strength, pose_strength: 1 follows the driving video, 0 keeps the portrait's own expression or pose.
     """
 
     steps: int = 4

@@ -53,7 +53,7 @@ class Stage(nn.Module):
         return [next(contexts) for _ in self.attentions]
 
     def layer(self, j: int, x: Tensor, motion: Tensor, contexts: list[BlockContext]) -> Tensor:
-        """What follows resnet ``j``: spatial transformer, motion module, temporal module."""
+        """Apply the layers behind resnet ``j``: spatial transformer, motion module, temporal module."""
         if len(self.attentions):
             x = self.attentions[j](x, contexts[j])
         return self.temporal_modules[j](self.motion_modules[j](x, motion))
@@ -153,8 +153,12 @@ class DenoisingUNet(nn.Module):
     ) -> Tensor:
         """Predicted noise ``[F, 4, h, w]``.
 
-        x: latents ``[F, 4, h, w]``; timesteps: ``[F]``; motion: tokens ``[F, 32, 16]``; pose: features
-        ``[F, C, h, w]`` or None; contexts: one per spatial block, in the order of :meth:`spatial_blocks`.
+        Args:
+            x: latents ``[F, 4, h, w]``.
+            timesteps: ``[F]``.
+            motion: tokens ``[F, 32, 16]``.
+            pose: features ``[F, C, h, w]`` or None.
+            contexts: one per spatial block, in the order of `spatial_blocks`.
         """
         temb = self.time_embedding(self.time_proj(timesteps).to(x.dtype))
         x = self.conv_in(x.to(memory_format=torch.channels_last))

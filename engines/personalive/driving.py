@@ -22,15 +22,19 @@ from ..parts.face.boxes import (
 from .motion import Motion
 from .pipeline import PersonaLive
 
-SIZE = 512  # what the model was trained to look at
+SIZE = 512  # pixels per side of the pictures that the model was trained with
 MISSING = ("stop", "hold", "skip")
 CROPS = ("centre", "head", "none")
 ADVICE = "hold or skip such frames, or say where the face is"
 
 
 class Followed(NamedTuple):
-    """Motion of some frames; ``frames`` counts them from the video's first one, ``faces`` is the most that a
-    picture has had so far (0 where nobody looks for faces)."""
+    """Motion of some frames.
+
+    Attributes:
+        frames: their numbers, counted from the video's first one.
+        faces: most faces that a picture had so far; 0 without a face finder.
+    """
 
     motion: Motion
     frames: list[int]
@@ -50,13 +54,19 @@ def driving_motion(
 ) -> Iterator[Followed]:
     """Motion of a video given as uint8 blocks ``[n, H, W, 3]``, lazily, one part per block that has any.
 
-    crop: "centre" takes the middle square, "head" a square around the head in the first frame that shows one
-    (needs ``finder`` or ``boxes``), "none" the whole frame, stretched to a square. The crop never moves.
-    finder: looks for a face in every frame; without one, a frame counts as faceless only where the model's
-    own keypoints collapse or leave the picture. who: which one of several faces is followed (:class:`.FaceTracker`).
-    boxes: ``[N, 4]`` face boxes in pixels of the frames, instead of either; an empty box says that there is no
-    face. missing: what to do about a frame without a face - "stop" raises FaceNotFoundError naming it, "hold"
-    repeats the last motion (or the first one to come), "skip" leaves the frame out.
+    Args:
+        crop: "centre" takes the middle square, "head" a square around the head in the first frame that shows one
+            (needs ``finder`` or ``boxes``), "none" the whole frame, stretched to a square. The crop never moves.
+        finder: looks for a face in every frame; without one, a frame counts as faceless only where the model's own
+            keypoints collapse or leave the picture.
+        who: the one of several faces that is followed (`FaceTracker`).
+        boxes: ``[N, 4]`` face boxes in pixels of the frames, instead of either; an empty box says that there is no
+            face.
+        missing: the treatment of a frame without a face. "stop" raises FaceNotFoundError naming it, "hold" repeats the
+            last motion (or the first one to come), "skip" leaves the frame out.
+
+    Raises:
+        ValueError: an argument is wrong, or no frame has a face.
     """
     for name, value, known in (("missing", missing, MISSING), ("crop", crop, CROPS), ("who", who, CHOICES)):
         if value not in known:
@@ -118,7 +128,7 @@ def _present(faces: list[Box | None] | None, block: Tensor) -> list[int]:
 
 
 def _square(block: Tensor, crop: str, faces: list[Box | None] | None) -> Box | None:
-    """What is cut out of every frame; None while a head is still to be found."""
+    """The square that is cut out of every frame; None while a head is still to be found."""
     height, width = block.shape[1:3]
     if crop == "none":
         return Box(0, 0, width, height)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ImageEncoder(Protocol):
-    """What the pipeline needs of CLIP."""
+    """CLIP for the pipeline."""
 
     def token(self, image: Image.Image, squash: bool = False) -> Tensor:
         """``[1, 1, projection width]``; ``squash``: stretch the picture to a square, do not crop it."""

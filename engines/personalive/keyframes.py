@@ -1,4 +1,4 @@
-"""Which frames of the past are worth remembering: those whose expression is far from all remembered ones."""
+"""Remembers frames of the past whose expression is far from all that are remembered already."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class KeyframeMemory:
     """Motion tokens seen so far, with a distance test. It grows by one entry per accepted frame."""
 
     def __init__(self, tokens: Tensor, threshold: float):
-        """tokens: ``[n, 32, 16]``, the entries to begin with (the portrait's own)."""
+        """Begin with the entries ``tokens`` ``[n, 32, 16]`` (the portrait's own)."""
         self.bank = tokens.flatten(1).float()
         self.threshold = threshold
 

@@ -47,7 +47,7 @@ class TransformerBlock(nn.Module):
         self.ff_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Tokens ``[B, N, dim]`` and what the attention layers take as their context."""
+        """Tokens ``[B, N, dim]`` with the context of the attention layers."""
         for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
             x = x + attention(norm(x), context)
         return x + self.ff(self.ff_norm(x))

@@ -1,5 +1,4 @@
-"""What PersonaLive adds to the spatial UNet: the reference-aware transformer and the motion and temporal
-modules.
+"""PersonaLive's additions to the spatial UNet: the reference-aware transformer, the motion and temporal modules.
 
 Frames are the batch everywhere; feature maps are ``[F, C, h, w]``.
 """
@@ -40,7 +39,7 @@ class SpatialBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Stable Diffusion's spatial transformer with :class:`SpatialBlock` inside."""
+    """Stable Diffusion's spatial transformer with `SpatialBlock` inside."""
 
     def __init__(self, dim: int, heads: int, context_dim: int, groups: int):
         super().__init__()

@@ -23,9 +23,9 @@ SHAPES = {
     "scale": [1],
     "tokens": [MOTION_TOKENS, MOTION_WIDTH],
 }
-"""Of one frame of each tensor in a file."""
+"""Shape of one frame of each tensor in a file."""
 FASTEST = 1000.0
-"""Frames per second of a driving video at most."""
+"""Highest frame rate of a driving video."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Motion:
         return Motion(self.pose.to(device), self.tokens.to(device))
 
     def tensors(self) -> list[Tensor]:
-        """Everything that it is made of."""
+        """All of its tensors."""
         pose = self.pose
         return [pose.keypoints, pose.angles, pose.translation, pose.scale, self.tokens]
 
@@ -78,10 +78,13 @@ class Motion:
 
     @classmethod
     def load(cls, path: str | Path) -> tuple[Motion, float]:
-        """Read what :meth:`save` wrote, with its frames per second.
+        """Read what `save` wrote, with its frames per second.
 
-        Raises FileNotFoundError, and ValueError for everything that :meth:`save` does not write; shapes are compared
-        before anything is read.
+        Shapes are compared before anything is read.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not what `save` writes.
         """
         path = Path(path)
         if not path.is_file():
@@ -159,7 +162,7 @@ def mirrored(parts: Iterable[Motion], chunk: int, extra: int) -> Iterator[tuple[
         else:
             last = part
     end = Motion.concat([*recent, last] if last is not None else recent)
-    # 0 .. n-1, n-2 .. 0, 1 ..: a walk to and fro over what is at hand, for videos shorter than the tail, too.
+    # 0 .. n-1, n-2 .. 0, 1 ..: to and fro over the frames at hand, also for videos that are shorter than the tail.
     n, open_frames = len(end), len(last) if last is not None else 0
     period = max(1, 2 * (n - 1))
     needed = open_frames + extra

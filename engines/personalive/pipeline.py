@@ -36,8 +36,14 @@ Image_ = Image.Image | Tensor
 
 @dataclass(frozen=True)
 class Portrait:
-    """What the networks know of a portrait: ``latent`` [1, 4, h, w], CLIP ``image_token`` [1, 1, 768], head
-    ``pose``, expression ``tokens`` [1, 32, 16]."""
+    """A portrait as the networks know it.
+
+    Attributes:
+        latent: [1, 4, h, w].
+        image_token: CLIP's embedding, [1, 1, 768].
+        pose: the pose of the head.
+        tokens: its expression, [1, 32, 16].
+    """
 
     latent: Tensor
     image_token: Tensor
@@ -63,7 +69,7 @@ class PersonaLive:
     themselves and may be replaced by compiled or captured versions of them. ``feature_rounding`` is the type
     that reference features are rounded to (the original rounds to float16 whatever the model's type); None
     leaves them as they are. ``reading`` is a CUDA stream on which portraits and driving frames are read while others
-    are drawn; what is captured for either must then not share memory (:class:`.runtime.Lane`).
+    are drawn; graphs that are captured for either must then not share memory (`runtime.Lane`).
     """
 
     denoising_unet: DenoisingUNet
@@ -95,10 +101,13 @@ class PersonaLive:
     def portrait(self, image: Image_, height: int, width: int, box: Tensor | None = None) -> Portrait:
         """Everything about a portrait that does not depend on the driving video.
 
-        image: PIL or uint8 ``[H, W, 3]``; it is stretched to height x width (multiples of 64), so crop it
-        before.
-        box: ``[4]`` (x1, y1, x2, y2 in pixels of height x width) of the face, found by the model's own
-        keypoints by default. ValueError when the sizes do not fit or no face box comes out.
+        Args:
+            image: PIL or uint8 ``[H, W, 3]``; it is stretched to height x width (multiples of 64), so crop it before.
+            box: the face, ``[4]`` (x1, y1, x2, y2 in pixels of height x width); by default the model's own keypoints
+                find it.
+
+        Raises:
+            ValueError: the sizes do not fit, or no face is found.
         """
         check_size(height, width)
         image = to_pil(image)
@@ -122,9 +131,12 @@ class PersonaLive:
     def observe(self, frames: Tensor, boxes: Tensor | None = None, first: int = 0) -> Motion:
         """Motion of driving frames uint8 ``[n, H, W, 3]`` (square, the head as in the portrait).
 
-        boxes: ``[n, 4]`` face boxes in pixels, from the model's own keypoints by default.
-        first: number of the first frame, for error messages. FaceNotFoundError names a frame without a usable
-        box.
+        Args:
+            boxes: ``[n, 4]`` face boxes in pixels, from the model's own keypoints by default.
+            first: number of the first frame, for error messages.
+
+        Raises:
+            FaceNotFoundError: a frame has no usable box; the message names it.
         """
         with beside(self.reading, frames, boxes):
             pixels = send(frames, self.device).permute(0, 3, 1, 2).float() / 255 * 2 - 1
@@ -173,7 +185,7 @@ class PersonaLive:
             keep = config.chunk * lead_in if on_the_way else waiting.pop(0)
             if not keep:
                 continue
-            # handed on when the next chunk is on its way, so that a GPU never waits for whoever reads the frames
+            # handed on when the next chunk is on its way, so that a GPU never waits for the reader of the frames
             ready, made = made, fetch(self.decode(latents)[:keep])
             if ready is not None:
                 yield ready()
@@ -223,7 +235,7 @@ class Stream:
 
     @torch.inference_mode()
     def push_latents(self, motion: Motion, check_interrupt: Callable[[], None] = lambda: None) -> Tensor:
-        """:meth:`push` before decoding: clean latents ``[chunk, 4, h, w]``."""
+        """`push` before decoding: clean latents ``[chunk, 4, h, w]``."""
         config, scheduler = self.config, self.engine.scheduler
         if len(motion) != config.chunk:
             raise ValueError(
@@ -244,7 +256,7 @@ class Stream:
         return done
 
     def _denoise(self, latents: Tensor, timesteps: Tensor, motion: Tensor, pose: Tensor) -> Tensor:
-        # always the same memory order, so that captured and compiled versions see one kind of input
+        # the memory order is always the same, so that captured and compiled versions see one kind of input
         latents, motion = (x.to(pose.dtype).contiguous() for x in (latents, motion))
         return self.engine.denoise(latents, timesteps, motion, pose, self.bank.contexts)
 

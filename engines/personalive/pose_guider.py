@@ -11,7 +11,7 @@ from .config import PoseGuiderConfig
 
 
 class PoseGuider(nn.Module):
-    """Plain 3x3 convolutions, three of them with stride 2; the checkpoint's ``pose_guider.pth``."""
+    """A row of 3x3 convolutions, three of them with stride 2; the checkpoint's ``pose_guider.pth``."""
 
     def __init__(self, config: PoseGuiderConfig | None = None):
         super().__init__()

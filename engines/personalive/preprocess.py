@@ -57,7 +57,7 @@ def crop_resize(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Cut ``boxes`` ``[n, 4]`` (x1, y1, x2, y2) out of ``[n, 3, H, W]`` and resize them to ``[n, 3, size,
     size]``.
 
-    Equals cropping and :func:`resize` picture by picture, without moving the boxes to the CPU.
+    Equals cropping and `resize` picture by picture, without moving the boxes to the CPU.
     """
     boxes = send(boxes, images.device)
     images = images.float()

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 class BlockContext(NamedTuple):
-    """What one spatial transformer block reads of the portrait; constant until a keyframe is added.
+    """The portrait as one spatial transformer block reads it; constant until a keyframe is added.
 
-    keys, values: ``[1, n * tokens, C]`` of the reference and of every keyframe, or None without a reference.
-    image: ``[C]``, the block's whole cross-attention output (its softmax over a single token is 1).
+    Attributes:
+        keys, values: ``[1, n * tokens, C]`` of the reference and of every keyframe, or None without a reference.
+        image: ``[C]``, the block's whole cross-attention output (its softmax over a single token is 1).
     """
 
     keys: Tensor | None
@@ -26,7 +27,9 @@ class BlockContext(NamedTuple):
 class ReferenceBank:
     """Projects each picture's features once; every pass then reads finished keys and values.
 
-    rounding: the reference keeps features in float16 whatever the model's type; None keeps the model's type.
+    Args:
+        rounding: type of the features; the reference keeps them in float16 whatever the model's type. None keeps the
+            model's type.
     """
 
     def __init__(self, unet: DenoisingUNet, image_token: Tensor, rounding: torch.dtype | None = None):

@@ -10,7 +10,7 @@ from .config import UNetConfig
 
 
 class ReferenceUNet(nn.Module):
-    """Features of one clean latent: what the first norm of every spatial transformer block puts out.
+    """Gives the features of one clean latent: the outputs of the first norm of every spatial transformer block.
 
     The parameters are those of ``reference_unet.pth``: the stock UNet without its output head.
     """

@@ -26,8 +26,8 @@ class Scheduler:
     def window_timesteps(self, config: StreamConfig) -> list[Tensor]:
         """Timesteps ``[window + 1 pass]`` of every frame: entry p is the vector of pass p of a chunk.
 
-        There are ``steps / piles`` passes per chunk; one more vector closes the list: what each frame is
-        stepped to by the last pass, -1 standing for clean. The oldest frames come first.
+        There are ``steps / piles`` passes per chunk. One more vector closes the list: the timesteps that the last pass
+        steps to, with -1 for clean. The oldest frames come first.
         """
         every = [*self.timesteps(config.steps), -1]
         passes = config.steps // config.piles

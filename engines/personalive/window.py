@@ -17,7 +17,7 @@ Denoiser = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass
 class Window:
-    """What is in flight, oldest frames first: latents ``[n, 4, h, w]``, motion tokens, pose features."""
+    """The frames in flight, oldest first: latents ``[n, 4, h, w]``, motion tokens, pose features."""
 
     config: StreamConfig
     scheduler: Scheduler
@@ -31,7 +31,7 @@ class Window:
     def append(self, latents: Tensor, motion: Tensor, pose: Tensor) -> None:
         """Add the newest frames, at the highest noise level."""
         self.latents = torch.cat([self.latents, latents])
-        # an empty beginning would decide the memory order of everything appended to it
+        # an empty tensor would decide the memory order of everything that is appended to it
         self.motion = torch.cat([self.motion, motion]) if len(self.motion) else motion
         self.pose = torch.cat([self.pose, pose]) if len(self.pose) else pose
 
@@ -39,7 +39,8 @@ class Window:
         """Move every frame down one level; take out and return the oldest ones, now clean ``[chunk, 4, h,
         w]``.
 
-        denoise: predicts noise from latents, timesteps, motion and pose, all of the whole window.
+        Args:
+            denoise: predicts noise from latents, timesteps, motion and pose, all of the whole window.
         """
         for now, after in zip(self.timesteps[:-1], self.timesteps[1:], strict=True):
             check_interrupt()

@@ -23,7 +23,7 @@ Conditioning = list[list[Any]]
 
 @dataclass(frozen=True)
 class Condition:
-    """What a CONDITIONING holds for the sampler; latents are raw.
+    """The content of a CONDITIONING for the sampler; latents are raw.
 
     ``context`` [tokens, text_dim], ``reference`` [1, 16, 1, h, w], ``motion`` [1, 16, frames, h, w], ``pose``
     [1, 16, frames, h, w] or None.
@@ -60,7 +60,7 @@ def picture_size(positive: Conditioning) -> tuple[int, int]:
 
 
 def read(positive: Conditioning) -> Condition:
-    """What the sampler needs of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
+    """The sampler's part of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
     if len(positive) != 1:
         raise ValueError(
             f"The prompt consists of {len(positive)} parts; LiveAvatar takes one, so connect a single text encode."

@@ -1,4 +1,4 @@
-"""One short text for everything that decides a LiveAvatar video, to know in a later process whether it is the same."""
+"""A hash of everything that decides a LiveAvatar video, by which a later process knows the same video again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .speech import Speech
 if TYPE_CHECKING:
     from ...engines.parts.wan.vae import WanVAE
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a change to the engine lets the same inputs give other frames."""
 
 
@@ -24,12 +24,14 @@ def run_fingerprint(
     speech: Speech,
     config: SamplingConfig,
     frames: int,
-    rounding: list[bool],
+    rounding: list[bool | str],
     decoder: Any = None,
 ) -> str:
-    """Of everything that decides a LiveAvatar video: every value of prompt, portrait, pose, masks, sound and settings;
-    of model, LoRA, VAE, fast decoder and audio encoder (by what it hears in the first block) a sample; the kind of
-    device, and how it computes (``rounding``)."""
+    """A hash of everything that decides a LiveAvatar video.
+
+    It covers every value of prompt, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
+    decoder and audio encoder (by its features of the first block); the kind of device, and how it rounds
+    (``rounding``)."""
     return fingerprint(
         FORMAT,
         condition,

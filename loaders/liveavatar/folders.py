@@ -1,4 +1,4 @@
-"""Where checkpoints and LoRAs are looked for: ``models/liveavatar`` and ComfyUI's own folders."""
+"""Finds checkpoints and LoRAs in ``models/liveavatar`` and in ComfyUI's own folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register() -> None:
 
 
 def checkpoint_names() -> list[str]:
-    """Checkpoint folders that can be chosen: the published one first, then the shipped one and what is on disk."""
+    """Checkpoint folders that can be chosen: the published one first, then the shipped one and those on the disk."""
     published = WAN_S2V.partition("/")[2]
     local = {folder.name for folder in _checkpoints() if folder.name != published}
     return [WAN_S2V, *_shipped(), *sorted(local)]

@@ -20,12 +20,13 @@ from .host_model import CASTS, HostModel
 from .model import Report
 
 DTYPE = torch.bfloat16
-"""Of everything that is not quantised; products of float8 rows come in no other."""
+"""Number format of everything that is not quantised; products of float8 rows come in no other."""
 WORKING_BYTES = 4 * 2**30
-"""Room for one layer at a time, in float32 and in between."""
+"""GPU memory for the conversion of one layer at a time, which goes through float32."""
 UNIT = 256.0
-"""Length of the vectors that weights are found with: the layer adds its bias to so many times a weight, so a 16-bit sum
-loses as little of the weight. No larger than float8 holds, since a host may quantise what comes in."""
+"""Weights are found by calling a layer with unit vectors of this length. The layer then adds its bias to 256 times a
+weight, so a sum in 16 bits loses little of the weight. Float8 holds 448 at most, and a host may quantise its
+inputs."""
 
 
 class Fp8Copy:
@@ -52,7 +53,7 @@ class Fp8Copy:
 
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
-"""The latest copy, by the host's module; with what it was made from."""
+"""The latest copy, by the host's module, with the state of the model and the settings that it was made from."""
 
 
 def copied_bytes(model: HostModel) -> int:
@@ -116,7 +117,7 @@ def _take_over(
     computed: torch.dtype,
     kept: torch.dtype | None = None,
 ) -> None:
-    """Fill the empty layers of ``target`` with what those of ``source`` compute with.
+    """Fill the empty layers of ``target`` with the weights that those of ``source`` compute with.
 
     ``computed`` is the host's format; ``kept`` the result's, by default float32 for layers that are exact and else
     `DTYPE`.
@@ -137,8 +138,9 @@ def _as_it_acts(
 ) -> Tensor:
     """A parameter of ``theirs``, a host's layer, as the ordinary ``layer`` of the same sizes would hold it.
 
-    Found by what the layer makes of unit vectors, or of nothing: it may keep its weights in any form, bring them to the
-    GPU while it computes, and patch them there. Parameters that belong to no leaf layer are read.
+    It is computed from the layer's outputs for unit vectors and for zeros, because the host may keep weights in any
+    form, bring them to the GPU while the layer computes, and patch them there. Parameters that belong to no leaf layer
+    are read.
     """
     if isinstance(layer, nn.Embedding):
         return theirs(torch.arange(layer.num_embeddings, device=device))
@@ -169,7 +171,7 @@ def _as_it_acts(
         zero = torch.zeros(1, *layer.normalized_shape, device=device, dtype=dtype)
         if name == "bias":
             return call(zero)[0]
-        # Of mean 0 and variance 1, so that the norm leaves it as it is but for its epsilon.
+        # Signs have mean 0 and variance 1, so the norm changes them by its epsilon only.
         signs = torch.ones_like(zero)
         signs[..., 1::2] = -1
         return ((call(signs) - call(zero)) * signs * math.sqrt(1 + (layer.eps or 0)))[0]
@@ -177,7 +179,7 @@ def _as_it_acts(
 
 
 def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor], Tensor], torch.dtype]:
-    """How to call a host's small layer so that nothing is rounded, and with which number format."""
+    """A call of a host's small layer that rounds nothing, and the number format of its input."""
     cast = getattr(layer, CASTS, None)
     return (cast, torch.float32) if cast is not None else (layer, input_dtype(layer, computed))
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 CASTS = "forward_comfy_cast_weights"
 """The method of ComfyUI's layers that casts their weights to the dtype of the input."""
 CPU_PART = 0.8
-"""Of the CPU memory that is free, at most this part is taken."""
+"""At most this part of the free CPU memory is taken."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class HostModel:
         total, free = memory_of(self.device)
         if self.device.type != "cuda":
             return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False)
-        # To find out takes seconds the first time.
+        # The first answer takes seconds.
         asked = wish.choice == "fast" or bool(wish.attention8)
         return Machine(
             free=free,
@@ -131,7 +131,7 @@ class HostModel:
     def identity(self) -> list[Any]:
         """See `TransformerSource`: a few values of every weight, and of every LoRA and other patch on it.
 
-        The weights that are patched count by their patch only: how they look depends on what is loaded where.
+        Patched weights count by their patch only, because their values depend on whether the host has loaded them.
         """
         patches = {
             key: [(patch[0], list(tensors_of_patch(patch[1]))) for patch in self.patcher.patches[key]]

@@ -19,21 +19,21 @@ from ..wan.wav2vec2 import FRAME_RATE, RECEPTIVE_FIELD, SAMPLE_RATE
 from ..wan.wav2vec2_windows import encode_window, frame_count, hidden_states
 
 CONTEXT_BLOCKS = 17
-"""Blocks that the audio encoder hears, the current one included: 8.2 s."""
+"""Number of blocks that the audio encoder hears, the current one included (8.2 s)."""
 FUTURE_SECONDS = 1.0
-"""How much of the sound behind the block it hears, where that is there."""
+"""Most seconds of sound behind the block that it hears."""
 POLL_SECONDS = 0.05
 
 
 class LiveSpeech:
     """A `SpeechSource` of the sound in a feed: a block as soon as it is there, silence while nothing is.
 
-    The encoder hears the seconds before the block and what waits behind it. Loudness is normalised over all
-    speech that has arrived.
+    The encoder hears the seconds before the block and the speech that waits behind it. Loudness is normalised over
+    all speech that has arrived.
 
     Args:
         encoder: an AUDIO_ENCODER, ours or the host's.
-        feed: its rate must be a multiple of 25, as those of AAC are.
+        feed: source of the sound; its rate must be a multiple of 25, as those of AAC are.
         max_seconds: the video's length at most; 0: until the feed ends.
         check_interrupt: called while waiting too; raises to stop.
         poll: called while waiting and before each block, to fetch sound into the feed.
@@ -87,7 +87,7 @@ class LiveSpeech:
             self.feed.wait(min(piece, POLL_SECONDS))
 
     def _features(self, block: int, heard: Tensor) -> Tensor:
-        """Features of the last block of what was heard: [layers, dim, 12]."""
+        """Features of the last block that was heard: [layers, dim, 12]."""
         future = self.feed.peek(round(FUTURE_SECONDS * self.feed.rate))
         sound = MonoSound(
             {"waveform": torch.cat((heard, future))[None, None], "sample_rate": self.feed.rate}, SAMPLE_RATE

@@ -80,7 +80,7 @@ def read_lora(path: str | Path) -> Lora:
         )
     if unknown:
         raise ValueError(
-            f"{path.name} has weights that are no plain LoRA pairs ({_first(unknown)}); "
+            f"{path.name} has weights that are no ordinary LoRA pairs ({_first(unknown)}); "
             "choose the LoRA in PEFT form, as published."
         )
     pairs = {module: _pair(path.name, module, found) for module, found in halves.items()}
@@ -102,8 +102,10 @@ def read_lora(path: str | Path) -> Lora:
 def merge_lora(model: nn.Module, lora: Lora, strength: float = 1.0) -> None:
     """Add the LoRA to the weights of ``model`` in place, through peft; nothing of the adapter is left behind.
 
-    The product is computed in float32 and the sum is rounded once to the weight's dtype. Raises ValueError,
-    before anything is changed, when a pair finds no linear module of its shape.
+    The product is computed in float32 and the sum is rounded once to the weight's dtype.
+
+    Raises:
+        ValueError: a pair finds no linear module of its shape; nothing was changed.
     """
     from peft import LoraConfig, LoraModel
 
@@ -147,7 +149,8 @@ def host_state_dict(lora: Lora) -> dict[str, torch.Tensor]:
 def apply_to_host(model_patcher: Any, lora: Lora, strength: float = 1.0) -> Any:
     """A clone of a ComfyUI MODEL with the LoRA on it, managed by the host like any other LoRA.
 
-    Raises ValueError when a pair finds no linear layer of its shape in the host's model.
+    Raises:
+        ValueError: a pair finds no linear layer of its shape in the host's model.
     """
     from comfy.sd import load_lora_for_models
 
@@ -180,7 +183,7 @@ def _pair(file: str, module: str, found: dict[str, torch.Tensor]) -> tuple[torch
     a, b = found["A"], found["B"]
     if not (a.is_floating_point() and b.is_floating_point()):
         raise ValueError(
-            f"{file}: the pair of {module} holds {a.dtype}, no weights; choose a plain LoRA file."
+            f"{file}: the pair of {module} holds {a.dtype}, no weights; choose an ordinary LoRA file."
         )
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or a.shape[0] == 0:
         raise ValueError(
@@ -203,7 +206,7 @@ def _check_strength(strength: float) -> None:
 
 def _resolve(lora: Lora, model: nn.Module) -> Lora:
     """The LoRA with the model's own module paths; ValueError unless every pair fits a linear layer."""
-    # By what a layer says of itself: a host's quantised weights are packed, and its layers may be no nn.Linear.
+    # Sizes come from the layer's attributes: a host's quantised weights are packed, and its layers may be no nn.Linear.
     linears = {
         path: (module.out_features, module.in_features)
         for path, module in model.named_modules()

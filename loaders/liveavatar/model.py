@@ -1,4 +1,4 @@
-"""What a session asks of a transformer, wherever it comes from: a MODEL of ComfyUI, or a folder without a host."""
+"""A transformer as sessions know it, from a MODEL of ComfyUI or from a folder without a host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
 
 Report = Callable[[int, int], None]
-"""Called with the blocks that are done and their number; raises to stop."""
+"""Called with the number of blocks that are done, and of all; raises to stop."""
 
 
 def nothing() -> None:
@@ -51,9 +51,9 @@ class TransformerSource(Protocol):
 
     Attributes:
         architecture: its sizes.
-        bytes: of all weights as they are.
-        dtype: in which it computes.
-        device: where it computes.
+        bytes: size of all weights as they are.
+        dtype: number format in which it computes.
+        device: the device where it computes.
         streams: whether its owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
     """
 
@@ -64,10 +64,10 @@ class TransformerSource(Protocol):
     streams: bool
 
     def machine(self, wish: Wish) -> Machine:
-        """What there is to plan with, all other models out of the way."""
+        """The memory and the GPU to plan with, all other models out of the way."""
 
     def place(self, performance: Performance, memory: int, beside: Sequence[Any], report: Report) -> Placed:
         """The transformer as planned, with ``memory`` bytes free; ``beside`` are host patchers that stay with it."""
 
     def identity(self) -> list[Any]:
-        """What tells it from others, for `loaders.identity.fingerprint`."""
+        """Values that tell it from others, for `loaders.identity.fingerprint`."""

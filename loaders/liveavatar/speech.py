@@ -35,18 +35,18 @@ from ..wan.wav2vec2_windows import (
 )
 
 TAIL_SECONDS = 0.2
-"""Silence behind the last block: wav2vec2's last frame ends a little before the sound does."""
+"""Seconds of silence behind the last block, since wav2vec2's last frame ends a little before the sound does."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """What one or several speakers say: the type of AVATAR_SPEECH edges.
+    """The encoded speech of one or several speakers: the type of AVATAR_SPEECH edges.
 
     Attributes:
         source: features of all speakers, block by block; they begin with the pre-roll.
         audio: ComfyUI AUDIO of all speakers together, at the source's own rate; the feed of live speech.
         frames: video frames at 25 per second that the sound lasts; None for live speech.
-        masks: which pixels are whose [speakers, frames or 1, H, W]; None with a single speaker.
+        masks: the pixels of each speaker, [speakers, frames or 1, H, W]; None with a single speaker.
     """
 
     source: SpeechSource
@@ -62,8 +62,8 @@ class WindowedSpeech:
     Attributes:
         encoder: an AUDIO_ENCODER, ours or the host's.
         sounds: per speaker, the sound at 16 kHz with the pre-roll.
-        statistics: mean and variance of each; see `audio_windows.loudness`.
-        layers, dim: of the encoder's hidden states.
+        statistics: mean and variance of each; see `wav2vec2_windows.loudness`.
+        layers, dim: number and width of the encoder's hidden states.
         check_interrupt: called before each window; raises to stop.
     """
 
@@ -107,7 +107,7 @@ def video_frames(seconds: float) -> int:
 def encode_speech(
     encoder: Any, audios: Sequence[dict[str, Any]], check_interrupt: Callable[[], None] = nothing
 ) -> Speech:
-    """Encode what each speaker says; the sounds start together and the shorter ones end in silence.
+    """Encode each speaker's sound; the sounds start together and the shorter ones end in silence.
 
     Up to a minute is encoded at once. Longer speech is looked through, and encoded while it is sampled.
 
@@ -116,7 +116,8 @@ def encode_speech(
         audios: ComfyUI AUDIO per speaker, at any rate, mono or more.
         check_interrupt: called now and then while audio is read or encoded; raises to stop.
 
-    ValueError for empty or broken audio, or another kind of encoder than wav2vec2 large.
+    Raises:
+        ValueError: audio is empty or broken, or the encoder is no wav2vec2 large.
     """
     audios = [usable(audio) for audio in audios]
     frames = max(video_frames(duration(audio)) for audio in audios)
@@ -161,7 +162,7 @@ def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
             f"The speakers' masks have different sizes ({found}); draw them on the same picture."
         )
     longest = max(len(mask) for mask in stacked)
-    # A shorter mask video, or a single mask, holds its last frame.
+    # The last frame of a shorter mask video, or of a single mask, is held.
     held = [mask[torch.arange(longest).clamp(max=len(mask) - 1)] for mask in stacked]
     marked = torch.stack(held)
     for speaker in range(len(marked)):

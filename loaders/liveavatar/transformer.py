@@ -15,7 +15,7 @@ from ..sizes import check_layers, check_whole, empty
 from .lora import merge_lora, read_lora
 
 MOST_TOKENS = 4096
-"""Of a prompt, padding included."""
+"""Upper limit of a prompt's tokens, padding included."""
 
 
 def read_config(folder: str | Path) -> S2VConfig:
@@ -102,7 +102,7 @@ def load_host_model(
     """ComfyUI's own MODEL from a folder in the layout of Wan-AI/Wan2.2-S2V-14B.
 
     The result is what the host's "Load Diffusion Model" would give for the same weights in one file, so it goes
-    through every node that takes a MODEL. ``dtype`` is that of the stored weights; None lets the host choose.
+    through every node that takes a MODEL. ``dtype`` is the stored weights' number format; None lets the host choose.
     """
     from comfy import model_detection, model_management, supported_models
     from comfy.model_patcher import ModelPatcher
@@ -112,7 +112,7 @@ def load_host_model(
     found = model_detection.model_config_from_unet(state, "")
     if not isinstance(found, getattr(supported_models, "WAN22_S2V", ())):
         raise RuntimeError("This ComfyUI does not know Wan2.2-S2V models; update it to 0.3.75 or later.")
-    # What the host takes from the weights' shapes is right; these it would take for granted.
+    # The host reads other sizes from the weights' shapes, but takes these for granted.
     found.unet_config.update(
         text_dim=config.text_dim,
         text_len=config.text_len,
@@ -133,7 +133,7 @@ def load_host_model(
     found.set_inference_dtype(stored, model_management.unet_manual_cast(stored, device, supported))
     offload_device = model_management.unet_offload_device()
     host = found.get_model(state, "", device=offload_device)
-    # Assigned, not copied as the host does it: a 14B model takes the memory of its weights once.
+    # Assigned, not copied as the host does it, so that a 14B model takes the memory of its weights once.
     wanted = {name: parameter.dtype for name, parameter in host.diffusion_model.named_parameters()}
     state = {name: tensor.to(wanted.get(name, stored)) for name, tensor in state.items()}
     host.diffusion_model.load_state_dict(state, assign=True)

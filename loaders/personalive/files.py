@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PersonaLiveFiles:
-    """Where everything lies: the six weight files, and the folders of the models that PersonaLive builds on.
+    """The paths of the six weight files, and of the folders of the models that PersonaLive builds on.
 
     ``vae`` or ``image_encoder`` is None when another object takes its place, ``tiny_vae`` unless wanted.
     """
@@ -52,10 +52,15 @@ def find_files(
 ) -> PersonaLiveFiles:
     """The files of PersonaLive in a local folder, or of the hub repository ``huaichang/PersonaLive``.
 
-    source: a folder with the six weight files (also as ``personalive/`` or
-    ``pretrained_weights/personalive/`` inside it), or the repository's name. The two models it builds on are
-    looked for beside the weights, in the folders above them and in ``roots``; with ``download`` what is absent
-    is fetched into the first of these. FileNotFoundError names what is missing and what to do.
+    The two models that it builds on are looked for beside the weights, in the folders above them and in ``roots``.
+
+    Args:
+        source: a folder with the six weight files (also as ``personalive/`` or ``pretrained_weights/personalive/``
+            inside it), or the repository's name.
+        download: fetch absent files into the first of ``roots``.
+
+    Raises:
+        FileNotFoundError: files are missing; the message names them and says what to do.
     """
     local = Path(source).expanduser()
     if local.is_dir():
@@ -101,7 +106,7 @@ def weights_folder(base: Path) -> Path:
 
 
 def holds_weights(base: Path) -> bool:
-    """Whether a folder is one that :func:`weights_folder` accepts or misses only some files of."""
+    """Whether a folder is one that `weights_folder` accepts or misses only some files of."""
     return any(has_weights(folder, stem) for folder in _candidates(base) for stem in WEIGHTS)
 
 
@@ -126,6 +131,6 @@ def _weight_file(folder: Path, stem: str) -> Path:
 
 
 def _any_of(folder: str, *stems: str) -> str:
-    """Alternatives for :func:`resolve_snapshot`: safetensors first."""
+    """Alternatives for `resolve_snapshot`: safetensors first."""
     start = f"{folder}/" if folder else ""
     return "|".join(f"{start}{stem}{suffix}" for suffix in (".safetensors", ".bin") for stem in stems)

@@ -22,8 +22,8 @@ FOLDER = "personalive"
 MOTION_SUFFIX = ".motion.safetensors"
 VAE_CHANNELS = 4
 WORKSPACE_BYTES_PER_PIXEL = 10_000
-"""Room for the activations of sixteen frames and of the decoder: 512x512 took 7,800 an H200 in plain fp16, less with
-CUDA graphs."""
+"""GPU memory per pixel for the activations of sixteen frames and of the decoder. On an H200 512x512 took 7,800 bytes in
+fp16 as PyTorch runs it, and less with CUDA graphs."""
 
 
 class HostCodec:
@@ -42,12 +42,12 @@ class HostCodec:
         self.vae = vae
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See :class:`avatar.engines.personalive.codec.Codec`; the host's encoder returns the mean, too."""
+        """See `engines.personalive.codec.Codec`; the host's encoder returns the mean, too."""
         latents = self.vae.encode((pixels / 2 + 0.5).permute(0, 2, 3, 1))
         return latents.to(pixels.device, torch.float32) * LATENT_SCALE
 
     def decode(self, latents: Tensor) -> Tensor:
-        """See :class:`avatar.engines.personalive.codec.Codec`."""
+        """See `engines.personalive.codec.Codec`."""
         frames = self.vae.decode(latents / LATENT_SCALE)
         return frames.permute(0, 3, 1, 2).to(latents.device, torch.float32).clamp(0, 1)
 
@@ -59,7 +59,7 @@ class HostClip:
         self.clip_vision = clip_vision
 
     def token(self, image: Image.Image, squash: bool = False) -> Tensor:
-        """See :class:`avatar.engines.personalive.image_encoder.ImageEncoder`."""
+        """See `engines.personalive.image_encoder.ImageEncoder`."""
         pixels = torch.from_numpy(np.array(image.convert("RGB")))[None].float() / 255
         return self.clip_vision.encode_image(pixels, crop=not squash)["image_embeds"].reshape(1, 1, -1)
 
@@ -78,21 +78,21 @@ class ManagedPersonaLive:
         )
 
     def load(self, height: int, width: int) -> PersonaLive:
-        """The engine with every network on the GPU and room for frames of ``height`` x ``width``."""
+        """The engine with every network on the GPU, beside free memory for frames of ``height`` x ``width``."""
         bring([self.patcher], WORKSPACE_BYTES_PER_PIXEL * height * width)
         return self.engine
 
     def bring_back(self, height: int, width: int) -> None:
-        """:meth:`load` once more if another model has pushed the networks out."""
+        """`load` once more if another model has pushed the networks out."""
         if self.engine.device != self.patcher.load_device:
             self.load(height, width)
 
     def place(self) -> int:
-        """Where the networks are: another number after the host has moved them."""
+        """A number for the place of the networks, which changes when the host has moved them."""
         return self.engine.denoising_unet.conv_in.weight.data_ptr()
 
     def has_room(self, height: int, width: int) -> bool:
-        """Whether :meth:`load` could make room for the graphs of frames of ``height`` x ``width``."""
+        """Whether `load` could free the memory for the graphs of frames of ``height`` x ``width``."""
         from comfy import model_management
 
         device = model_management.get_torch_device()
@@ -100,7 +100,7 @@ class ManagedPersonaLive:
 
 
 def networks(engine: PersonaLive) -> dict[str, torch.nn.Module]:
-    """Every network that is the engine's own, by name; what the host lends is left out."""
+    """Every network that is the engine's own, by name; those that the host lends are left out."""
     found = {
         "denoising_unet": engine.denoising_unet,
         "reference_unet": engine.reference_unet,
@@ -127,13 +127,13 @@ def model_folders() -> list[Path]:
 
 
 def checkpoint_names() -> list[str]:
-    """What can be chosen: the published repository, then folders in ``models/personalive`` with weights."""
+    """Checkpoints that can be chosen: the published repository, then folders in ``models/personalive`` with weights."""
     published = PERSONALIVE.partition("/")[2]
     return [PERSONALIVE, *sorted({folder.name for folder in _checkpoints() if folder.name != published})]
 
 
 def checkpoint_source(name: str) -> str:
-    """What `find_files` takes for a name from :func:`checkpoint_names`; FileNotFoundError when it is gone."""
+    """The source for `find_files` of a name from `checkpoint_names`; FileNotFoundError when it is gone."""
     if name == PERSONALIVE:
         return name
     for folder in _checkpoints():
@@ -159,7 +159,7 @@ def motion_names() -> list[str]:
 
 
 def motion_path(name: str) -> Path:
-    """The file of a name from :func:`motion_names`; FileNotFoundError when it is gone."""
+    """The file of a name from `motion_names`; FileNotFoundError when it is gone."""
     import folder_paths
 
     if name in motion_names():

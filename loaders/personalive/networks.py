@@ -46,9 +46,14 @@ def load_personalive(
 ) -> PersonaLive:
     """The engine of a set of files, with all networks on ``device``.
 
-    codec, image_encoder: take the place of the files' VAE and CLIP (see ``host_objects.py``).
-    Where the files have a tiny VAE (TAESD), frames are decoded with it: faster, and a little softer.
-    The keypoint network stays in float32. ValueError names a file that does not fit.
+    Where the files have a tiny VAE (TAESD), frames are decoded with it, which is faster and a little softer. The
+    keypoint network stays in float32.
+
+    Args:
+        codec, image_encoder: take the place of the files' VAE and CLIP (see ``host_objects.py``).
+
+    Raises:
+        ValueError: a file does not fit; the message names it.
     """
     config = _unet_config(files.unet / "config.json")
     guider = _pose_guider(files.weights["pose_guider"])
@@ -88,7 +93,7 @@ def load_personalive(
 
 
 def _denoising_unet(files: PersonaLiveFiles, config: UNetConfig) -> DenoisingUNet:
-    """Base UNet where needed, then the denoising file, then the temporal file: what comes later counts."""
+    """The weights of the base UNet where needed, the denoising file and the temporal file; later ones win."""
     state: dict[str, Tensor] = {}
     if not has_base_unet(files.weights):
         state.update(load_sharded(files.unet, STEM))
@@ -153,7 +158,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
 
 
 def _only_known(state: dict[str, Tensor], model: nn.Module, where: str) -> dict[str, Tensor]:
-    """Without weights that the model has no place for: these files are not required to fit exactly."""
+    """The state without weights that the model has no place for; these files need not fit exactly."""
     known = model.state_dict().keys()
     extra = sorted(state.keys() - known)
     if extra:
@@ -225,6 +230,6 @@ def _check_unet_layers(path: Path, config: UNetConfig, state: Mapping[str, Tenso
 
 
 def _counts(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """How many layers some entries of a config make: a number, or the length of a list."""
+    """The number of layers that entries of a config describe, each as a number or by the length of a list."""
     found = {name: values[name] for name in names if name in values}
     return {name: len(value) if isinstance(value, (list, tuple)) else value for name, value in found.items()}

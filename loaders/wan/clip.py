@@ -12,11 +12,11 @@ from torch import nn
 from .text import ENCODER_FILE, MAX_TOKENS, TOKENIZER_FOLDER, TextEncoder, text_rows
 
 NAME = "umt5xxl"
-"""The host's name for this encoder: of its token lists, and in front of its weights."""
+"""The host's name for this encoder, which names its token lists and prefixes its weights."""
 
 
 class HostTextModel(nn.Module):
-    """What the host's CLIP asks of its model, with the weights' names of the host's own UMT5."""
+    """The model behind the host's CLIP, whose weights have the names of the host's own UMT5."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
@@ -29,15 +29,15 @@ class HostTextModel(nn.Module):
         return {key: value for key, value in state.items() if not key.endswith("encoder.embed_tokens.weight")}
 
     def set_clip_options(self, options: Mapping[str, Any]) -> None:
-        """``layer``: which one the text is taken from; there is no pooled output to be changed."""
+        """Take the text from another ``layer``; there is no pooled output to be changed."""
         self._layer = options.get("layer", self._layer)
 
     def reset_clip_options(self) -> None:
-        """The last layer again."""
+        """Take the text from the last layer again."""
         self._layer = None
 
     def encode_token_weights(self, tokens: Mapping[str, list]) -> tuple[torch.Tensor, None]:
-        """Tokens as [1, 512, dim]: the rows of the text, then zero rows, as the host's own encoder gives."""
+        """The encoded tokens [1, 512, dim]: the rows of the text, then zero rows, as from the host's own encoder."""
         model = self.get_submodule(f"{NAME}.transformer")
         ids = [entry[0] for entry in tokens[NAME][0]]
         rows = text_rows(model, ids, model.shared.weight.device, self._layer)
@@ -47,7 +47,7 @@ class HostTextModel(nn.Module):
 
 
 class HostTokenizer:
-    """What the host's CLIP asks of its tokenizer."""
+    """The tokenizer behind the host's CLIP."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self._ids = encoder.token_ids

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 PUBLISHED = "taew2_1.safetensors"
 FOLDERS = "vae_approx", "vae"
 MARK = "taew2_1"
-"""In the name of every file that is meant for Wan 2.1's latents: the weights do not say it."""
+"""Part of the name of every file for Wan 2.1's latents, since the weights do not tell."""
 RAW_MARK = "lighttae"
-"""In the name of files that were trained on raw latents, where taew2_1 was on normalised ones; nothing else differs."""
+"""Part of the name of files that were trained on raw latents; taew2_1, trained on normalised ones, looks alike."""
 TALKER_VAE_WIDTH = 12
 WANTED = (
     "put taew2_1.safetensors (23 MB, MIT licence, from github.com/madebyollin/taehv) or lighttaew2_1.safetensors "
@@ -40,7 +40,7 @@ class HostDecoder:
 
     Attributes:
         raw: whether it takes raw latents, as in a ComfyUI LATENT.
-        patcher: what the host brings to the device, with the network's weights in it.
+        patcher: holds the network for the host, which brings it to the device.
     """
 
     network: TinyDecoder
@@ -49,12 +49,12 @@ class HostDecoder:
     patcher: Any
 
     def load(self, vae: WanVAE, memory: int = 0) -> FastDecoder:
-        """On its device, with ``memory`` bytes free beside it, decoding what ``vae`` has encoded."""
+        """The decoder of latents of ``vae``, on its device, with ``memory`` bytes free beside it."""
         bring([self.patcher], memory)
         return FastDecoder(self.network, self.name, vae if self.raw else None)
 
     def identity(self) -> list[Any]:
-        """What tells it from others, for `loaders.resume.fingerprint`."""
+        """Values that tell it from others, for `loaders.liveavatar.fingerprint`."""
         return [*weights_identity(self.network.named_parameters()), self.raw]
 
 
@@ -72,7 +72,7 @@ def decoder_names() -> list[str]:
 
 
 def find_decoder(name: str) -> Path:
-    """The file of a name from `decoder_names`; FileNotFoundError says what to put where."""
+    """The file of a name from `decoder_names`; FileNotFoundError says which file to put where."""
     import folder_paths
 
     if name == SHIPPED:
@@ -106,7 +106,7 @@ def load_in_host(name: str) -> HostDecoder:
 
 
 def decoder_from_host(vae: Any) -> HostDecoder:
-    """A host's VAE object that holds such a decoder, with a copy of its weights (see `loaders.vae.HostVAE`).
+    """The decoder in a host's VAE object, with a copy of its weights (see `loaders.wan.vae.HostVAE`).
 
     ValueError for every other VAE, and for one that the host takes for HunyuanVideo's: it does so with all files in
     float16, among them taew2_1.
@@ -151,12 +151,14 @@ def _decoder_part(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     if first is not None and first.ndim == 4 and first.shape[1] != CHANNELS:
         raise ValueError(f"{what} is made for latents of {first.shape[1]} channels, not Wan 2.1's; {WANTED}")
     if "decoder.conv1.weight" in state or "decoder.conv_in.weight" in state:
-        raise ValueError(f"{what} is a full VAE; leave the decoder away to use it, or {WANTED}")
+        raise ValueError(
+            f"{what} is a full VAE; disconnect the sampler's 'decoder' to decode with its 'vae', or {WANTED}"
+        )
     return {name: value for name, value in state.items() if not name.startswith("encoder.")}
 
 
 def _fill(state: Mapping[str, Tensor], what: str) -> TinyDecoder:
-    """A network with these tensors as its parameters; their shapes tell how wide it is."""
+    """A network with these tensors as its parameters; its widths come from their shapes."""
     places = ("1", "8", "14", "20")
     found = [state.get(f"decoder.{place}.weight") for place in places]
     widths = [x.shape[0] if x is not None and x.ndim else w for x, w in zip(found, WIDTHS, strict=True)]

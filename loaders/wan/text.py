@@ -57,7 +57,11 @@ class TextEncoder:
     def from_folder(cls, folder: str | Path, device: torch.device | str = "cpu") -> TextEncoder:
         """Load from a checkpoint folder in the layout of Wan-AI/Wan2.2-S2V-14B, in the dtype of the file.
 
-        It is brought to ``device`` when it is first used. FileNotFoundError or ValueError.
+        It is brought to ``device`` when it is first used.
+
+        Raises:
+            FileNotFoundError: a file or the tokenizer is missing.
+            ValueError: the weights or the tokenizer cannot be read, or are another model's.
         """
         folder = Path(folder)
         model = umt5_encoder(load_state_dict(folder / ENCODER_FILE))
@@ -107,7 +111,10 @@ def clean(text: str) -> str:
 def umt5_encoder(state: dict[str, torch.Tensor]) -> UMT5EncoderModel:
     """The transformers encoder for weights in the published key naming; sizes come from the shapes.
 
-    The weights are used as they are, not copied. Raises ValueError when they are not those of a UMT5 encoder.
+    The weights are used as they are, not copied.
+
+    Raises:
+        ValueError: the weights are not those of a UMT5 encoder.
     """
     from transformers import UMT5Config, UMT5EncoderModel
 
@@ -168,7 +175,7 @@ def _read_tokenizer(folder: Path) -> Any:
         check_file(path)
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # of many kinds, by which file is wrong
+    except Exception as error:  # its kind depends on the file that is wrong
         raise ValueError(
             f"Download {folder} again: it holds no tokenizer that can be read ({error})."
         ) from error

@@ -84,15 +84,14 @@ def load_vae(
 
 @dataclass(frozen=True)
 class HostVAE:
-    """What the pack computes with in place of ComfyUI's VAE object: its weights once more, on the host's memory
-    management.
+    """The engine's VAE in place of ComfyUI's VAE object, with a copy of its weights, on the host's memory management.
 
-    The host's own module cannot serve: its layers keep their past in another way, and where ComfyUI loads weights
-    dynamically, they lie on the CPU until one of its layers is called, which ours are not.
+    The host's own module cannot serve. Its layers keep their past in another way, and where ComfyUI loads weights
+    dynamically, they lie on the CPU until one of the host's layers is called, which ours are not.
 
     Attributes:
-        vae: the engine's; on its device after `load`.
-        patcher: what the host moves, always as a whole.
+        vae: the engine's VAE; on its device after `load`.
+        patcher: holds the VAE for the host, which always moves it as a whole.
     """
 
     vae: WanVAE
@@ -119,11 +118,11 @@ class OwnVAE:
 
 
 _vaes: WeakKeyDictionary[nn.Module, HostVAE] = WeakKeyDictionary()
-"""By the host's module, so that a VAE is converted once and stays on the GPU between two runs."""
+"""Kept by the host's module, so that a VAE is converted once and stays on the GPU between two runs."""
 
 
 def vae_from_host(vae: Any) -> HostVAE:
-    """Ours for ComfyUI's VAE object, in the host's number format; ValueError for any VAE other than Wan 2.1's."""
+    """Our VAE for ComfyUI's VAE object, in the host's number format; ValueError for any other than Wan 2.1's."""
     host = getattr(vae, "first_stage_model", None)
     if not isinstance(host, nn.Module):
         raise ValueError(f"The VAE input carries no VAE model; {WANTED}")

@@ -71,8 +71,11 @@ class AudioEncoder:
     ) -> AudioEncoder:
         """Load from a wav2vec2 folder of the Hugging Face layout (``wav2vec2-large-xlsr-53-english``).
 
-        ``device`` counts outside ComfyUI only; inside, the host decides. LiveAvatar runs wav2vec2 in
-        bfloat16. Raises FileNotFoundError or ValueError.
+        ``device`` counts outside ComfyUI only; inside, the host decides. LiveAvatar runs wav2vec2 in bfloat16.
+
+        Raises:
+            FileNotFoundError: a file of the folder is missing.
+            ValueError: the folder holds another model, or a file is damaged.
         """
         folder = Path(folder)
         config = read_json(folder / "config.json")

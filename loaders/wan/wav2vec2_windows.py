@@ -56,9 +56,9 @@ def hidden_state_windows(
     one side, are dropped, and the inner half is a linear cross-fade.
 
     Args:
-        samples: how long the sound is, at 16 kHz.
+        samples: length of the sound at 16 kHz.
         statistics: its mean and variance; see `loudness`.
-        first: leave out what comes before the window with this frame.
+        first: the frame whose window is the first that is encoded.
         check_interrupt: called before each window; raises to stop.
 
     Yields (index of its first frame, frames [25, t, C] on the CPU): consecutive pieces.

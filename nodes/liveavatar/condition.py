@@ -1,4 +1,4 @@
-"""Nodes that prepare what the avatar looks like, says and does."""
+"""Nodes that prepare the avatar's look, speech and movement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..types import AvatarSpeech
 
 
 class LiveAvatarEncodeSpeech(Node):
-    """AUDIO to speech features."""
+    """Turns AUDIO into speech features."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,18 +25,18 @@ class LiveAvatarEncodeSpeech(Node):
             search_aliases=["audio to lips", "wav2vec", "lip sync", "voice"],
             display_name="LiveAvatar Encode Speech",
             description=(
-                "Turns speech into what moves the lips. Any sample rate, mono or stereo; the video keeps the "
-                "original sound. Silence gives an avatar that waits."
+                "Turns speech into the features that move the lips. Takes any sample rate, mono or stereo; the video "
+                "keeps the original sound. Silence gives an avatar that waits."
             ),
             inputs=[
                 io.AudioEncoder.Input(
                     "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
                 ),
-                io.Audio.Input("audio", tooltip="What the (first) person says."),
+                io.Audio.Input("audio", tooltip="Speech of the person, or of the first of two."),
                 io.Audio.Input(
                     "audio_2",
                     optional=True,
-                    tooltip="What a second person in the picture says; needs LiveAvatar Speaker Masks.",
+                    tooltip="Speech of a second person in the picture; needs LiveAvatar Speaker Masks.",
                 ),
             ],
             outputs=[AvatarSpeech.Output(display_name="speech")],
@@ -49,7 +49,7 @@ class LiveAvatarEncodeSpeech(Node):
 
 
 class LiveAvatarSpeakerMasks(Node):
-    """Who is where in the picture."""
+    """Says which part of the picture belongs to which speaker."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -75,7 +75,7 @@ class LiveAvatarSpeakerMasks(Node):
 
 
 class LiveAvatarReferenceImage(Node):
-    """The portrait."""
+    """Prepares and encodes the portrait."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -88,7 +88,7 @@ class LiveAvatarReferenceImage(Node):
                 "keeps its shape and the video has about as many pixels as width x height."
             ),
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The prompt: what the person does and where."),
+                io.Conditioning.Input("positive", tooltip="The prompt says what the person does, and where."),
                 io.Vae.Input("vae", tooltip="Wan 2.1's VAE."),
                 io.Image.Input("image", tooltip="One portrait; the face should be well visible."),
                 io.Combo.Input(
@@ -109,8 +109,8 @@ class LiveAvatarReferenceImage(Node):
                     "history",
                     options=["streaming", "settled"],
                     tooltip=(
-                        "How the still past of the video is encoded: as the reference implementation does when it "
-                        "streams (73 frames) or on a single GPU (365 frames, slower)."
+                        "Number of still frames that are encoded as the past of the video. streaming: 73, as in the "
+                        "reference implementation when it streams. settled: 365, as on a single GPU; slower."
                     ),
                     optional=True,
                 ),
@@ -142,7 +142,7 @@ class LiveAvatarReferenceImage(Node):
 
 
 class LiveAvatarPoseVideo(Node):
-    """Body movement from a video."""
+    """Takes body movement from a video of poses."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -10,7 +10,7 @@ from ..types import AvatarDecoder
 
 
 class LiveAvatarLoadFastDecoder(Node):
-    """A decoder of a few milliseconds, somewhat less sharp than the VAE's."""
+    """Loads a decoder that is much faster than the VAE's and somewhat less sharp."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -28,7 +28,7 @@ OWN_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
 class LiveAvatarLiveSpeech(Node):
-    """Speech that is not there yet."""
+    """Speech that arrives while the video is made."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,13 +51,16 @@ class LiveAvatarLiveSpeech(Node):
                     min=0.0,
                     max=86400.0,
                     step=0.48,
-                    tooltip="The video ends after this time at the latest; 0: when the speech is ended.",
+                    tooltip="The video ends after this time at the latest; 0: it ends with the speech only.",
                 ),
                 io.Combo.Input(
                     "sample_rate",
                     options=[str(rate) for rate in RATES],
                     default="24000",
-                    tooltip="Of the video's sound; posts of another rate are converted, a WAV file keeps its own.",
+                    tooltip=(
+                        "Sample rate of the video's sound. Posts of another rate are converted, a WAV file keeps its "
+                        "own."
+                    ),
                 ),
                 io.Float.Input(
                     "lookahead",
@@ -68,8 +71,8 @@ class LiveAvatarLiveSpeech(Node):
                     optional=True,
                     tooltip=(
                         "Seconds that sound is held back, so that the lips know what comes. For sound in real time "
-                        "(a microphone): 0 reacts fastest, 0.24 halves what is lost. Speech that is posted ahead of "
-                        "its time needs none."
+                        "(a microphone), 0 reacts fastest and 0.24 halves the loss in lip sync. Speech that is posted "
+                        "ahead of its time needs none."
                     ),
                 ),
                 io.String.Input(
@@ -77,9 +80,9 @@ class LiveAvatarLiveSpeech(Node):
                     default="",
                     optional=True,
                     tooltip=(
-                        "Where to post: /liveavatar/speech/<id>. Empty: a new secret one for every run, shown here. "
-                        "Your own needs 16 characters or more (letters, digits, - and _); who knows it can make the "
-                        "person speak."
+                        "Speech is posted to /liveavatar/speech/<id>. Empty: every run has a new secret id, which is "
+                        "shown here. Your own id needs 16 characters or more (letters, digits, - and _); anybody who "
+                        "knows it can make the person speak."
                     ),
                 ),
                 io.String.Input(
@@ -87,9 +90,9 @@ class LiveAvatarLiveSpeech(Node):
                     default="",
                     optional=True,
                     tooltip=(
-                        "A growing file in the input folder (or: name.wav [temp]) instead of posts: WAV, or plain "
-                        "mono samples, .pcm (16 bits) or .f32. It ends when its header is completed, name.end lies "
-                        "beside it, or it rests."
+                        "A growing file in the input folder (or: name.wav [temp]) instead of posts: WAV, or mono "
+                        "samples without a header, .pcm (16 bits) or .f32. It ends when its header is completed, when "
+                        "name.end lies beside it, or when it rests."
                     ),
                 ),
                 io.Float.Input(
@@ -117,8 +120,8 @@ class LiveAvatarLiveSpeech(Node):
         super().check(values)
         if (own := values.get("id")) and not OWN_ID.fullmatch(own):
             raise ValueError(
-                "The id of live speech needs 16 to 128 letters, digits, - or _, so that nobody can guess it; leave it "
-                "empty for a new secret one."
+                "Leave the id of live speech empty for a new secret one, or give it 16 to 128 letters, digits, - or _, "
+                "so that nobody can guess it."
             )
         if file := values.get("file"):
             inside(file)
@@ -154,7 +157,7 @@ class LiveAvatarLiveSpeech(Node):
         feed.owner = context and context.prompt_id
         if (known := feeds.get(id_)) is not None:
             if known.owner == feed.owner and not known.closed:
-                raise ValueError(f"Two nodes of this workflow listen to the id {id_}; give each its own.")
+                raise ValueError(f"Give each node its own id: two nodes of this workflow listen to {id_}.")
             known.close()  # left behind by a run that failed
         feed.wanted = partial(is_running, feed.owner)
         feeds[id_] = feed

@@ -31,7 +31,7 @@ DOWNLOAD_TIP = (
 
 
 class LiveAvatarLoadCheckpoint(Node):
-    """Everything from one checkpoint folder."""
+    """Loads everything from one checkpoint folder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -72,7 +72,9 @@ class LiveAvatarLoadCheckpoint(Node):
                 io.Combo.Input(
                     "precision",
                     options=list(DTYPES),
-                    tooltip="How the transformer's weights are kept. fp8 halves their memory at some loss.",
+                    tooltip=(
+                        "Number format of the transformer's weights. fp8_e4m3fn halves their memory at some loss."
+                    ),
                 ),
                 io.Boolean.Input("download", default=False, tooltip=DOWNLOAD_TIP),
             ],
@@ -89,7 +91,7 @@ class LiveAvatarLoadCheckpoint(Node):
         progress = Progress()
         folder = folders.find_checkpoint(checkpoint, download, progress)
         lora_file = folders.find_lora(lora, download, progress)
-        # The small parts first: what is missing there shows before the large file is read.
+        # The small parts come first, so that a missing one is noticed before the large file is read.
         vae = VAE(sd=load_state_dict(folder / VAE_FILE))
         on_cpu = model_management.is_device_cpu(model_management.text_encoder_device())
         dtype = torch.float32 if on_cpu else torch.bfloat16
@@ -100,7 +102,7 @@ class LiveAvatarLoadCheckpoint(Node):
 
 
 class LiveAvatarApplyLora(Node):
-    """The LoRA on any S2V MODEL, at the right scale."""
+    """Puts the LoRA on any S2V MODEL, at the right scale."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,20 +1,33 @@
-"""The node for people who want to choose precision and memory themselves."""
+"""The node that lets people choose precision and memory themselves."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ...engines.parts.kv.cache import CacheFormat
 from ...engines.parts.planning.plan import Wish
 from ..schema import Node, schema
 from ..types import AvatarPerformance
 
 PRECISION = {"auto": None, "model": False, "fp8": True}
-CACHES = {"auto": None, "model": False, "8 bit": True}
-ATTENTION = {"auto": None, "model": False, "8 bit": True}
+FORMATS = {
+    "auto": {
+        "auto": tuple(CacheFormat),
+        "model": (CacheFormat.MODEL, CacheFormat.INT8),
+        "8 bit": (CacheFormat.ATTENTION8,),
+    },
+    "model": {"auto": (CacheFormat.MODEL,), "model": (CacheFormat.MODEL,), "8 bit": ()},
+    "8 bit": {
+        "auto": (CacheFormat.INT8,),
+        "model": (CacheFormat.INT8,),
+        "8 bit": (CacheFormat.ATTENTION8,),
+    },
+}
+"""The formats that the widgets ``caches`` (outer keys) and ``attention`` (inner keys) allow together."""
 
 
 class LiveAvatarPerformanceOptions(Node):
-    """Fixes some of what the sampler's plan would choose."""
+    """Fixes parts of the sampler's plan."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,29 +36,33 @@ class LiveAvatarPerformanceOptions(Node):
             search_aliases=["avatar memory", "vram", "fp8", "offload", "speed"],
             display_name="LiveAvatar Performance Options",
             description=(
-                "Fixes parts of the LiveAvatar Sampler's plan. What is left on auto (or -1) the plan chooses, within "
-                "the sampler's 'performance'."
+                "Fixes parts of the LiveAvatar Sampler's plan. The plan chooses everything that is left on auto or -1, "
+                "within the sampler's 'performance'."
             ),
             inputs=[
                 io.Combo.Input(
                     "precision",
                     options=list(PRECISION),
                     tooltip=(
-                        "Of the transformer's matrix products. model: as loaded. fp8: faster and half as large; NVIDIA "
-                        "GPUs of the Ada generation or newer. The model is converted once per session."
+                        "Number format of the transformer's matrix products. model: the one that was loaded. fp8: "
+                        "faster and half as large, on NVIDIA GPUs of the Ada generation or newer; the model is "
+                        "converted once per session."
                     ),
                 ),
                 io.Combo.Input(
                     "caches",
-                    options=list(CACHES),
-                    tooltip="Keys and values of earlier frames, in the model's precision or in 8 bits.",
+                    options=list(FORMATS),
+                    tooltip=(
+                        "How keys and values of earlier frames are kept: in the model's number format, or in 8 bits, "
+                        "which halves their memory."
+                    ),
                 ),
                 io.Combo.Input(
                     "attention",
-                    options=list(ATTENTION),
+                    options=list(FORMATS["auto"]),
                     tooltip=(
-                        "To those keys and values. 8 bit: as they are kept, which is faster; it rounds more than the "
-                        "rest. auto: 8 bit with performance 'fast' only."
+                        "Number format of the attention to those keys and values. 8 bit: faster, but rounds more than "
+                        "any other option. auto: 8 bit with performance 'fast' only."
                     ),
                 ),
                 io.Int.Input(
@@ -53,14 +70,19 @@ class LiveAvatarPerformanceOptions(Node):
                     default=-1,
                     min=-1,
                     max=50,
-                    tooltip="Of so many denoising steps they wait in CPU memory; -1: as planned.",
+                    tooltip=(
+                        "Number of denoising steps whose keys and values wait in CPU memory; -1: the plan chooses."
+                    ),
                 ),
                 io.Int.Input(
                     "blocks_in_cpu_memory",
                     default=-1,
                     min=-1,
                     max=100,
-                    tooltip="So many of the transformer's blocks (of 40) wait in CPU memory, in fp8; -1: as planned.",
+                    tooltip=(
+                        "Number of transformer blocks (the 14B model has 40) that wait in CPU memory, in fp8; -1: the "
+                        "plan chooses."
+                    ),
                 ),
             ],
             outputs=[AvatarPerformance.Output(display_name="options")],
@@ -78,8 +100,7 @@ class LiveAvatarPerformanceOptions(Node):
         return io.NodeOutput(
             Wish(
                 fp8=PRECISION[precision],
-                int8_caches=CACHES[caches],
-                attention8=ATTENTION[attention],
+                caches=FORMATS[caches][attention],
                 caches_on_cpu=None if caches_in_cpu_memory < 0 else caches_in_cpu_memory,
                 blocks_on_cpu=None if blocks_in_cpu_memory < 0 else blocks_in_cpu_memory,
             )

@@ -56,8 +56,8 @@ class LiveAvatarSampler(Node):
                     min=1,
                     max=50,
                     tooltip=(
-                        "Denoising steps; the LoRA is made for 4. 3 are a quarter faster; in the paper lip "
-                        "sync (Sync-C) falls from 7.03 to 6.58 with 3."
+                        "Denoising steps; the LoRA is made for 4. With 3, generation is a quarter faster, and in the "
+                        "paper lip sync (Sync-C) falls from 7.03 to 6.58."
                     ),
                 ),
                 io.Float.Input(
@@ -82,8 +82,8 @@ class LiveAvatarSampler(Node):
                     options=["own first frame", "portrait"],
                     optional=True,
                     tooltip=(
-                        "What the face is held to after the first clip: the first generated frame, which keeps "
-                        "long videos from drifting, or the portrait itself."
+                        "The picture that the face is held to after the first clip: the first generated frame, which "
+                        "keeps long videos from drifting, or the portrait itself."
                     ),
                 ),
                 io.Int.Input(
@@ -102,9 +102,9 @@ class LiveAvatarSampler(Node):
                     options=list(CHOICES),
                     optional=True,
                     tooltip=(
-                        "auto: the fastest that fits, with fp8 where the GPU has it. quality: nothing is rounded more "
-                        "than in the model. balanced: fp8 only where the model does not fit otherwise. fast: auto "
-                        "with attention in 8 bits. low memory: the smallest."
+                        "auto: the fastest plan that fits, with fp8 where the GPU has it. quality: nothing is rounded "
+                        "more than in the model. balanced: fp8 only where the model does not fit otherwise. fast: like "
+                        "auto, with attention in 8 bits. low memory: the smallest plan."
                     ),
                 ),
                 AvatarPerformance.Input(

@@ -16,7 +16,7 @@ from ..values import shown
 
 
 class LiveAvatarLoadSpeechFile(Node):
-    """A long sound, which stays on the disk."""
+    """Reads a long sound, which stays on the disk."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -52,7 +52,9 @@ class LiveAvatarLoadSpeechFile(Node):
         """Files that are not there are refused when the workflow is queued."""
         super().check(values)
         if "audio" in values and not inside(values["audio"]).is_file():
-            raise FileNotFoundError(f"There is no file {shown(values['audio'])} in the input folder.")
+            raise FileNotFoundError(
+                f"Choose another file: there is no {shown(values['audio'])} in the input folder."
+            )
 
     @classmethod
     def execute(cls, audio: str) -> io.NodeOutput:

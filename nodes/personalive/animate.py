@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ...engines.personalive.config import StreamConfig
 from ...engines.personalive.pipeline import Portrait
 from ...host.progress import check_interrupt
-from ...media.audio import pad, trim
-from ...media.frames import AvatarStream
-from ...sessions.personalive import AUTO, CHOICES, Residence, check_speed
+from ...sessions.personalive import Driving, open_animation
+from ...sessions.residence import AUTO, CHOICES
 from ..schema import MAX_SEED, Node, schema
 from ..types import AvatarStreamType, MotionType, PersonaLiveType, PortraitType
 from .load import CATEGORY
-from .motion import Driving
 
 
 class PersonaLiveAnimate(Node):
-    """Describes the video; frames are made as the stream is consumed."""
+    """Describes the video; its frames are made while the stream is consumed."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -36,8 +32,10 @@ class PersonaLiveAnimate(Node):
             ),
             inputs=[
                 PersonaLiveType.Input("personalive", tooltip="From PersonaLive Load Model."),
-                PortraitType.Input("portrait", tooltip="Who moves; decides the size of the video."),
-                MotionType.Input("motion", tooltip="How; decides length, frame rate and sound."),
+                PortraitType.Input(
+                    "portrait", tooltip="The person who moves; decides the size of the video."
+                ),
+                MotionType.Input("motion", tooltip="The movement; decides length, frame rate and sound."),
                 io.Int.Input(
                     "seed",
                     default=42,
@@ -52,7 +50,7 @@ class PersonaLiveAnimate(Node):
                     min=4,
                     max=32,
                     step=4,
-                    tooltip="Denoising steps; 4 is what the model is made for.",
+                    tooltip="Denoising steps; the model is made for 4.",
                 ),
                 io.Float.Input(
                     "expression",
@@ -60,7 +58,7 @@ class PersonaLiveAnimate(Node):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="0 keeps the portrait's expression.",
+                    tooltip="1 follows the driving expression, 0 keeps the portrait's.",
                 ),
                 io.Float.Input(
                     "head_pose",
@@ -68,14 +66,14 @@ class PersonaLiveAnimate(Node):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="0 keeps the portrait's head still.",
+                    tooltip="1 follows the driving head, 0 keeps the portrait's head still.",
                 ),
                 io.Int.Input(
                     "max_frames",
                     default=0,
                     min=0,
                     max=1_000_000,
-                    tooltip="Stop after this many; 0 is the whole motion.",
+                    tooltip="Stop after this many frames; 0 is the whole motion.",
                 ),
                 io.Int.Input(
                     "keyframes",
@@ -83,7 +81,10 @@ class PersonaLiveAnimate(Node):
                     min=0,
                     max=3,
                     optional=True,
-                    tooltip="Frames remembered to keep new expressions the same later; each costs time.",
+                    tooltip=(
+                        "Number of frames that are remembered, so that an expression looks the same when it comes "
+                        "back; each costs time."
+                    ),
                 ),
                 io.Float.Input(
                     "keyframe_distance",
@@ -92,15 +93,16 @@ class PersonaLiveAnimate(Node):
                     max=100.0,
                     step=0.5,
                     optional=True,
-                    tooltip="How different an expression must be from those remembered.",
+                    tooltip="An expression is remembered if it differs by this much from all that are remembered.",
                 ),
                 io.Combo.Input(
                     "speed",
                     options=list(CHOICES),
                     optional=True,
                     tooltip=(
-                        "auto: fused kernels, and CUDA graphs where they work, on an NVIDIA GPU; else plain. "
-                        "compiled: after minutes of preparation, once per size."
+                        "auto: fused kernels, and CUDA graphs where they work, on an NVIDIA GPU; elsewhere like plain. "
+                        "plain: as PyTorch runs the networks. compiled: torch.compile, after minutes of preparation, "
+                        "once per size."
                     ),
                 ),
                 io.Boolean.Input(
@@ -108,8 +110,8 @@ class PersonaLiveAnimate(Node):
                     default=False,
                     optional=True,
                     tooltip=(
-                        "Also show the 12 frames before the video in which the portrait moves from its own "
-                        "pose to the first driving frame; the sound waits for them."
+                        "Also show the 12 frames before the video, in which the portrait moves from its own pose to "
+                        "the first driving frame; the sound waits for them."
                     ),
                 ),
             ],
@@ -146,30 +148,15 @@ class PersonaLiveAnimate(Node):
             motion_strength=expression,
             pose_strength=head_pose,
         )
-        length = min(len(motion.motion), max_frames or len(motion.motion))
-        height, width = portrait.size
-        check_speed(speed, personalive)
-
-        def start() -> Iterator[Tensor]:
-            here = Residence(personalive, speed, height, width, check_interrupt)
-            try:
-                yield from here.engine.animate(
-                    portrait.to(here.engine.device),
-                    [motion.motion[:length]],
-                    config,
-                    seed,
-                    lead_in=lead_in,
-                    check_interrupt=here.check,
-                )
-            finally:
-                here.leave()
-
-        frames, audio = length, motion.audio
-        if audio is not None:
-            audio = trim(audio, seconds=length / motion.fps)
-        if lead_in:
-            frames += config.ramp
-            audio = None if audio is None else pad(audio, before_seconds=config.ramp / motion.fps)
-        return io.NodeOutput(
-            AvatarStream(start, frames=frames, width=width, height=height, fps=motion.fps, audio=audio)
+        stream = open_animation(
+            personalive,
+            portrait,
+            motion,
+            config,
+            seed,
+            max_frames=max_frames,
+            speed=speed,
+            lead_in=lead_in,
+            check_interrupt=check_interrupt,
         )
+        return io.NodeOutput(stream)

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
-from torch import Tensor
 
-from ...engines.parts.face.boxes import CHOICES, mask_boxes
-from ...engines.personalive.driving import CROPS, MISSING, SIZE, driving_motion
+from ...engines.parts.face.boxes import CHOICES
+from ...engines.personalive.driving import CROPS, MISSING
 from ...engines.personalive.motion import Motion
 from ...host.progress import check_interrupt, show_text
-from ...loaders.personalive.host_objects import MOTION_SUFFIX, face_finder, motion_names, motion_path
+from ...loaders.personalive.host_objects import MOTION_SUFFIX, motion_names, motion_path
 from ...media.audio import usable
-from ...media.driving import open_driving, sound_of_frames
+from ...media.driving import open_driving
+from ...sessions.personalive import OPENCV, Driving, extract_motion
 from ..names import check_prefix
 from ..output_names import fill_in, new_file, place_for
 from ..schema import Node, schema
 from ..types import AvatarStreamType, MotionType, PersonaLiveType
-from .load import CATEGORY, check_masks
+from .load import CATEGORY
 
-FINDERS = ("keypoints", "opencv")
-
-
-@dataclass(frozen=True)
-class Driving:
-    """A motion in a graph: with the rate and the sound of the video it came from."""
-
-    motion: Motion
-    fps: float
-    audio: dict | None
+FINDERS = ("keypoints", OPENCV)
 
 
 class PersonaLiveExtractMotion(Node):
-    """What the portrait is to do."""
+    """Reads the movement for a portrait from a driving video."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -55,7 +45,7 @@ class PersonaLiveExtractMotion(Node):
                 io.MultiType.Input(
                     "driving",
                     types=[io.Video, io.Image, AvatarStreamType],
-                    tooltip="One face, in about the framing of the portrait.",
+                    tooltip="A video of one face, in about the framing of the portrait.",
                 ),
                 io.Float.Input(
                     "fps",
@@ -76,14 +66,14 @@ class PersonaLiveExtractMotion(Node):
                 io.Combo.Input(
                     "finder",
                     options=list(FINDERS),
-                    tooltip="keypoints: the model's own. opencv: also notices that there is no face.",
+                    tooltip="keypoints: the model's own. opencv: also notices frames without a face.",
                 ),
                 io.Combo.Input(
                     "no_face",
                     options=list(MISSING),
                     tooltip=(
-                        "Frames without a face: stop and name it, hold the last motion, or skip them with "
-                        "their sound."
+                        "What happens at a frame without a face. stop: the run ends and names the frame. hold: the "
+                        "last motion is held. skip: the frame and its sound are left out."
                     ),
                 ),
                 io.Int.Input(
@@ -91,13 +81,13 @@ class PersonaLiveExtractMotion(Node):
                     default=0,
                     min=0,
                     max=1_000_000,
-                    tooltip="Stop after this many; 0 reads all.",
+                    tooltip="Stop after this many frames; 0 reads all.",
                 ),
                 io.Combo.Input(
                     "who",
                     options=list(CHOICES),
                     optional=True,
-                    tooltip="Whom opencv follows where it finds several faces.",
+                    tooltip="Where opencv finds several faces, the one that is followed.",
                 ),
                 io.Audio.Input(
                     "audio", optional=True, tooltip="Sound of image frames; a VIDEO brings its own."
@@ -124,54 +114,28 @@ class PersonaLiveExtractMotion(Node):
         audio=None,
         faces=None,
     ) -> io.NodeOutput:
-        if isinstance(driving, InputImpl.VideoFromComponents):  # has its frames already, and no file
+        if isinstance(driving, InputImpl.VideoFromComponents):  # it holds frames, and has no file
             made = driving.get_components()
             driving, fps, audio = made.images, float(made.frame_rate), audio or made.audio
         audio = audio and usable(audio)
         video = open_driving(driving, fps, max_frames, folder_paths.get_temp_directory(), check_interrupt)
-        boxes = None if faces is None else mask_boxes(faces)
-        looking = boxes is None and (finder == "opencv" or crop == "head")
-
-        def blocks() -> Iterator[Tensor]:
-            ready = personalive.load  # after the first block: a stream has loaded its own models by then
-            for block in video.blocks():
-                if faces is not None:
-                    check_masks(faces, *block.shape[1:3])
-                ready(SIZE, SIZE)
-                ready = personalive.bring_back
-                yield block
-
-        parts: list[Motion] = []
-        frames: list[int] = []
-        for part in driving_motion(
-            personalive.engine,
-            blocks(),
-            crop=crop,
-            finder=face_finder() if looking else None,
-            boxes=boxes,
-            who=who,
-            missing=no_face,
-            check_interrupt=check_interrupt,
-        ):
-            parts.append(part.motion.to("cpu"))
-            frames += part.frames
-            show_text(_progress(len(frames), part.faces, who, crop), cls.hidden)
-        sound = audio or video.audio
-        if sound is not None:
-            sound = sound_of_frames(sound, frames, video.fps)
-        return io.NodeOutput(Driving(Motion.concat(parts), video.fps, sound), len(frames))
-
-
-def _progress(frames: int, faces: int, who: str, crop: str) -> str:
-    """What the node shows while it runs."""
-    if faces < 2:
-        return f"{frames} frames"
-    advice = "" if crop == "head" else "; crop 'head' keeps the others out of the picture"
-    return f"{frames} frames, up to {faces} faces: the {who} one is followed{advice}"
+        found = extract_motion(
+            personalive,
+            video,
+            audio,
+            crop,
+            finder,
+            no_face,
+            who,
+            faces,
+            check_interrupt,
+            partial(show_text, hidden=cls.hidden),
+        )
+        return io.NodeOutput(found, len(found.motion))
 
 
 class PersonaLiveSaveMotion(Node):
-    """A motion as a file."""
+    """Writes a motion to a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -211,7 +175,7 @@ class PersonaLiveSaveMotion(Node):
 
 
 class PersonaLiveLoadMotion(Node):
-    """A motion from a file."""
+    """Reads a motion from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -93,15 +93,22 @@ class Browser:
                 lambda line: page.complaints.append(complaint(line)) if line.type == "error" else None,
             )
             page.goto(self.url)
-            page.wait_for_function(
-                "(type) => window.app?.graph && window.LiteGraph?.registered_node_types[type]",
-                arg=needs,
-                timeout=60_000,
-            )
-            page.locator('[data-testid="queue-button"]').first.wait_for(timeout=60_000)
+            wait_ready(page, needs)
             yield page
         finally:
             context.close()
+
+
+def wait_ready(page: Page, needs: str) -> None:
+    """Wait until the graph editor knows the node type ``needs`` and the page takes clicks."""
+    page.wait_for_function(
+        "(type) => window.app?.graph && window.LiteGraph?.registered_node_types[type]",
+        arg=needs,
+        timeout=60_000,
+    )
+    page.locator('[data-testid="queue-button"]').first.wait_for(timeout=60_000)
+    # What lies over a page that is loading fades; newer pages keep it for good when they are disturbed meanwhile.
+    page.wait_for_function("() => !document.querySelector('.p-blockui-mask')", timeout=60_000)
 
 
 def complaint(line: ConsoleMessage) -> str:

@@ -16,14 +16,25 @@ from tools.host import Host as RunningHost
 
 
 class Host(RunningHost):
-    """``tools.host.Host`` with the pack (and those that ``VHS_PATH`` and ``GGUF_PATH`` name) linked into it."""
+    """``tools.host.Host`` with the pack (and those that ``VHS_PATH`` and ``GGUF_PATH`` name) linked into it.
 
-    def __init__(self, base: Path):
+    ``page`` is a folder of page files to be served in place of the host's own.
+    """
+
+    def __init__(self, base: Path, page: Path | None = None):
         folder = Path(os.environ.get("COMFYUI_PATH") or STATE / "host")
         others = {name: os.environ.get(name) for name in ("VHS_PATH", "GGUF_PATH")}
         self.has_vhs, self.has_gguf = (bool(path) for path in others.values())
         prepare_base(base, folder, [ROOT, *(Path(path).resolve() for path in others.values() if path)])
-        super().__init__(Path(sys.executable), folder, base, cpu=not torch.accelerator.is_available())
+        super().__init__(
+            Path(sys.executable),
+            folder,
+            base,
+            cpu=not torch.accelerator.is_available(),
+            arguments=[] if page is None else ["--front-end-root", str(page)],
+        )
+        if page is not None:
+            self.log_file = base / "host-with-other-page.log"
 
     def memory(self) -> int:
         """Resident memory of the host's process in bytes."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tools.chromium import MISSING, find_chromium
+from tools.comfyui import newest_page
 from tools.environment import STATE
 
 from .browser import Browser
 from .client import Host
 from .media import make_inputs
 from .models import install_tiny_models, write_wav2vec2_large
+
+VUE_NODES = "/settings/Comfy.VueNodes.Enabled"  # the setting of Nodes 2.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,3 +76,37 @@ def browser(host: Host) -> Iterator[Browser]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
     with Browser(program, host.url) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def host_with_newest_page(ready: Host) -> Iterator[Host]:
+    """A second host with the same files, which serves the newest page in place of its own."""
+    if not newest_page().is_dir():
+        told = f"{newest_page()} is missing: run.py test fetches it."
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(told)
+    with Host(ready.base, newest_page()) as running:
+        yield running
+
+
+class Site(NamedTuple):
+    """A page of ComfyUI in one of its two renderers, the host that serves it, and a browser at it."""
+
+    host: Host
+    browser: Browser
+    nodes_2: bool
+
+
+@pytest.fixture(
+    params=[(page, renderer) for page in ("own", "newest") for renderer in ("canvas", "nodes2")],
+    ids="-page-".join,
+)
+def site(request: pytest.FixtureRequest, ready: Host, browser: Browser) -> Iterator[Site]:
+    """Every page in every renderer: for tests of what the pack adds to pages."""
+    page, renderer = request.param
+    host = ready if page == "own" else request.getfixturevalue("host_with_newest_page")
+    at_it = copy.copy(browser)
+    at_it.url = host.url
+    host.post(VUE_NODES, renderer == "nodes2")
+    yield Site(host, at_it, renderer == "nodes2")
+    host.post(VUE_NODES, False)
+    host.interrupt()

@@ -202,7 +202,7 @@ ERRORS = {
         "LoadCheckpoint",
         "turn on the loader's download option",
     ),
-    "two speakers without masks": (second_speaker, "Sampler", "add LiveAvatar Speaker Masks"),
+    "two speakers without masks": (second_speaker, "Sampler", "Add LiveAvatar Speaker Masks"),
     "masks for one speaker": (masks_of_one_speaker, "SpeakerMasks", "Only one person speaks"),
     "checkpoint that is a path": (
         load_checkpoint("/etc"),
@@ -251,17 +251,17 @@ ERRORS = {
     "name that leads out": (
         typed("StreamToVideo", filename_prefix="/etc/video"),
         "StreamToVideo",
-        "Choose a filename_prefix inside of ComfyUI's folder, '/etc/video' leads out",
+        "Choose a filename_prefix inside ComfyUI's output folder: '/etc/video' leads out",
     ),
     "name through a file": (
         typed("StreamToVideo", filename_prefix="a file/video"),
         "StreamToVideo",
-        "Choose another filename_prefix, its folder cannot be made",
+        "Choose another filename_prefix: a part of 'a file/video' is a file, not a folder",
     ),
     "batch beyond the memory": (
         too_large_a_batch,
         "StreamToFrames",
-        "need .* GB as a batch.* choose 'stream'",
+        "Choose 'stream'.* need .* GB as a batch",
     ),
 }
 

@@ -89,7 +89,7 @@ MISTAKES: dict[str, tuple[Callable[[Api], Api], str]] = {
     ),
     "the full VAE as decoder": (
         lambda workflow: hosts(workflow, "tiny_wan_vae.safetensors"),
-        "LiveAvatarSampler .*full VAE; leave the decoder away",
+        "LiveAvatarSampler .*full VAE; disconnect the sampler's 'decoder'",
     ),
     "the small decoder as VAE": (
         lambda workflow: hosts(workflow, field="vae"),

@@ -9,7 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import pytest
@@ -18,10 +20,11 @@ from playwright.sync_api import Page
 from tools.host import HTTP, Host
 from tools.host_events import HostEvents
 
-from .browser import Browser, drop_workflow, screenshot
+from .browser import Browser, drop_workflow, screenshot, wait_ready
 from .media import read_video, tone, write_wav
 from .workflows import Api, change, only, small
 
+T = TypeVar("T")
 WHOLE, LONG = 20, 120  # seconds: of a run that is watched to its end, and of one that is stopped
 WRITER = "LiveAvatarStreamToVideo"
 
@@ -104,13 +107,8 @@ def open_page(page: Page, url: str) -> Page:
     page.on("console", lambda line: print("page:", line.type, line.text[:300]))
     page.on("pageerror", lambda error: print("page:", error.stack))
     page.goto(url)
-    wait_ready(page)
+    wait_ready(page, WRITER)
     return page
-
-
-def wait_ready(page: Page) -> None:
-    page.wait_for_function(f"() => window.LiteGraph?.registered_node_types['{WRITER}']", timeout=60_000)
-    page.locator('[data-testid="queue-button"]').first.wait_for(timeout=60_000)
 
 
 def drop(page: Page, workflow: Api, tmp_path: Path) -> None:
@@ -170,6 +168,18 @@ def announced(host: Host, events: HostEvents, frames: int = 1) -> dict:
     raise AssertionError(f"No stream was announced:\n{host.log()[-2000:]}")
 
 
+def until(ask: Callable[[], T], refusals: set[int], seconds: float = 30) -> T:
+    """The first answer that is not one of these refusals."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except urllib.error.HTTPError as error:
+            if error.code not in refusals or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
 def fetch(host: Host, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of an answer."""
     try:
@@ -216,7 +226,7 @@ def test_it_goes_on_after_a_reload_and_on_a_second_page_until_it_is_stopped(
         graph = page.evaluate("() => JSON.stringify(window.app.graph.serialize())")
         page.wait_for_timeout(1500)  # for the page, which saves its workflow now and then
         page.reload()
-        wait_ready(page)
+        wait_ready(page, WRITER)
         page.evaluate(WATCH_END)
         again = watch(page, lambda state: state["time"] > 0.5)
         later = watch(page, lambda state: state["time"] > again["time"] + 1)
@@ -262,7 +272,7 @@ def test_who_comes_late_goes_on_near_the_end(ready, browser, talk, tmp_path):
         watch(page, lambda state: state["buffered"] > 32)
         page.wait_for_timeout(1500)
         page.reload()
-        wait_ready(page)
+        wait_ready(page, WRITER)
         again = watch(page, lambda state: state["time"] > 0)
         assert again["time"] > 20 and again["stop"]
         later = watch(page, lambda state: state["time"] > again["time"] + 1)
@@ -321,6 +331,79 @@ def test_parts_of_a_running_stream_can_be_asked_for(ready, talk):
             time.sleep(0.1)
     assert ready.get(f"{address}/status")["state"] == "stopped"
     assert fetch(ready, address)[0] == 410
+
+
+def test_an_answer_can_end_after_what_there_is(ready, talk):
+    with HostEvents(ready) as events:
+        prompt = submit(ready, talk, events, "graph-of-pieces")
+        address = f"/liveavatar/stream/{announced(ready, events)['id']}?now"
+        code, _, body = fetch(ready, f"{address}&from=0")
+        assert code == 200 and body[4:8] == b"ftyp"
+        while body and len(body) < announced(ready, events, 96)["size"]:
+            code, _, piece = fetch(ready, f"{address}&from={len(body)}")
+            assert code in (200, 204) and bool(piece) == (code == 200)
+            body += piece
+        ready.interrupt()
+        ready.wait(prompt)
+        while piece := fetch(ready, f"{address}&from={len(body)}")[2]:
+            body += piece
+        assert fetch(ready, f"{address}&from={len(body)}")[0] == 200  # the end, not "nothing yet"
+    with av.open(io.BytesIO(body)) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 96
+
+
+PLAYERS = """
+async (count) => {
+    const { LivePlayer } = await import("/extensions/ComfyUI-LiveAvatar/live_player.js");
+    const list = await fetch(`/liveavatar/streams?workflow=${window.app.graph.id}`);
+    const [status] = await list.json();
+    window.players = Array.from({ length: count }, () => new LivePlayer());
+    for (const player of window.players) player.show(status);
+}
+"""
+
+
+def test_many_watch_at_once_and_the_host_still_answers(ready, browser, talk, tmp_path):
+    """Browsers open six connections to a server, for all tabs; players of one page share them as tabs do."""
+    with opened(browser) as page:
+        drop(page, talk, tmp_path)
+        press_run(page)
+        watch(page, lambda state: state["time"] > 0.2)
+        page.evaluate(PLAYERS, 8)
+        page.wait_for_function(
+            "() => window.players.every(({ video }) => video.currentTime > 0.5)", timeout=30_000
+        )
+        asked = time.monotonic()
+        page.evaluate("() => window.players[0].stopButton.click()")
+        watch(page, lambda state: state["ended"] == "execution_interrupted", 10)
+        assert time.monotonic() - asked < 5
+        page.wait_for_function(
+            "() => window.players.every(({ figures }) => figures.textContent.includes('stopped'))",
+            timeout=10_000,
+        )
+
+
+def test_a_tab_whose_browser_follows_enough_streams_says_so_and_waits(ready, browser, talk, tmp_path):
+    def follow() -> HTTPResponse:
+        """What another tab does."""
+        return until(lambda: HTTP.open(f"{ready.url}{address}?browser={name}", timeout=30), {429})
+
+    with opened(browser, media_source=False) as page:
+        drop(page, talk, tmp_path)
+        press_run(page)
+        watch(page, lambda state: state["time"] > 0.2)
+        graph, name = page.evaluate("() => [window.app.graph.id, localStorage['LiveAvatar.browser']]")
+        address = f"/liveavatar/stream/{ready.get(f'/liveavatar/streams?workflow={graph}')[0]['id']}"
+        page.wait_for_timeout(1500)  # for the page, which saves its workflow now and then
+        with follow():
+            assert fetch(ready, f"{address}?browser={name}")[0] == 429
+            assert fetch(ready, f"{address}?now&browser={name}")[0] == 200
+            page.goto("about:blank")
+            with follow():
+                page.goto(ready.url)
+                page.get_by_text("Close another tab that plays this").wait_for(state="attached")
+                assert fetch(ready, f"{address}?browser={name}")[0] == 429
+            watch(page, lambda state: state["time"] > 0.2)
 
 
 def test_streams_are_found_by_nothing_but_their_id(ready):

@@ -150,7 +150,7 @@ def test_silence_keeps_to_real_time_and_an_interrupt_ends_it(ready, talk):
 
 def test_speech_for_a_run_that_failed_before_its_first_block_is_not_taken(ready, talk):
     change(talk, "LiveAvatarSampler", max_seconds=1.0)
-    with pytest.raises(HostError, match="Live speech ends by its own max_seconds"):
+    with pytest.raises(HostError, match="live speech ends by its own max_seconds"):
         ready.run(talk)
     gone = (404, "No speech with this id is running.")
     for path in (place(talk), place(talk) + "/end"):
@@ -196,8 +196,8 @@ def test_the_page_that_started_the_run_learns_a_secret_id_and_only_that_page(rea
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ({"id": "short"}, "needs 16 to 128 letters"),
-        ({"id": "", "file": "../../etc/passwd"}, "not inside of ComfyUI's input folder"),
+        ({"id": "short"}, "give it 16 to 128 letters"),
+        ({"id": "", "file": "../../etc/passwd"}, "Name a file inside ComfyUI's input folder"),
         ({"id": "", "file": "nowhere.wav"}, "no sound file"),
     ],
 )
@@ -209,7 +209,7 @@ def test_ids_and_files_are_checked(ready, talk, inputs, said):
 
 def test_nodes_that_need_a_length_say_so(ready, talk):
     change(talk, "LiveAvatarSampler", max_seconds=3.0)
-    with pytest.raises(HostError, match="set that of LiveAvatar Sampler to 0"):
+    with pytest.raises(HostError, match="Set max_seconds of LiveAvatar Sampler to 0"):
         ready.run(talk)
     change(talk, "LiveAvatarSampler", max_seconds=0.0)
     for frames in ("batch", "stream"):

@@ -51,7 +51,8 @@ OVERLAPS = """
 PLAYED = """
 (type) => {
     const node = window.app.graph.nodes.find((node) => node.type === type);
-    const film = node?.videoContainer?.querySelector("video") ?? node?.widgets.find((w) => w.videoEl)?.videoEl;
+    const player = node?.widgets.find((w) => w.name === "liveavatar-player")?.element ?? node?.videoContainer;
+    const film = player?.querySelector("video") ?? node?.widgets.find((w) => w.videoEl)?.videoEl;
     return film?.videoWidth ? [film.videoWidth, film.videoHeight] : null;
 }
 """
@@ -60,7 +61,7 @@ PLAYED = """
 LEFT_PREVIEWS = """
 () => window.app.graph.nodes
     .filter(({ type }) => ["LiveAvatarStreamToVideo", "VHS_VideoCombine"].includes(type))
-    .filter(({ id }) => window.app.nodePreviewImages[id])
+    .filter(({ imgs, widgets }) => imgs?.length || widgets.some(({ name }) => name === "$$canvas-image-preview"))
     .map(({ type }) => type)
 """
 

@@ -364,7 +364,11 @@ ERRORS = {
     "fewer masks than frames": (too_few_masks, "ExtractMotion", "face boxes for 1 frames only"),
     "masks of another size": (masks_of_another_size, "ExtractMotion", "mask is 64x32, the picture 256x256"),
     "portrait mask of another size": (portrait_mask(1.0, 64), "Portrait", "mask is 64x512, .* 256x512"),
-    "empty portrait mask": (portrait_mask(0.0, 256), "Portrait", "The face mask is empty"),
+    "empty portrait mask": (
+        portrait_mask(0.0, 256),
+        "Portrait",
+        "Paint over the face, or disconnect the face mask",
+    ),
     "other VAE": (pixel_vae, "LoadModel", "This VAE has 3 latent channels .* needs Stable Diffusion 1.x's"),
     "64x64": (size(width=64, height=64), "Portrait", "Value 64 smaller than min of 128"),
     "odd size": (size(width=200), "Portrait", "The width must be a multiple of 64 .* it is 200"),

@@ -11,7 +11,7 @@ import pytest
 from tools.host_events import HostEvents
 
 from .media import check_talks, read_video
-from .workflows import change, only, small
+from .workflows import add, change, only, small
 
 BLOCK = 12
 SCALED = {"width": 64, "height": 64, "crop": "disabled"}
@@ -129,6 +129,23 @@ def test_an_interrupted_run_stops_within_a_block_and_keeps_what_it_made(ready):
     assert asked_at <= len(kept.frames) <= asked_at + 2 * BLOCK
     check_talks(kept, (64, 64), len(kept.frames), 16_000, 1)
     check_talks(read_video(ready.video(small(seed=5))), (64, 64), 8, 24_000, 1)
+
+
+def test_frames_that_are_read_by_a_node_are_shown_as_progress_of_the_node_that_makes_them(ready):
+    """A preview on the node that reads them would lie over its result."""
+    workflow = small(seconds=0.8, seed=47)
+    stream = [only(workflow, "LiveAvatarSampler"), 0]
+    del workflow[only(workflow, "LiveAvatarStreamToVideo")]
+    frames = add(workflow, "LiveAvatarStreamToFrames", stream=stream, frames="stream")
+    reader = add(workflow, "PreviewImage", images=[frames, 0])
+    with HostEvents(ready) as events:
+        entry = ready.wait(ready.submit(workflow, events.client_id))
+        told = [data for kind, data in events.messages if kind == "progress"]
+        states = [data["nodes"] for kind, data in events.messages if kind == "progress_state"]
+    assert ready.errors(entry) == []
+    assert [data["value"] for data in told if data["node"] == frames][-1] == 20
+    assert not [data for data in told if data["node"] == reader]
+    assert [nodes[frames]["state"] for nodes in states if frames in nodes][-1] == "finished"
 
 
 def test_a_prefix_may_hold_the_date_and_values_of_nodes(ready):

@@ -66,7 +66,7 @@ def test_rotations_of_the_condition_follow_the_video():
     rows, columns = patch_grid()
     for name, table in expected.items():
         start, distance = (int(part) for part in name.removeprefix("cond_f").split("_rd"))
-        time = sampler(sink_distance=distance).reference_time(start)
+        time = sampler(sink_distance=distance).reference_time(start, step=0)
         cos, sin = concatenate(
             [
                 rope.grid((time,), rows, columns),

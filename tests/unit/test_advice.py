@@ -9,13 +9,14 @@ import pytest
 import torch
 from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.advice import advice, explained
 from avatar.engines.parts.planning.plan import Machine, Wish
 
 GB = 10**9
 FULL = Model(S2VConfig(), 32 * GB, torch.bfloat16, streams=False)
 CARD = Machine(free=100 * GB, total=144 * GB, free_cpu=200 * GB, gpu=True, fp8=False)
-OWN = Wish(int8_caches=False, caches_on_cpu=0)  # nothing is made smaller
+OWN = Wish(caches=(CacheFormat.MODEL,), caches_on_cpu=0)  # nothing is made smaller
 
 
 def say(gigabytes: float, height: int = 384, width: int = 704, wish: Wish = OWN, **config) -> str:

@@ -7,6 +7,7 @@ import torch
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.pipeline import generate
 from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.wan.streaming import StreamingDecoder
 
@@ -54,8 +55,8 @@ def failing(monkeypatch, owner: type, method: str, calls: set[int]) -> None:
     [
         RESIDENT,
         Performance(ahead=True),
-        Performance(int8_caches=True),
-        Performance(attention8=True),
+        Performance(caches=CacheFormat.INT8),
+        Performance(caches=CacheFormat.ATTENTION8),
         Performance(caches_on_cpu=1),
     ],
     ids=str,

@@ -10,7 +10,7 @@ from avatar.engines.parts.kv.cache import CacheShape, StepCache
 LAYERS, HEADS, WIDTH = 2, 3, 8
 CONDITION, BLOCK, SLOTS = 5, 6, 3
 REFERENCE = 2
-SHAPE = CacheShape(LAYERS, HEADS, WIDTH, CONDITION, SLOTS * BLOCK, BLOCK)
+SHAPE = CacheShape(LAYERS, HEADS, WIDTH, REFERENCE, CONDITION, SLOTS * BLOCK, BLOCK)
 
 
 def tokens(count: int) -> torch.Tensor:

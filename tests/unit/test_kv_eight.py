@@ -17,8 +17,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 GPU = torch.cuda.is_available()
 CPU = torch.device("cpu")
 HEADS, WIDTH = 2, 128
-CONDITION, BLOCK, SLOTS = 350, 150, 3
-SHAPE = CacheShape(1, HEADS, WIDTH, CONDITION, SLOTS * BLOCK, BLOCK)
+REFERENCE, CONDITION, BLOCK, SLOTS = 140, 350, 150, 3
+SHAPE = CacheShape(1, HEADS, WIDTH, REFERENCE, CONDITION, SLOTS * BLOCK, BLOCK)
 
 kernels = pytest.mark.skipif(
     triton is None or not (GPU or INTERPRETED), reason="needs Triton and a GPU, or TRITON_INTERPRET=1"
@@ -52,16 +52,15 @@ def video(stores: list[Store], device: torch.device, dtype: torch.dtype, common:
     torch.manual_seed(0)
     make = lambda count: tokens(count, device, dtype, common)  # noqa: E731
     k, v = make(CONDITION), make(CONDITION)
-    reference = SHAPE.reference_tokens
     mean = v.float().mean(1, keepdim=True)
     for store in stores:
         store.store.set_condition(0, store.condition, k, v)
     past, found = [], []
     for number in range(1, blocks + 1):
         if number == 4:
-            k = torch.cat((make(reference), k[:, reference:]), 1)
+            k = torch.cat((make(REFERENCE), k[:, REFERENCE:]), 1)
             for store in stores:
-                store.store.place_reference(0, store.condition, k[0, :reference])
+                store.store.place_reference(0, store.condition, k[0, :REFERENCE])
         q, *new = make(BLOCK), make(BLOCK), make(BLOCK)
         past = [*past, new][-SLOTS:]
         keys, values = (torch.cat(parts, 1) for parts in zip((k, v), *past, strict=True))
@@ -90,7 +89,7 @@ def test_the_order_of_values_is_a_permutation_within_32_tokens():
 def test_every_piece_is_padded_with_zeros_to_whole_tiles():
     store = Store(CPU, False)
     video([store], CPU, torch.float32, common=5.0)
-    pieces = [SHAPE.reference_tokens, CONDITION - SHAPE.reference_tokens]
+    pieces = [REFERENCE, CONDITION - REFERENCE]
     begins = [0, -(-pieces[0] // TILE) * TILE]
     keys = store.condition[0]
     for begin, count in zip(begins, pieces, strict=True):
@@ -170,7 +169,9 @@ def test_sums_over_many_tiles_keep_what_values_share(monkeypatch, hopper):
         pytest.skip("needs a GPU of the Hopper generation and Triton's Gluon")
     monkeypatch.setattr(eight_kernels, "_on_hopper", lambda *_: hopper)
     block = 2000
-    store = Store(device, True, torch.bfloat16, CacheShape(1, HEADS, WIDTH, CONDITION, SLOTS * block, block))
+    store = Store(
+        device, True, torch.bfloat16, CacheShape(1, HEADS, WIDTH, REFERENCE, CONDITION, SLOTS * block, block)
+    )
     torch.manual_seed(0)
     keys, values = ([tokens(CONDITION, device, torch.bfloat16)] for _ in range(2))
     store.store.set_condition(0, store.condition, keys[0], values[0])

@@ -14,7 +14,7 @@ from avatar.engines.parts.kv.formats import Decoded
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 HEADS, WIDTH = 3, 16
-SHAPE = CacheShape(1, HEADS, WIDTH, condition_tokens=5, ring_tokens=21, block_tokens=7)
+SHAPE = CacheShape(1, HEADS, WIDTH, reference_tokens=2, condition_tokens=5, ring_tokens=21, block_tokens=7)
 
 pytestmark = [
     pytest.mark.skipif(triton is None, reason="Triton is not installed"),

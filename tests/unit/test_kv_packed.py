@@ -7,14 +7,14 @@ import weakref
 
 import pytest
 import torch
-from avatar.engines.parts.kv.cache import CacheShape
+from avatar.engines.parts.kv.cache import CacheFormat, CacheShape
 from avatar.engines.parts.kv.formats import Decoded
 from avatar.engines.parts.kv.packed import caches_bytes, make_caches, move_to_cpu
 
 LAYERS, HEADS, WIDTH = 3, 2, 16
 CONDITION, BLOCK, SLOTS, STEPS = 5, 6, 3, 3
 REFERENCE = 2
-SHAPE = CacheShape(LAYERS, HEADS, WIDTH, CONDITION, SLOTS * BLOCK, BLOCK)
+SHAPE = CacheShape(LAYERS, HEADS, WIDTH, REFERENCE, CONDITION, SLOTS * BLOCK, BLOCK)
 DEVICES = [
     torch.device("cpu"),
     pytest.param(
@@ -64,25 +64,27 @@ def test_windows_in_cpu_memory_give_the_same_bit_for_bit(device, on_cpu):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("on_cpu", range(1, STEPS + 1))
 def test_8_bit_windows_in_cpu_memory_give_the_same_as_on_the_device(device, on_cpu):
-    resident = run(make_caches(SHAPE, STEPS, device, torch.float32, int8=True), device)
-    waiting = run(make_caches(SHAPE, STEPS, device, torch.float32, int8=True, on_cpu=on_cpu), device)
+    resident = run(make_caches(SHAPE, STEPS, device, torch.float32, CacheFormat.INT8), device)
+    waiting = run(make_caches(SHAPE, STEPS, device, torch.float32, CacheFormat.INT8, on_cpu), device)
     assert all(torch.equal(a, b) for a, b in zip(resident, waiting, strict=True))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_8_bits_stay_near_the_plain_caches(device):
     plain = torch.stack(run(make_caches(SHAPE, STEPS, device, torch.float32), device))
-    packed = torch.stack(run(make_caches(SHAPE, STEPS, device, torch.float32, int8=True), device))
+    packed = torch.stack(run(make_caches(SHAPE, STEPS, device, torch.float32, CacheFormat.INT8), device))
     error = (plain - packed).norm() / plain.norm()
     assert 1e-4 < error < 0.02
     # A block's own keys and values are not rounded, so the first one loses by the condition alone.
     assert (plain[0] - packed[0]).norm() / plain[0].norm() < error
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_what_comes_in_another_order_than_expected_is_fetched_anew(int8):
+@pytest.mark.parametrize("format", [CacheFormat.MODEL, CacheFormat.INT8])
+def test_what_comes_in_another_order_than_expected_is_fetched_anew(format):
     cpu = torch.device("cpu")
-    resident, waiting = (make_caches(SHAPE, STEPS, cpu, torch.float32, int8, on_cpu) for on_cpu in (0, STEPS))
+    resident, waiting = (
+        make_caches(SHAPE, STEPS, cpu, torch.float32, format, on_cpu) for on_cpu in (0, STEPS)
+    )
     orders = [(0, 1, 2), (0, 2, 1), (2, 1, 0)]
     for order in orders:
         results = [run([caches[step] for step in order], cpu, 4) for caches in (resident, waiting)]
@@ -101,10 +103,10 @@ def test_a_stored_value_keeps_its_size(dtype):
     assert torch.equal(out[:, -1], x[:, -1])
 
 
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("format", [CacheFormat.MODEL, CacheFormat.INT8])
 @pytest.mark.parametrize("on_cpu", range(STEPS + 1))
-def test_the_announced_memory_is_what_is_used(int8, on_cpu):
-    caches = make_caches(SHAPE, STEPS, torch.device("cpu"), torch.bfloat16, int8=int8, on_cpu=on_cpu)
+def test_the_announced_memory_is_what_is_used(format, on_cpu):
+    caches = make_caches(SHAPE, STEPS, torch.device("cpu"), torch.bfloat16, format, on_cpu)
     found, waiting = {}, {}
 
     def count(into, tensors):
@@ -112,7 +114,7 @@ def test_the_announced_memory_is_what_is_used(int8, on_cpu):
             into[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
 
     for cache in caches:
-        if not int8 and not on_cpu:
+        if format is CacheFormat.MODEL and not on_cpu:
             count(found, cache.k + cache.v)
             continue
         room = cache.room
@@ -121,17 +123,24 @@ def test_the_announced_memory_is_what_is_used(int8, on_cpu):
             count(found, layer)
         for layer in cache.ring:
             count(waiting if cache.on_cpu else found, layer)
-    expected = caches_bytes(SHAPE, STEPS, torch.bfloat16, int8, on_cpu)
+    expected = caches_bytes(SHAPE, STEPS, torch.bfloat16, format, on_cpu)
     assert (sum(found.values()), sum(waiting.values())) == expected
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("blocks", [0, 2, 2 * SLOTS])
-@pytest.mark.parametrize(("before", "after"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (CacheFormat.MODEL, CacheFormat.MODEL),
+        (CacheFormat.MODEL, CacheFormat.INT8),
+        (CacheFormat.INT8, CacheFormat.INT8),
+    ],
+)
 def test_caches_move_to_the_cpu_between_blocks(device, blocks, before, after):
     """As they are in their own format; plain ones may turn to 8 bits, then as if they had always been so."""
-    expected = run(make_caches(SHAPE, STEPS, device, torch.float32, int8=after), device, blocks + 3)
-    caches = make_caches(SHAPE, STEPS, device, torch.float32, int8=before)
+    expected = run(make_caches(SHAPE, STEPS, device, torch.float32, after), device, blocks + 3)
+    caches = make_caches(SHAPE, STEPS, device, torch.float32, before)
     state, seen = run(caches, device, blocks), None
     moved = move_to_cpu(caches, after)
     assert len(moved) == STEPS and all(cache.on_cpu and cache.blocks == blocks for cache in moved)
@@ -140,11 +149,11 @@ def test_caches_move_to_the_cpu_between_blocks(device, blocks, before, after):
     assert error == 0 if before == after else error < 0.03
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_saved_windows_fit_wherever_they_wait(int8):
+@pytest.mark.parametrize("format", [CacheFormat.MODEL, CacheFormat.INT8])
+def test_saved_windows_fit_wherever_they_wait(format):
     """The same names and order on the device and in CPU memory: a saved video may go on with another plan."""
     cpu = torch.device("cpu")
-    saved, fresh = (make_caches(SHAPE, STEPS, cpu, torch.float32, int8, on_cpu) for on_cpu in (0, 2))
+    saved, fresh = (make_caches(SHAPE, STEPS, cpu, torch.float32, format, on_cpu) for on_cpu in (0, 2))
     run(saved, cpu, 4)
     run(fresh, cpu, 4)
     for old, new in zip(saved, fresh, strict=True):
@@ -153,11 +162,11 @@ def test_saved_windows_fit_wherever_they_wait(int8):
 
 
 @pytest.mark.parametrize("on_cpu", [0, STEPS])
-@pytest.mark.parametrize("attention8", [False, True])
-def test_their_memory_is_free_as_soon_as_nobody_has_them(on_cpu, attention8):
+@pytest.mark.parametrize("format", [CacheFormat.INT8, CacheFormat.ATTENTION8])
+def test_their_memory_is_free_as_soon_as_nobody_has_them(on_cpu, format):
     """Without waiting for the garbage collector, which knows nothing of a GPU's memory."""
     cpu = torch.device("cpu")
-    caches = make_caches(SHAPE, STEPS, cpu, torch.float32, True, on_cpu, attention8)
+    caches = make_caches(SHAPE, STEPS, cpu, torch.float32, format, on_cpu)
     run(caches, cpu, 2)
     tensors = [part for cache in caches for part in (*cache.ring[0], *cache.room.condition[0])]
     tensors += caches[0].room.storage.shared + [part for buffer in caches[0].room.staging for part in buffer]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_a_reader_gets_the_old_bytes_after_the_file_has_been_replaced(tmp_path):
         assert read_all(stream) == before
     assert stream.read(0, 1000) == b""
     with pytest.raises(LookupError, match="finished file"), stream.reader():
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace files that are read")
+def test_who_reads_piece_by_piece_gets_the_end_and_is_not_waited_for_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr("avatar.media.live.LINGER_SECONDS", 0.3)
+    stream = live()
+    for _ in write(stream, tmp_path / "talk.mp4", 3):
+        with stream.reader(comes_back=True):
+            before = read_all(stream)
+    with stream.reader(comes_back=True):
+        assert read_all(stream) == before
+    deadline = time.monotonic() + 10
+    while stream.status()["readable"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with pytest.raises(LookupError, match="finished file"), stream.reader(comes_back=True):
         pass
 
 

@@ -144,7 +144,7 @@ def host_vae(state: dict[str, Tensor], latent_format: object = None) -> SimpleNa
     ("vae", "sentence"),
     [
         (host_vae(published(), latent_format=object), "LiveAvatar Load Fast Decoder instead"),
-        (host_vae({"decoder.conv1.weight": torch.zeros(1)}), "full VAE; leave the decoder away"),
+        (host_vae({"decoder.conv1.weight": torch.zeros(1)}), "full VAE; disconnect the sampler's 'decoder'"),
         (host_vae(without("decoder.22.bias")), r"missing \(decoder\.22\.bias\)"),
         (SimpleNamespace(), "no VAE model"),
     ],

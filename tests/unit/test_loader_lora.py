@@ -143,7 +143,7 @@ def test_weights_besides_the_pairs_are_named(tmp_path, pairs):
     a, b = pairs["blocks.0.ffn.0"]
     state = {"m.lora_A.weight": a, "m.lora_B.weight": b, "m.dora_scale": torch.ones(3)}
     save_file(state, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match=r"no plain LoRA pairs \(m\.dora_scale\)"):
+    with pytest.raises(ValueError, match=r"no ordinary LoRA pairs \(m\.dora_scale\)"):
         read_lora(tmp_path / "a.safetensors")
 
 

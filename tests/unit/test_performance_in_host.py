@@ -123,6 +123,7 @@ import tools.pack
 sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=None))
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.plan import Wish, make_plan
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
@@ -167,10 +168,10 @@ def video(wish):
         VideoCosts(Model(architecture, known.bytes, known.dtype), 128, 64, config), known.machine(wish), wish
     ).performance
 
-wishes = [Wish("balanced"), Wish("auto"), Wish("low memory"), Wish(int8_caches=True)]
+wishes = [Wish("balanced"), Wish("auto"), Wish("low memory"), Wish(caches=(CacheFormat.INT8,))]
 if {cuda}:
     wishes += [Wish("fast"), Wish("quality", caches_on_cpu=2)]
-    wishes += [Wish(fp8=True, blocks_on_cpu=n, int8_caches=True, caches_on_cpu=1) for n in (1, 3)]
+    wishes += [Wish(fp8=True, blocks_on_cpu=n, caches=(CacheFormat.INT8,), caches_on_cpu=1) for n in (1, 3)]
 plain, _ = video(Wish("quality"))
 if {staged}:
     sys.path.insert(0, {root!r} + "/tests/unit")
@@ -204,7 +205,7 @@ assert plain.shape == (33, 128, 64, 3) and plain.std() > 5
 for wish in wishes * (2 if {cuda} else 1):  # once more, as they were left by the others
     found, performance = video(wish)
     error = (found - plain).abs().mean()
-    exact = not (performance.fp8 or performance.int8_caches)
+    exact = not (performance.fp8 or performance.caches is not CacheFormat.MODEL)
     assert error == 0 if exact else error < 12, (wish, error)
     print(error.item(), flush=True)
 print("fine")

@@ -8,8 +8,8 @@ import types
 import pytest
 import torch
 from avatar.loaders.personalive.host_objects import WORKSPACE_BYTES_PER_PIXEL, HostCodec, ManagedPersonaLive
-from avatar.sessions import personalive as personalive_speed
-from avatar.sessions.personalive import Residence, check_speed
+from avatar.sessions import residence as personalive_speed
+from avatar.sessions.residence import Residence, check_speed
 
 NEEDED = WORKSPACE_BYTES_PER_PIXEL * 512 * 512
 

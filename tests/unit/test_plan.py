@@ -9,6 +9,8 @@ import torch
 from avatar.engines.liveavatar.config import FLOAT32_PARTS, S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
+from avatar.engines.parts.kv.cache import CacheFormat
+from avatar.engines.parts.planning.performance import RESIDENT
 from avatar.engines.parts.planning.plan import CHOICES, RESERVE, Machine, Wish, make_plan
 
 from tests.unit import tiny_s2v
@@ -39,7 +41,7 @@ def plan(machine: Machine, wish: Wish | str = "auto", model: Model = BF16, size=
 def chosen(*args, **options) -> dict:
     """What differs from the plainest way, but for what costs nothing but memory."""
     found = asdict(plan(*args, **options).performance).items()
-    return {name: value for name, value in found if value and name != "ahead"}
+    return {name: value for name, value in found if value and value != RESIDENT.caches and name != "ahead"}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +49,8 @@ def chosen(*args, **options) -> dict:
     [
         (139.8, {"fp8": True}),
         (80, {"fp8": True}),
-        (48, {"fp8": True, "int8_caches": True}),
-        (32, {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}),
+        (48, {"fp8": True, "caches": CacheFormat.INT8}),
+        (32, {"fp8": True, "caches": CacheFormat.INT8, "caches_on_cpu": 4}),
     ],
 )
 def test_auto_takes_the_fastest_that_fits(size, expected):
@@ -59,12 +61,12 @@ def test_auto_takes_the_fastest_that_fits(size, expected):
 def test_auto_on_small_cards_keeps_as_many_blocks_as_fit(size, blocks):
     found = chosen(card(size))
     assert found.pop("blocks_on_cpu") in blocks
-    assert found == {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}
+    assert found == {"fp8": True, "caches": CacheFormat.INT8, "caches_on_cpu": 4}
 
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [(139.8, {}), (80, {"int8_caches": True}), (48, {"fp8": True, "int8_caches": True})],
+    [(139.8, {}), (80, {"caches": CacheFormat.INT8}), (48, {"fp8": True, "caches": CacheFormat.INT8})],
 )
 def test_balanced_rounds_no_more_than_it_has_to(size, expected):
     assert chosen(card(size), "balanced") == expected
@@ -73,25 +75,29 @@ def test_balanced_rounds_no_more_than_it_has_to(size, expected):
 @pytest.mark.parametrize("size", [139.8, 80, 48, 32])
 def test_quality_rounds_nothing(size):
     found = plan(card(size), "quality")
-    assert not (found.performance.fp8 or found.performance.int8_caches)
+    assert not (found.performance.fp8 or found.performance.caches is not CacheFormat.MODEL)
 
 
 @pytest.mark.parametrize("size", [80, 32])
 def test_fast_is_auto_with_8_bit_attention(size):
     auto, fast = (plan(card(size), choice).performance for choice in ("auto", "fast"))
-    assert fast == replace(auto, int8_caches=False, attention8=True)
+    assert fast == replace(auto, caches=CacheFormat.ATTENTION8)
 
 
 def test_fast_without_8_bit_attention_is_as_fast_as_it_can_be():
     expected = {"fp8": True}
     assert chosen(replace(card(80), attention8=False), "fast") == expected
-    assert chosen(card(80), Wish("fast", attention8=False)) == expected
-    assert chosen(card(80), Wish("fast", int8_caches=False)) == expected
-    assert chosen(card(80), Wish("fast", int8_caches=True)) == expected | {"int8_caches": True}
+    assert chosen(card(80), Wish("fast", caches=(CacheFormat.MODEL, CacheFormat.INT8))) == expected
+    assert chosen(card(80), Wish("fast", caches=(CacheFormat.MODEL,))) == expected
+    assert chosen(card(80), Wish("fast", caches=(CacheFormat.INT8,))) == expected | {
+        "caches": CacheFormat.INT8
+    }
 
 
 def test_8_bit_attention_takes_about_half_of_the_caches_memory():
-    exact, eight = (plan(card(139.8), Wish(attention8=wish)) for wish in (False, True))
+    exact, eight = (
+        plan(card(139.8), Wish(caches=(format,))) for format in (CacheFormat.MODEL, CacheFormat.ATTENTION8)
+    )
     assert 0.4 < eight.caches / exact.caches < 0.5
     assert "8-bit attention" in eight.text and "8-bit" not in exact.text
 
@@ -174,7 +180,7 @@ def test_a_copy_of_the_model_in_cpu_memory_is_planned_for_until_it_is_there():
     whole, _ = fp8_bytes(S2VConfig(), torch.bfloat16)
     assert plan(card(80)).cpu == whole
     assert plan(replace(card(80), copied=whole)).cpu == 0
-    assert chosen(replace(card(80), free_cpu=whole - 1)) == {"int8_caches": True}
+    assert chosen(replace(card(80), free_cpu=whole - 1)) == {"caches": CacheFormat.INT8}
 
 
 def test_nothing_fits_a_tiny_card():
@@ -185,7 +191,7 @@ def test_nothing_fits_a_tiny_card():
 def test_a_cpu_runs_the_plain_way():
     machine = Machine(free=2**40, total=2**40, free_cpu=0, gpu=False, fp8=False)
     assert chosen(machine) == chosen(machine, "quality") == chosen(machine, "balanced") == {}
-    assert chosen(machine, "low memory") == {"int8_caches": True}
+    assert chosen(machine, "low memory") == {"caches": CacheFormat.INT8}
     for wish in (Wish("fast"), Wish(fp8=True)):
         with pytest.raises(ValueError, match="fp8 need an NVIDIA GPU"):
             plan(machine, wish)
@@ -193,20 +199,20 @@ def test_a_cpu_runs_the_plain_way():
         with pytest.raises(ValueError, match="help a GPU only"):
             plan(machine, wish)
     with pytest.raises(ValueError, match="8 bits needs an NVIDIA GPU"):
-        plan(machine, Wish(attention8=True))
+        plan(machine, Wish(caches=(CacheFormat.ATTENTION8,)))
 
 
 @pytest.mark.parametrize(
     ("wish", "expected"),
     [
         (Wish(fp8=False), {}),
-        (Wish(fp8=False, int8_caches=True), {"int8_caches": True}),
+        (Wish(fp8=False, caches=(CacheFormat.INT8,)), {"caches": CacheFormat.INT8}),
         (Wish("quality", fp8=True), {"fp8": True}),
         (Wish(caches_on_cpu=2), {"fp8": True, "caches_on_cpu": 2}),
         (Wish(blocks_on_cpu=7), {"fp8": True, "blocks_on_cpu": 7}),
-        (Wish(attention8=True), {"fp8": True, "attention8": True}),
-        (Wish("balanced", fp8=True), {"fp8": True, "int8_caches": True}),
-        (Wish("low memory", blocks_on_cpu=0), {"fp8": True, "int8_caches": True, "caches_on_cpu": 4}),
+        (Wish(caches=(CacheFormat.ATTENTION8,)), {"fp8": True, "caches": CacheFormat.ATTENTION8}),
+        (Wish("balanced", fp8=True), {"fp8": True, "caches": CacheFormat.INT8}),
+        (Wish("low memory", blocks_on_cpu=0), {"fp8": True, "caches": CacheFormat.INT8, "caches_on_cpu": 4}),
     ],
     ids=str,
 )
@@ -222,7 +228,7 @@ def test_a_wish_is_kept(wish, expected):
         (Wish(blocks_on_cpu=41), "more than the model's 40"),
         (Wish(blocks_on_cpu=3, fp8=False), "in fp8 only"),
         (Wish("quality", blocks_on_cpu=3), "in fp8 only"),
-        (Wish("fast", int8_caches=False, attention8=True), "needs caches in 8 bits"),
+        (Wish("fast", caches=()), "needs caches in 8 bits"),
     ],
     ids=str,
 )

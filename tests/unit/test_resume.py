@@ -24,6 +24,7 @@ from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.pipeline import Scene, generate
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.engines.liveavatar.state import GenerationState, save_tensors
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.media.frames import AvatarStream, Resumable
@@ -174,13 +175,16 @@ def performed(performance: Performance, state: GenerationState, count: int) -> t
     [
         (AHEAD, AHEAD),
         (AHEAD, Performance()),
-        (Performance(int8_caches=True), Performance(int8_caches=True)),
-        (Performance(attention8=True), Performance(attention8=True)),
-        (Performance(attention8=True, caches_on_cpu=1), Performance(attention8=True)),
+        (Performance(caches=CacheFormat.INT8), Performance(caches=CacheFormat.INT8)),
+        (Performance(caches=CacheFormat.ATTENTION8), Performance(caches=CacheFormat.ATTENTION8)),
+        (
+            Performance(caches=CacheFormat.ATTENTION8, caches_on_cpu=1),
+            Performance(caches=CacheFormat.ATTENTION8),
+        ),
         (Performance(caches_on_cpu=1), Performance(caches_on_cpu=1)),
         (Performance(caches_on_cpu=2), Performance()),
         (Performance(), Performance(caches_on_cpu=2)),
-        (Performance(int8_caches=True, caches_on_cpu=2), Performance()),
+        (Performance(caches=CacheFormat.INT8, caches_on_cpu=2), Performance()),
     ],
 )
 def test_caches_of_every_kind_can_be_saved_and_taken_up_by_others(tmp_path, before, after):

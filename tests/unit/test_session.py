@@ -79,10 +79,10 @@ def test_the_lora_counts_and_tells_videos_apart(checkpoint, inputs):
 
 def test_what_does_not_fit_together_is_said_before_anything_is_loaded(inputs):
     short = replace(inputs.condition, context=torch.zeros(5, TEXT_DIM + 1))
-    with pytest.raises(ValueError, match="use the UMT5-XXL text encoder"):
+    with pytest.raises(ValueError, match="Use the UMT5-XXL text encoder"):
         open_video(replace(inputs, condition=short), CONFIG)
     both = replace(inputs.speech, source=_Two(inputs.speech))
-    with pytest.raises(ValueError, match="add LiveAvatar Speaker Masks"):
+    with pytest.raises(ValueError, match="Add LiveAvatar Speaker Masks"):
         open_video(replace(inputs, speech=both), CONFIG)
     open_video(
         replace(inputs, speech=assign_masks(both, [torch.ones(1, 8, 8), torch.ones(1, 8, 8).tril()])), CONFIG

@@ -58,6 +58,20 @@ def test_any_split_gives_the_same_video(vae, split):
     assert torch.equal(torch.cat(pieces, dim=2), vae.decode(latents))
 
 
+@pytest.mark.parametrize("before", [0, 1, 2, 4])
+def test_a_stream_can_go_back_to_where_it_was(vae, before):
+    latents = noise(1, 16, before + 3, 2, 2)
+    stream = vae.stream()
+    if before:
+        stream(latents[:, :, :before])
+    snapshot = stream.snapshot()
+    expected = stream(latents[:, :, before:])
+    for _ in range(2):
+        stream.rewind(snapshot)
+        assert stream.started == bool(before) and stream.latents == before
+        assert torch.equal(stream(latents[:, :, before:]), expected)
+
+
 @pytest.mark.parametrize("parts", [[1], [2], [4], [7], [12], [3, 1], [1, 6], [7, 2]])
 def test_primed_stream_continues_the_video(vae, parts):
     before = sum(parts)

@@ -67,6 +67,12 @@ def track(seconds: float, seed: int = 0) -> torch.Tensor:
     return noise(AUDIO_LAYERS, round(seconds * 30), CONFIG.audio_dim, seed=seed)
 
 
-def sampler(check_interrupt=lambda: None, **options) -> BlockSampler:
-    """A sampler at its beginning; ``options`` are those of `SamplingConfig`."""
-    return BlockSampler(model(), SamplingConfig(**options), **condition(), check_interrupt=check_interrupt)
+def sampler(check_interrupt=lambda: None, steps_done: range | None = None, **options) -> BlockSampler:
+    """A sampler of the steps ``steps_done`` at its beginning; ``options`` are those of `SamplingConfig`."""
+    return BlockSampler(
+        model(),
+        SamplingConfig(**options),
+        **condition(),
+        check_interrupt=check_interrupt,
+        steps=steps_done,
+    )

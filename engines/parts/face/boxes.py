@@ -1,8 +1,7 @@
-"""Face boxes: what counts as one, and ways to find them, all replaceable and none required.
+"""Face boxes, and ways to find them, all replaceable and none required.
 
-By default the model's own keypoints give the boxes (:func:`.keypoints.face_boxes`), which needs nothing else.
-A finder is for what keypoints cannot do: cut a head out of a larger picture, and notice that there is no
-face.
+By default the model's own keypoints give the boxes (`keypoints.face_boxes`), which needs nothing else. A finder
+can do two things that keypoints cannot: cut a head out of a larger picture, and notice that there is no face.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALLEST_FACE = 2  # pixels per side; smaller boxes cannot be resized to anything
+SMALLEST_FACE = 2  # pixels per side of the smallest box that can be resized
 DETECTION_SIDE = 640  # larger pictures are searched at this size
 HEAD_SCALE = 2.3  # a square this much larger than the face holds the head, hair and shoulders
-HEAD_RISE = 0.125  # and reaches this part of the face's height further up than down
+HEAD_RISE = 0.125  # the square reaches this part of the face's height further up than down
 HAAR_FACE = "haarcascade_frontalface_default.xml"
 HAAR_PROFILE = "haarcascade_profileface.xml"
 YUNET_FILE, YUNET_FILES = "face_detection_yunet_2023mar.onnx", "face_detection_yunet*.onnx"
@@ -108,7 +107,7 @@ class HaarFinder:
 
 
 def choose_face(faces: Sequence[Box], who: str, height: int, width: int) -> Box:
-    """One of several faces of a picture, by one of :data:`CHOICES`."""
+    """One of several faces of a picture, by one of `CHOICES`."""
     return {
         "largest": lambda: max(faces, key=_area),
         "most central": lambda: min(faces, key=lambda face: _distance(face, Box(0, 0, width, height))),
@@ -131,8 +130,9 @@ class FaceTracker:
     def follow(self, faces: Sequence[Box], height: int, width: int) -> Box | None:
         """The face to follow among those of the next picture; None where it is not there.
 
-        It is the one that overlaps most with its last place. Where none does, a video with one face has moved it,
-        several faces are chosen from anew, and a single one, where there were more before, is somebody else.
+        It is the one that overlaps most with the face's last place. Where none does, a video that had a single face
+        is taken to have moved it, one is chosen anew among several faces, and a single face that is left of several is
+        taken for somebody else.
         """
         self.most = max(self.most, len(faces))
         near = [face for face in faces if self._last is not None and _overlap(face, self._last) > 0]
@@ -154,7 +154,7 @@ def _distance(a: Box, b: Box) -> int:
 
 
 def _overlap(a: Box, b: Box) -> float:
-    """Shared area as a part of both together."""
+    """The shared area of two boxes as a part of the area of both together."""
     wide = min(a.x2, b.x2) - max(a.x1, b.x1)
     high = min(a.y2, b.y2) - max(a.y1, b.y1)
     shared = max(0, wide) * max(0, high)

@@ -63,8 +63,9 @@ def rotation(degrees: Tensor) -> Tensor:
 def drive(reference: Pose, driving: Pose, first_translation: Tensor, strength: float = 1.0) -> Pose:
     """The reference's head with the driving frames' angles and (damped) movement.
 
-    first_translation: ``[1, 3]``, the translation of the driving video's first frame.
-    strength: 1 takes the driving pose as it is, 0 keeps the reference's.
+    Args:
+        first_translation: ``[1, 3]``, the translation of the driving video's first frame.
+        strength: 1 takes the driving pose as it is, 0 keeps the reference's.
     """
     n = len(driving)
     angles = driving.angles
@@ -99,7 +100,7 @@ def ramp_poses(start: Pose, end: Pose, count: int) -> Pose:
 
 @functools.cache
 def _constant(values: tuple, device: torch.device) -> Tensor:
-    """Copied to a device once: a copy waits for all that the device has to do."""
+    """A constant on a device, copied once, because a copy waits for all that the device has to do."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)
 

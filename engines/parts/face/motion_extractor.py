@@ -110,7 +110,7 @@ class MotionExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pictures ``[n, 3, 256, 256]`` in [0, 1] to the parts of their poses, in the order of
-        :class:`.keypoints.Pose`: keypoints, angles in degrees, translation, scale."""
+        `keypoints.Pose`: keypoints, angles in degrees, translation, scale."""
         heads = self.detector(images.float())
         angles = torch.stack([self.degrees(heads[name]) for name in ("pitch", "yaw", "roll")], -1)
         return heads["kp"].unflatten(-1, (-1, 3)), angles, heads["t"], heads["scale"]

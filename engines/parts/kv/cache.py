@@ -8,6 +8,8 @@ lets steps live on different GPUs (LiveAvatar, section 3.3).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,19 +17,32 @@ from torch import Tensor
 from ..attention.product import attention
 
 
+class CacheFormat(str, Enum):
+    """The format in which keys and values are kept."""
+
+    MODEL = "model"
+    """The model's dtype."""
+    INT8 = "int8"
+    """8 bits, decoded to the model's dtype before a block attends to them (`formats.Decoded`)."""
+    ATTENTION8 = "8-bit attention"
+    """8 bits, and a block attends to them as they are (`eight_bit.EightBit`)."""
+
+
 @dataclass(frozen=True)
 class CacheShape:
     """Sizes of one step's cache.
 
     Attributes:
-        condition_tokens: reference and motion tokens, ``2.5 n`` for ``n`` tokens per latent frame.
+        reference_tokens: tokens of the reference, the first of the condition.
+        condition_tokens: all tokens of the condition.
         ring_tokens: tokens of the rolling window, a whole number of blocks.
-        block_tokens: tokens of one block, ``3 n``.
+        block_tokens: tokens of one block.
     """
 
     layers: int
     heads: int
     head_dim: int
+    reference_tokens: int
     condition_tokens: int
     ring_tokens: int
     block_tokens: int
@@ -40,11 +55,6 @@ class CacheShape:
     def visible(self, block: int) -> int:
         """Tokens that the ``block``-th block (from 1) sees, itself included."""
         return self.condition_tokens + min(block * self.block_tokens, self.ring_tokens)
-
-    @property
-    def reference_tokens(self) -> int:
-        """Tokens of the reference, the first of the condition."""
-        return self.condition_tokens * 2 // 5
 
     @property
     def slots(self) -> int:
@@ -61,13 +71,54 @@ class CacheShape:
         return [(first, last) for first, last in ((0, slot), (slot + 1, filled)) if first < last]
 
 
+class Cache(Protocol):
+    """Keys and values of one denoising step, as a sampler uses them.
+
+    Attributes:
+        shape: its sizes.
+        blocks: how many blocks were begun; the last of them is written now, or was the last to be written.
+        reference_time: temporal position for which the reference keys are rotated.
+        on_cpu: whether the rolling window waits in CPU memory.
+    """
+
+    shape: CacheShape
+    blocks: int
+    reference_time: int | None
+    on_cpu: bool
+
+    @property
+    def visible_tokens(self) -> int:
+        """Tokens that a block written now can see, itself included."""
+
+    def set_condition(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Store a layer's rotated condition keys and its values [1, condition tokens, heads, head_dim]."""
+
+    def place_reference(self, time: int, keys: Tensor) -> None:
+        """Replace the reference keys of all layers by ``keys`` [layers, reference tokens, heads, head_dim], which are
+        rotated to temporal position ``time``."""
+
+    def advance(self) -> None:
+        """Open the slot of the next block; call once per block, before its forward pass."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Store a block's rotated keys and values in the open slot and attend to everything visible.
+
+        All tensors are [1, block tokens, heads, head_dim].
+        """
+
+    def window(self) -> list[Tensor]:
+        """Views [slots, ...] of the rolling window of all layers, in the format in which it is kept."""
+
+
 class StepCache:
-    """Keys and values of one denoising step, laid out ``[condition | ring]`` per layer.
+    """The `Cache` in the model's dtype on the device, laid out ``[condition | ring]`` per layer.
 
     The visible part is always one contiguous slice: the condition, then as much of the ring as is filled.
     Keys are stored rotated. The ring keeps each key at its absolute position; the reference is turned anew when
     it moves along with the video (`place_reference`).
     """
+
+    on_cpu = False
 
     def __init__(self, shape: CacheShape, device: torch.device, dtype: torch.dtype) -> None:
         self.shape = shape
@@ -80,28 +131,20 @@ class StepCache:
 
     @property
     def visible_tokens(self) -> int:
-        """Tokens that a block written now can see, itself included once `append` has stored it."""
         return self.shape.visible(self.blocks)
 
     def set_condition(self, layer: int, k: Tensor, v: Tensor) -> None:
-        """Store a layer's rotated condition keys and its values [1, condition tokens, heads, head_dim]."""
         self.k[layer][:, : self.shape.condition_tokens] = k
         self.v[layer][:, : self.shape.condition_tokens] = v
 
     def place_reference(self, time: int, keys: Tensor) -> None:
-        """Rewrite the reference keys of all layers for temporal position ``time``.
-
-        ``keys`` [layers, n, heads, head_dim] are rotated to that position.
-        """
         self._keys[:, : keys.shape[1]] = keys
         self.reference_time = time
 
     def advance(self) -> None:
-        """Open the slot of the next block; call once per block and step, before its forward pass."""
         self.blocks += 1
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Store a block's rotated keys and values in the open slot and attend to everything visible."""
         start = self.shape.condition_tokens + self.shape.slot(self.blocks) * self.shape.block_tokens
         self.k[layer][:, start : start + k.shape[1]] = k
         self.v[layer][:, start : start + v.shape[1]] = v
@@ -109,7 +152,7 @@ class StepCache:
         return attention(q, self.k[layer][:, :visible], self.v[layer][:, :visible])
 
     def window(self) -> list[Tensor]:
-        """Where the rolling window is stored: views [slots, ...] of each layer's keys and values."""
+        """Keys and values of the first layer, of the second layer, ..."""
         before, slots = self.shape.condition_tokens, (self.shape.slots, self.shape.block_tokens)
         layers = zip(self.k, self.v, strict=True)
         return [part[0, before:].unflatten(0, slots) for layer in layers for part in layer]

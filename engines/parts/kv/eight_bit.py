@@ -37,7 +37,7 @@ ORDER = _key_order()
 
 
 class EightBit:
-    """Keeps keys and values for `attend`; takes the place of `kv_storage.Decoded`.
+    """Keeps keys and values for `attend`; takes the place of `formats.Decoded`.
 
     A piece of tokens (the reference, the motion history, a block) begins at a tile. Padding behind it is zero after
     the means were taken away; `attend` takes its share out of the softmax again.

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from ...gpu.lanes import Lane, Prefetcher
 from ...gpu.pinned import Layout, PinnedMemory, carve, layout_bytes
-from .cache import CacheShape, StepCache
+from .cache import Cache, CacheFormat, CacheShape, StepCache
 from .eight_bit import EightBit
 from .formats import Decoded
 
 Storage = Decoded | EightBit
 
 
-def make_storage(
-    shape: CacheShape, device: torch.device, dtype: torch.dtype, int8: bool, attention8: bool
-) -> Storage:
-    """How keys and values are kept; see `Performance` for the choices."""
-    return EightBit(shape, device, dtype) if attention8 else Decoded(shape, device, dtype, int8)
+def make_storage(shape: CacheShape, device: torch.device, dtype: torch.dtype, format: CacheFormat) -> Storage:
+    """What keeps keys and values in a format; ``dtype`` is the model's."""
+    if format is CacheFormat.ATTENTION8:
+        return EightBit(shape, device, dtype)
+    return Decoded(shape, device, dtype, int8=format is CacheFormat.INT8)
 
 
 class Room:
@@ -95,7 +95,7 @@ def _prefetcher(
 
 
 class PackedCache:
-    """`StepCache` for less memory; the same calls.
+    """The `Cache` that takes less of the device's memory.
 
     Args:
         room: shared by the caches of all steps.
@@ -166,7 +166,7 @@ class PackedCache:
         return out
 
     def window(self) -> list[Tensor]:
-        """As `StepCache.window` and in its order, as they are kept."""
+        """The layers in turn, each with its storage's tensors; all that was on its way has arrived."""
         if self.on_cpu:
             self.room.outgoing.finish()
         return [part for layer in self.ring for part in layer]
@@ -186,21 +186,19 @@ def make_caches(
     steps: int,
     device: torch.device,
     dtype: torch.dtype,
-    int8: bool = False,
+    format: CacheFormat = CacheFormat.MODEL,
     on_cpu: int = 0,
-    attention8: bool = False,
-) -> list[StepCache] | list[PackedCache]:
-    """The caches of all steps.
+) -> list[Cache]:
+    """The caches of ``steps`` denoising steps.
 
     Args:
         dtype: the model's.
-        int8: keep keys and values in 8 bits.
-        on_cpu: of how many steps the window waits in CPU memory.
-        attention8: keep them in 8 bits and attend to them as they are.
+        format: how keys and values are kept.
+        on_cpu: how many of the steps have their window in CPU memory, the first ones.
     """
-    if not (int8 or on_cpu or attention8):
+    if format is CacheFormat.MODEL and not on_cpu:
         return [StepCache(shape, device, dtype) for _ in range(steps)]
-    room = Room(shape, device, make_storage(shape, device, dtype, int8, attention8), staged=on_cpu > 0)
+    room = Room(shape, device, make_storage(shape, device, dtype, format), staged=on_cpu > 0)
     return [PackedCache(room, step < on_cpu) for step in range(steps)]
 
 
@@ -208,14 +206,13 @@ def caches_bytes(
     shape: CacheShape,
     steps: int,
     dtype: torch.dtype,
-    int8: bool = False,
+    format: CacheFormat = CacheFormat.MODEL,
     on_cpu: int = 0,
-    attention8: bool = False,
 ) -> tuple[int, int]:
-    """Memory that `make_caches` takes on the device and in pinned CPU memory."""
-    if not (int8 or on_cpu or attention8):
+    """Memory in bytes that `make_caches` takes on the device and in pinned CPU memory."""
+    if format is CacheFormat.MODEL and not on_cpu:
         return steps * shape.bytes(dtype), 0
-    storage = make_storage(shape, torch.device("meta"), dtype, int8, attention8)
+    storage = make_storage(shape, torch.device("meta"), dtype, format)
     ring, condition = layout_bytes(storage.ring_layout), layout_bytes(storage.condition_layout)
     shared = sum(tensor.nbytes for tensor in storage.shared)
     staging = min(2, shape.layers) * ring if on_cpu else 0
@@ -223,11 +220,11 @@ def caches_bytes(
     return shared + shape.layers * condition + staging + (steps - on_cpu) * shape.layers * ring, waiting
 
 
-def move_to_cpu(caches: list[StepCache] | list[PackedCache], int8: bool) -> list[PackedCache]:
-    """Caches with the same contents whose windows wait in CPU memory; those given are used up, one by one.
+def move_to_cpu(caches: list[Cache], format: CacheFormat) -> list[PackedCache]:
+    """Caches with the same contents whose windows wait in CPU memory; the list given is emptied one by one.
 
     Args:
-        int8: store plain caches in 8 bits; packed ones keep their format.
+        format: how the contents of a `StepCache` are kept from now on; a `PackedCache` keeps its format.
     """
     if isinstance(caches[0], PackedCache):
         for cache in caches:
@@ -244,7 +241,7 @@ def move_to_cpu(caches: list[StepCache] | list[PackedCache], int8: bool) -> list
             # The first one leaves the device as a whole, to make room for what all of them need there.
             k, v = ([part.cpu() for part in parts] for parts in (k, v))
             del old
-            room = Room(shape, device, Decoded(shape, device, dtype, int8), staged=True)
+            room = Room(shape, device, make_storage(shape, device, dtype, format), staged=True)
             for layer in range(shape.layers):
                 room.set_condition(layer, k[layer][:, :before].to(device), v[layer][:, :before].to(device))
             room.reference_time = time

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..kv.cache import CacheFormat
+
 
 @dataclass(frozen=True)
 class Performance:
@@ -11,17 +13,15 @@ class Performance:
 
     Attributes:
         fp8: multiply the transformer's large matrices in float8 (`fp8.quantise_transformer`).
-        int8_caches: keep keys and values in 8 bits (`kv_storage.Decoded`).
-        attention8: keep keys and values in 8 bits and attend to them as they are (`kv_eight.EightBit`).
-        caches_on_cpu: of how many denoising steps the window of keys and values waits in CPU memory.
-        blocks_on_cpu: the weights of how many transformer blocks wait in CPU memory (`offload.BlockOffload`).
-        fast_decoder: name of a small decoder that stands in for the VAE's (`tiny_decoder.FastDecoder`); empty: none.
+        caches: format in which keys and values are kept.
+        caches_on_cpu: number of denoising steps whose window of keys and values waits in CPU memory.
+        blocks_on_cpu: number of transformer blocks whose weights wait in CPU memory (`offload.BlockOffload`).
+        fast_decoder: name of a small decoder that stands in for the VAE's (`fast_decoder.FastDecoder`); empty: none.
         ahead: sample the next block while one is decoded and taken (`pipeline.generate`).
     """
 
     fp8: bool = False
-    int8_caches: bool = False
-    attention8: bool = False
+    caches: CacheFormat = CacheFormat.MODEL
     caches_on_cpu: int = 0
     blocks_on_cpu: int = 0
     fast_decoder: str = ""

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ..kv.cache import CacheFormat
 from .performance import RESIDENT, Performance
 
+CACHES = {
+    CacheFormat.MODEL: "caches",
+    CacheFormat.INT8: "8-bit caches",
+    CacheFormat.ATTENTION8: "8-bit attention and caches",
+}
+"""How a plan's line calls them."""
 CHOICES = ("auto", "quality", "balanced", "fast", "low memory")
 WORKSPACE_BYTES_PER_PIXEL = 36_000
 """Room besides weights and caches. At 704x384 PyTorch held 8.4 to 9.8 GB, 7.2 of them in use: the rest are gaps."""
@@ -28,7 +35,7 @@ class Machine:
         copied: CPU memory in which a float8 copy of the model lies already.
         gpu: whether the device is a GPU that CPU memory can be locked for.
         fp8: whether it multiplies float8 matrices.
-        attention8: whether it attends to keys and values in 8 bits (`eight_kernels.available`).
+        attention8: whether it attends to keys and values in 8 bits (`attention.eight_bit.available`).
     """
 
     free: int
@@ -46,17 +53,23 @@ class Wish:
 
     Attributes:
         choice: one of `CHOICES`.
-        fp8, int8_caches, attention8, caches_on_cpu, blocks_on_cpu: see `Performance`.
+        fp8, caches_on_cpu, blocks_on_cpu: see `Performance`.
+        caches: formats in which keys and values may be kept; where the choice would take another one, the first of
+            these is taken. Empty where what is asked for contradicts itself.
         fast_decoder: see `Performance`; always as wished.
     """
 
     choice: str = "auto"
     fp8: bool | None = None
-    int8_caches: bool | None = None
-    attention8: bool | None = None
+    caches: tuple[CacheFormat, ...] = tuple(CacheFormat)
     caches_on_cpu: int | None = None
     blocks_on_cpu: int | None = None
     fast_decoder: str = ""
+
+    @property
+    def attention8(self) -> bool:
+        """Whether attention in 8 bits is asked for, whatever the choice."""
+        return self.caches == (CacheFormat.ATTENTION8,)
 
 
 NO_WISH = Wish()
@@ -128,8 +141,7 @@ class Plan:
         """One line for people."""
         chosen = self.performance
         parts = ["fp8" if chosen.fp8 else "the model's own precision"]
-        kind = "8-bit attention and " if chosen.attention8 else "8-bit " if chosen.int8_caches else ""
-        parts.append(f"{kind}caches")
+        parts.append(CACHES[chosen.caches])
         if chosen.caches_on_cpu:
             parts[-1] += f" ({chosen.caches_on_cpu} in CPU memory)"
         if chosen.blocks_on_cpu:
@@ -204,7 +216,7 @@ def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
             "Attention in 8 bits needs an NVIDIA GPU of the Ada generation or newer with Triton; choose attention "
             "'auto'."
         )
-    if wish.attention8 and wish.int8_caches is False:
+    if not wish.caches:
         raise ValueError("Attention in 8 bits needs caches in 8 bits; set caches to auto.")
 
 
@@ -212,17 +224,19 @@ def _candidates(wish: Wish, costs: Costs, machine: Machine) -> Iterator[Performa
     """Everything that the wish allows, the fastest first."""
     steps = costs.steps if machine.gpu else 0
     blocks = costs.layers if machine.gpu else 0
-    own, small = RESIDENT, Performance(int8_caches=True)
-    fp8, small_fp8 = Performance(fp8=True), Performance(fp8=True, int8_caches=True)
+    own, small = RESIDENT, Performance(caches=CacheFormat.INT8)
+    fp8, small_fp8 = Performance(fp8=True), Performance(fp8=True, caches=CacheFormat.INT8)
     waiting = [replace(small_fp8, caches_on_cpu=n) for n in range(1, steps + 1)]
     waiting += [replace(small_fp8, caches_on_cpu=steps, blocks_on_cpu=n) for n in range(1, blocks + 1)]
     own_waiting = [replace(own, caches_on_cpu=n) for n in range(1, steps + 1)]
     small_waiting = [replace(small, caches_on_cpu=n) for n in range(1, steps + 1)]
-    eight = machine.attention8 and wish.int8_caches is None
+    fast = [fp8, small_fp8, *waiting]
+    if machine.attention8 and CacheFormat.ATTENTION8 in wish.caches:
+        fast = [replace(performance, caches=CacheFormat.ATTENTION8) for performance in fast]
     everything = {
         "quality": [own, *own_waiting],
         "balanced": [own, small, small_fp8, *waiting, *small_waiting],
-        "fast": [replace(p, attention8=eight) for p in (fp8, small_fp8, *waiting)],
+        "fast": fast,
         "auto": [fp8, small_fp8, *waiting, own, small, *small_waiting],
         "low memory": [waiting[-1], small_waiting[-1]] if steps else [small],
     }[wish.choice]
@@ -232,12 +246,12 @@ def _candidates(wish: Wish, costs: Costs, machine: Machine) -> Iterator[Performa
         if wish.choice not in ("low memory", "quality") and wish.fp8 and not performance.fp8:
             continue
         chosen = replace(performance, fast_decoder=wish.fast_decoder)
-        for name in ("fp8", "int8_caches", "attention8", "caches_on_cpu", "blocks_on_cpu"):
+        for name in ("fp8", "caches_on_cpu", "blocks_on_cpu"):
             value = getattr(wish, name)
             if value is not None:
                 chosen = replace(chosen, **{name: value})
-        if chosen.attention8:
-            chosen = replace(chosen, int8_caches=False)
+        if chosen.caches not in wish.caches:
+            chosen = replace(chosen, caches=wish.caches[0])
         if chosen.blocks_on_cpu and not chosen.fp8:
             chosen = replace(chosen, blocks_on_cpu=0)
         if machine.gpu and not chosen.caches_on_cpu:

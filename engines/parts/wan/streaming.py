@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .geometry import TEMPORAL_STRIDE
 
-if TYPE_CHECKING:
-    from .vae_steps import Cache
+Cache = list[Tensor | None]
+"""What the convolutions of a decoder hand on from latent to latent, by slot."""
+Snapshot = tuple[Cache, tuple[int, ...] | None, int]
+"""What a decoder hands on, the size of its latents, and how many it has seen; see `StreamingDecoder.snapshot`."""
 
 
 class LatentDecoder(Protocol):
@@ -86,6 +88,15 @@ class StreamingDecoder:
                 entry = state[name].to(self._vae.device)
                 self._cache[int(index)] = entry.permute(0, 4, 1, 2, 3) if last else entry
         self._latents = latents
+
+    def snapshot(self) -> Snapshot:
+        """Where the stream is now, for `rewind`; it takes no memory of its own while the stream stays there."""
+        return list(self._cache), self._shape, self._latents
+
+    def rewind(self, snapshot: Snapshot) -> None:
+        """Go back to where `snapshot` was taken."""
+        cache, self._shape, self._latents = snapshot
+        self._cache = list(cache)
 
     @torch.no_grad()
     def prime(self, latents: Tensor) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...gpu.swap import replace_layers
 from .geometry import SPATIAL_STRIDE, TEMPORAL_STRIDE
-from .streaming import StreamingDecoder
+from .streaming import Cache, StreamingDecoder
 from .vae_layers import LAYERS, lay_out_for_gpu
-from .vae_steps import Cache, Step, decoder_steps, encoder_steps, needs, prime, run, slots
+from .vae_steps import Step, decoder_steps, encoder_steps, needs, prime, run, slots
 
 
 class WanVAE:

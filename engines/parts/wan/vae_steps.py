@@ -12,8 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanAttentionBlock, 
 from torch import Tensor, nn
 
 from . import vae_fused
-
-Cache = list[Tensor | None]
+from .streaming import Cache
 
 PAST = 2
 """Frames before its own that a causal convolution keeps, since it sees three."""

@@ -35,8 +35,8 @@ class FusedPictureAttention(StandIn, Attention):
             and layer.residual_connection
             and layer.rescale_output_factor == 1.0
             and layer.to_q.bias is not None
-            and "dtype"
-            in torch.ops.aten.mm.overloads()  # products that leave in float32, from PyTorch 2.8 on
+            # products that leave in float32, from PyTorch 2.8 on
+            and "dtype" in torch.ops.aten.mm.overloads()
         )
 
     def prepare(self) -> None:
