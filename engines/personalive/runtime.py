@@ -42,10 +42,10 @@ def accelerate(
     if kernels and available(engine.device):
         from .fast.table import DRAWING, NORMS, READING  # names the layers of diffusers
 
-        drawing = NORMS if compile_mode is not None else {**NORMS, **DRAWING}
-        replace_layers(engine.denoising_unet, drawing)
+        table = NORMS if compile_mode is not None else {**NORMS, **DRAWING}
+        replace_layers(engine.denoising_unet, table)
         vae = engine.codec.vae
-        vae.decoder = replace_layers(vae.decoder, drawing)
+        vae.decoder = replace_layers(vae.decoder, table)
         replace_layers(engine.motion_encoder, {**NORMS, **READING})
         replace_layers(engine.motion_extractor, READING)
     if compile_mode is not None:
