@@ -91,7 +91,7 @@ class BlockSampler:
             self.times = {step: model.encode_time(timesteps[step], self.device) for step in self.steps}
             self.text = model.encode_text(context.to(self.device))
             shape = cache_shape(model.config, self.height, self.width, config)
-            size = (shape.layers, len(self.rows) * len(self.columns), shape.heads, shape.head_dim)
+            size = (shape.layers, shape.reference_tokens, shape.heads, shape.head_dim)
             self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
             caches = make_caches(
                 shape,

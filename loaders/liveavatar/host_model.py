@@ -73,7 +73,7 @@ class HostModel:
         if self.device.type != "cuda":
             return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False)
         # The first answer takes seconds.
-        asked = wish.choice == "fast" or bool(wish.attention8)
+        asked = wish.choice == "fast" or wish.attention8
         return Machine(
             free=free,
             total=total,

@@ -43,6 +43,7 @@ def test_options_make_a_video(ready: Host):
         ({"caches_in_cpu_memory": 2}, "help a GPU only"),
         ({"blocks_in_cpu_memory": 2}, "help a GPU only"),
         ({"attention": "8 bit"}, "8 bits needs an NVIDIA GPU"),
+        ({"attention": "8 bit", "caches": "model"}, "needs caches in 8 bits; set caches to auto"),
         (None, "choose 'auto' or 'balanced'"),
     ],
     ids=str,

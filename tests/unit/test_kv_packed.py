@@ -117,9 +117,9 @@ def test_the_announced_memory_is_what_is_used(format, on_cpu):
         if format is CacheFormat.MODEL and not on_cpu:
             count(found, cache.k + cache.v)
             continue
-        room = cache.room
-        count(found, room.storage.shared)
-        for layer in (*room.condition, *(room.staging if on_cpu else [])):
+        shared = cache.shared
+        count(found, shared.storage.extra)
+        for layer in (*shared.condition, *(shared.staging if on_cpu else [])):
             count(found, layer)
         for layer in cache.ring:
             count(waiting if cache.on_cpu else found, layer)
@@ -168,8 +168,10 @@ def test_their_memory_is_free_as_soon_as_nobody_has_them(on_cpu, format):
     cpu = torch.device("cpu")
     caches = make_caches(SHAPE, STEPS, cpu, torch.float32, format, on_cpu)
     run(caches, cpu, 2)
-    tensors = [part for cache in caches for part in (*cache.ring[0], *cache.room.condition[0])]
-    tensors += caches[0].room.storage.shared + [part for buffer in caches[0].room.staging for part in buffer]
+    tensors = [part for cache in caches for part in (*cache.ring[0], *cache.shared.condition[0])]
+    tensors += caches[0].shared.storage.extra + [
+        part for buffer in caches[0].shared.staging for part in buffer
+    ]
     left = [weakref.ref(tensor) for tensor in tensors]
     gc.disable()
     try:

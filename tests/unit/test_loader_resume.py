@@ -11,6 +11,7 @@ import pytest
 import torch
 from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.loaders.identity import device_identity, fingerprint
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.fingerprint import run_fingerprint
@@ -142,7 +143,7 @@ def run(**changes: object) -> str:
         "speech": Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50),
         "config": SamplingConfig(),
         "frames": 50,
-        "rounding": [False, False, False],
+        "rounding": [False, CacheFormat.MODEL],
     }
     nn.init.ones_(parts["vae"].model.weight)
     nn.init.ones_(parts["vae"].model.bias)
@@ -164,7 +165,8 @@ def test_every_input_of_a_run_counts():
         {"config": SamplingConfig(seed=1)},
         {"config": SamplingConfig(steps=3)},
         {"frames": 49},
-        {"rounding": [True, False, False]},
+        {"rounding": [True, CacheFormat.MODEL]},
+        {"rounding": [False, CacheFormat.INT8]},
         {"decoder": SimpleNamespace(identity=lambda: ["one"])},
         {"decoder": SimpleNamespace(identity=lambda: ["other"])},
     ]

@@ -47,12 +47,12 @@ class EightBit:
         self.shape, self.dtype = shape, dtype
         self._kernels = kernels.available(device, shape.head_dim)
         self.means = torch.zeros(shape.layers, 2, shape.heads, shape.head_dim, device=device)
-        """Of each layer's keys and values, float32."""
+        """The means of each layer's keys and values, float32 [layers, 2, heads, head_dim]."""
         self._known = [False] * shape.layers
         self._pieces = (shape.reference_tokens, shape.condition_tokens - shape.reference_tokens)
 
     @property
-    def shared(self) -> list[Tensor]:
+    def extra(self) -> list[Tensor]:
         """Memory besides condition and rings."""
         return [self.means]
 

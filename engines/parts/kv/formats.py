@@ -16,7 +16,7 @@ LEVELS = 127
 
 class Decoded:
     """Kept in the model's ``dtype``, or (``int8``) in 8 bits with a scale per token and head; put together in the
-    model's dtype in one contiguous room, that all layers share, before a block attends to them.
+    model's dtype in one contiguous workspace, which all layers share, before a block attends to them.
 
     The 8 bits are integers: of normal values they lose 0.65 %, float8 2.6 %; of values with rare large channels both
     lose about 2 %. A block's own keys and values are not rounded.
@@ -26,12 +26,12 @@ class Decoded:
         self.shape, self.dtype, self.int8 = shape, dtype, int8
         self._kernels = int8 and available(device)
         size = (2, 1, shape.condition_tokens + shape.ring_tokens, shape.heads, shape.head_dim)
-        self.rooms = torch.zeros(size, device=device, dtype=dtype)
+        self.workspace = torch.zeros(size, device=device, dtype=dtype)
 
     @property
-    def shared(self) -> list[Tensor]:
+    def extra(self) -> list[Tensor]:
         """Memory besides condition and rings."""
-        return [self.rooms]
+        return [self.workspace]
 
     @property
     def condition_layout(self) -> Layout:
@@ -79,7 +79,7 @@ class Decoded:
         block: int,
     ) -> Tensor:
         """What the ``block``-th block (from 1) sees: the condition, the kept part of the ring, and ``k`` and ``v``."""
-        keys, values = self.rooms[:, :, : self.shape.visible(block)]
+        keys, values = self.workspace[:, :, : self.shape.visible(block)]
         self.put_together(condition, ring, k, v, block, keys, values)
         return attention(q, keys, values)
 

@@ -28,7 +28,7 @@ def make_storage(shape: CacheShape, device: torch.device, dtype: torch.dtype, fo
     return Decoded(shape, device, dtype, int8=format is CacheFormat.INT8)
 
 
-class Room:
+class Shared:
     """What the caches of all steps share: the condition, how keys and values are kept, and what is on its way.
 
     Args:
@@ -40,7 +40,7 @@ class Room:
         self.condition = [self._on_device(storage.condition_layout) for _ in range(shape.layers)]
         self.reference_time: int | None = None
         self.caches: list[weakref.ref[PackedCache]] = []
-        """Those that share the room, in the order of their steps. Weak: nothing here may outlive its last use."""
+        """Those that share it, in the order of their steps. Weak: nothing here may outlive its last use."""
         self.staging: list[list[Tensor]] = []
         if staged:
             self.stage()
@@ -98,26 +98,26 @@ class PackedCache:
     """The `Cache` that takes less of the device's memory.
 
     Args:
-        room: shared by the caches of all steps.
+        shared: what the caches of all steps share; this one becomes the next of them.
         on_cpu: keep the rolling window in CPU memory.
     """
 
-    def __init__(self, room: Room, on_cpu: bool) -> None:
-        self.room, self.shape, self.on_cpu = room, room.shape, on_cpu
-        self.step = len(room.caches)
+    def __init__(self, shared: Shared, on_cpu: bool) -> None:
+        self.shared, self.shape, self.on_cpu = shared, shared.shape, on_cpu
+        self.step = len(shared.caches)
         self._allocate()
         self.written: list[Any] = [None] * self.shape.layers
         self.blocks = 0
-        room.caches.append(weakref.ref(self))
+        shared.caches.append(weakref.ref(self))
 
     def _allocate(self) -> None:
-        layout = self.room.storage.ring_layout
+        layout = self.shared.storage.ring_layout
         size, layers = layout_bytes(layout), self.shape.layers
         if self.on_cpu:
             self._memory = PinnedMemory(layers * size)
             memory = self._memory.bytes
         else:
-            memory = torch.empty(layers * size, device=self.room.device, dtype=torch.uint8)
+            memory = torch.empty(layers * size, device=self.shared.device, dtype=torch.uint8)
         self.ring = [carve(memory[i * size : (i + 1) * size], layout) for i in range(layers)]
 
     def move_to_cpu(self) -> None:
@@ -131,11 +131,11 @@ class PackedCache:
     @property
     def reference_time(self) -> int | None:
         """Where the reference stands; it is the same for all steps."""
-        return self.room.reference_time
+        return self.shared.reference_time
 
     @reference_time.setter
     def reference_time(self, time: int) -> None:
-        self.room.reference_time = time
+        self.shared.reference_time = time
 
     @property
     def visible_tokens(self) -> int:
@@ -143,37 +143,37 @@ class PackedCache:
 
     def set_condition(self, layer: int, k: Tensor, v: Tensor) -> None:
         if self.step == 0:  # all steps have the same
-            self.room.set_condition(layer, k, v)
+            self.shared.set_condition(layer, k, v)
 
     def place_reference(self, time: int, keys: Tensor) -> None:
-        self.room.place_reference(time, keys)
+        self.shared.place_reference(time, keys)
 
     def advance(self) -> None:
         self.blocks += 1
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        room, slot = self.room, self.shape.slot(self.blocks)
+        shared, slot = self.shared, self.shape.slot(self.blocks)
         ring = self.ring[layer]
         if self.on_cpu:
-            ring = room.staging[room.prefetcher.take((self.step, layer, self.blocks))]
+            ring = shared.staging[shared.prefetcher.take((self.step, layer, self.blocks))]
         kept = [part[slot] for part in ring]
-        room.storage.encode(layer, k, v, kept)
+        shared.storage.encode(layer, k, v, kept)
         if self.on_cpu:
             self._send(layer, slot, [part.clone() for part in kept])
-        out = room.storage.attend(layer, q, k, v, room.condition[layer], ring, self.blocks)
+        out = shared.storage.attend(layer, q, k, v, shared.condition[layer], ring, self.blocks)
         if self.on_cpu:
-            room.prefetcher.release()
+            shared.prefetcher.release()
         return out
 
     def window(self) -> list[Tensor]:
         """The layers in turn, each with its storage's tensors; all that was on its way has arrived."""
         if self.on_cpu:
-            self.room.outgoing.finish()
+            self.shared.outgoing.finish()
         return [part for layer in self.ring for part in layer]
 
     def _send(self, layer: int, slot: int, block: list[Tensor]) -> None:
         """Copy a layer's newest block to CPU memory, beside the computation."""
-        lane = self.room.outgoing
+        lane = self.shared.outgoing
         with lane.working():
             for part, value in zip(self.ring[layer], block, strict=True):
                 part[slot].copy_(value, non_blocking=True)
@@ -198,8 +198,8 @@ def make_caches(
     """
     if format is CacheFormat.MODEL and not on_cpu:
         return [StepCache(shape, device, dtype) for _ in range(steps)]
-    room = Room(shape, device, make_storage(shape, device, dtype, format), staged=on_cpu > 0)
-    return [PackedCache(room, step < on_cpu) for step in range(steps)]
+    shared = Shared(shape, device, make_storage(shape, device, dtype, format), staged=on_cpu > 0)
+    return [PackedCache(shared, step < on_cpu) for step in range(steps)]
 
 
 def caches_bytes(
@@ -214,10 +214,10 @@ def caches_bytes(
         return steps * shape.bytes(dtype), 0
     storage = make_storage(shape, torch.device("meta"), dtype, format)
     ring, condition = layout_bytes(storage.ring_layout), layout_bytes(storage.condition_layout)
-    shared = sum(tensor.nbytes for tensor in storage.shared)
+    extra = sum(tensor.nbytes for tensor in storage.extra)
     staging = min(2, shape.layers) * ring if on_cpu else 0
     waiting = on_cpu * shape.layers * ring
-    return shared + shape.layers * condition + staging + (steps - on_cpu) * shape.layers * ring, waiting
+    return extra + shape.layers * condition + staging + (steps - on_cpu) * shape.layers * ring, waiting
 
 
 def move_to_cpu(caches: list[Cache], format: CacheFormat) -> list[PackedCache]:
@@ -230,7 +230,7 @@ def move_to_cpu(caches: list[Cache], format: CacheFormat) -> list[PackedCache]:
         for cache in caches:
             if not cache.on_cpu:
                 cache.move_to_cpu()
-        caches[0].room.stage()
+        caches[0].shared.stage()
         return caches
     shape, device, dtype = caches[0].shape, caches[0].k[0].device, caches[0].k[0].dtype
     before, moved = shape.condition_tokens, []
@@ -241,18 +241,18 @@ def move_to_cpu(caches: list[Cache], format: CacheFormat) -> list[PackedCache]:
             # The first one leaves the device as a whole, to make room for what all of them need there.
             k, v = ([part.cpu() for part in parts] for parts in (k, v))
             del old
-            room = Room(shape, device, make_storage(shape, device, dtype, format), staged=True)
+            shared = Shared(shape, device, make_storage(shape, device, dtype, format), staged=True)
             for layer in range(shape.layers):
-                room.set_condition(layer, k[layer][:, :before].to(device), v[layer][:, :before].to(device))
-            room.reference_time = time
-        new = PackedCache(room, on_cpu=True)
+                shared.set_condition(layer, k[layer][:, :before].to(device), v[layer][:, :before].to(device))
+            shared.reference_time = time
+        new = PackedCache(shared, on_cpu=True)
         new.blocks = blocks
         for layer, parts in enumerate(new.ring):
             for slot in range(shape.slots):
                 start = before + slot * shape.block_tokens
                 block = [x[layer][:, start : start + shape.block_tokens].to(device) for x in (k, v)]
                 kept = [torch.empty_like(part[slot], device=device) for part in parts]
-                room.storage.encode(layer, *block, kept)
+                shared.storage.encode(layer, *block, kept)
                 for part, value in zip(parts, kept, strict=True):
                     part[slot].copy_(value)
         moved.append(new)
