@@ -15,7 +15,7 @@ from .test_live_player import WATCH_END, opened, press_run, watch
 from .test_page import OVERLAPS, SET_WIDGETS
 from .workflows import TINY, ui_file
 
-SECONDS = 6.0
+SECONDS = 8.0
 SEEDS = count(1_000)  # a host that has run something already does not run it again
 PLAYER_NODE = "LiveAvatarStreamToVideo"
 
@@ -144,12 +144,13 @@ def test_the_player_is_all_that_its_node_shows_and_nodes_keep_apart(site, page, 
 
 def test_nothing_of_a_closed_subgraph_is_shown_or_heard(site, page):
     page.evaluate(ENCLOSE)
+    page.evaluate(SET_WIDGETS, {"LiveAvatarSampler": {"max_seconds": 1.0}})
     press_run(page)
     page.wait_for_function("() => window.ended", timeout=60_000)
     page.evaluate(TELL)
     page.wait_for_timeout(300)
     assert page.evaluate(SHOWN) == page.evaluate(PLAYERS_IN_PAGE) == []
-    page.evaluate(SET_WIDGETS, {"LiveAvatarSampler": {"seed": next(SEEDS)}})
+    page.evaluate(SET_WIDGETS, {"LiveAvatarSampler": {"seed": next(SEEDS), "max_seconds": 60.0}})
     page.evaluate(WATCH_END)
     press_run(page)
     page.evaluate(OPEN)
