@@ -1,4 +1,4 @@
-"""Which of torch's operations treat every frame by itself, so that a batch can go through them block by block."""
+"""Knows torch's operations that treat every frame by itself, so that a batch can go through them block by block."""
 
 from __future__ import annotations
 

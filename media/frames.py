@@ -90,12 +90,12 @@ class AvatarStream:
 
     @property
     def live(self) -> bool:
-        """Whether nobody knows how many frames there will be."""
+        """Whether the number of frames is not known yet."""
         return self._frames is None
 
     @property
     def frames(self) -> int:
-        """How many frames there are; ValueError when nobody knows it yet."""
+        """Number of frames; ValueError when nobody knows it yet."""
         if self._frames is None:
             raise ValueError(
                 "This stream is live and ends when its speech does, so nobody knows its length yet; connect it to "

@@ -31,11 +31,14 @@ def accelerate(
 ) -> PersonaLive:
     """Replace the engine's calls by faster ones, in place; the first call of each shape then takes longer.
 
-    compile_mode: one of ``torch.compile``'s modes for the denoising UNet and the decoder (minutes, once per
-    size); RuntimeError without Triton.
-    graphs: capture every repeated call as a CUDA graph (seconds). The networks must then stay where they are: call
-    :func:`plain` before moving them. Not where :func:`.graphs.can_capture` says no.
-    kernels: the layers of :mod:`.fast.table`; they need Triton and are left out without it.
+    Args:
+        compile_mode: one of ``torch.compile``'s modes for the denoising UNet and the decoder (minutes, once per size).
+        graphs: capture every repeated call as a CUDA graph (seconds), where `graphs.can_capture` allows it. The
+            networks must then stay where they are: call `plain` before moving them.
+        kernels: use the layers of `fast.table`, which need Triton and are left out without it.
+
+    Raises:
+        RuntimeError: ``compile_mode`` is given and Triton is missing.
     """
     if compile_mode is not None:
         require_compiler(engine.device)
@@ -58,13 +61,13 @@ def accelerate(
             setattr(engine, name, CapturedCall(getattr(engine, name), lane))
         engine.codec.decoder = CapturedCall(engine.codec.decoder, drawing)
         engine.reading = torch.cuda.Stream(engine.device)
-        # weights may still be on their way, or being laid side by side
+        # weights may still be copied, or laid side by side
         engine.reading.wait_stream(torch.cuda.current_stream(engine.device))
     return engine
 
 
 def plain(engine: PersonaLive) -> PersonaLive:
-    """Undo :func:`accelerate`: captured graphs and their memory are freed."""
+    """Undo `accelerate`: captured graphs and their memory are freed."""
     if engine.device.type == "cuda":
         torch.cuda.synchronize(engine.device)  # nothing may still be running in their memory
     engine.use_networks()

@@ -22,7 +22,7 @@ from .model import Placed, Report, multiplies_fp8
 from .transformer import load_transformer, read_config
 
 END_BYTES = 1 << 20
-"""How much of each end of a file tells it from others."""
+"""Bytes at each end of a file that are hashed to tell it from others."""
 
 
 class FolderModel:
