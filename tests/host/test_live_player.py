@@ -129,7 +129,7 @@ def look(page: Page, name: str) -> None:
     screenshot(page, name)
 
 
-def watch(page: Page, until: Callable[[dict], bool], seconds: float = 60) -> dict:
+def watch(page: Page, until: Callable[[dict], bool], seconds: float = 180) -> dict:
     """What the player shows as soon as ``until`` holds for it."""
     deadline = time.monotonic() + seconds
     state = None
@@ -229,10 +229,12 @@ def test_it_goes_on_after_a_reload_and_on_a_second_page_until_it_is_stopped(
         wait_ready(page, WRITER)
         page.evaluate(WATCH_END)
         again = watch(page, lambda state: state["time"] > 0.5)
-        later = watch(page, lambda state: state["time"] > again["time"] + 1)
+        later = watch(
+            page,
+            lambda state: state["time"] > again["time"] + 1 and state["buffered"] > again["buffered"],
+        )
         look(page, "live-reloaded")
         assert later["ended"] is None and later["stop"]
-        assert later["buffered"] > again["buffered"]
 
         other = page.context.new_page()
         other.add_init_script(ONLY_SILENT)
@@ -284,10 +286,13 @@ def test_without_media_source_the_browser_plays_the_growing_file(ready, browser,
         drop(page, talk, tmp_path)
         press_run(page)
         first = watch(page, lambda state: state["time"] > 0.2)
-        later = watch(page, lambda state: state["time"] > first["time"] + 1)
+        later = watch(
+            page,
+            lambda state: state["time"] > first["time"] + 1 and state["buffered"] > first["buffered"],
+        )
         look(page, "live-plain")
         assert "/liveavatar/stream/" in later["source"]
-        assert later["ended"] is None and later["buffered"] > first["buffered"] and later["sounds"]
+        assert later["ended"] is None and later["sounds"]
 
 
 def test_the_bytes_of_a_stream_are_a_fragmented_mp4_that_ends_with_the_run(ready, talk):

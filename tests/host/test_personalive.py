@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.test_personalive_driving import film
+from tests.unit.media.test_driving import film
 from tools.demo_media import portrait
 from tools.environment import ROOT
 from tools.host import Host, HostError

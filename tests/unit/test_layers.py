@@ -94,3 +94,9 @@ def test_no_folder_is_a_heap():
     for path in ROOT.glob("engines/parts/*/"):
         counts[str(path.relative_to(ROOT))] = len(list(path.glob("*.py")))
     assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_unit_tests_mirror_the_tree():
+    unit = ROOT / "tests" / "unit"
+    folders = {path.parent.relative_to(unit) for path in unit.rglob("test_*.py")}
+    assert [str(folder) for folder in folders if not (ROOT / folder).is_dir()] == []

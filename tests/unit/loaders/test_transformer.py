@@ -19,7 +19,7 @@ from avatar.loaders.liveavatar.transformer import load_transformer, read_config
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .in_host import run_in_host
+from tests.unit.in_host import run_in_host
 
 SERVER = """
 import sys

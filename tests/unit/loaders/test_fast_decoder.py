@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tests.unit.in_host import run_in_host
 from tests.unit.tiny_s2v import noise
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NARROW = (16, 12, 8, 8)
 
 

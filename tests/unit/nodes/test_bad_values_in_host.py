@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .in_host import run_in_host
+from tests.unit.in_host import run_in_host
 
 NODES = """
 import sys

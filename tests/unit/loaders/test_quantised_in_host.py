@@ -13,7 +13,7 @@ import pytest
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 COMMON = """
 import sys

@@ -11,7 +11,7 @@ from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.wan.streaming import StreamingDecoder
 
-from tests.unit.test_pipeline import scene, vae
+from tests.unit.engines.liveavatar.test_pipeline import scene, vae
 from tests.unit.tiny_s2v import model
 
 CONFIG = SamplingConfig(steps=2, frames_per_clip=24)

@@ -17,7 +17,7 @@ from avatar.media.frames import AvatarStream
 from avatar.media.recording import record
 from avatar.media.writer import VideoWriter
 
-from tests.unit.test_pipeline import QUICK, scene, vae
+from tests.unit.engines.liveavatar.test_pipeline import QUICK, scene, vae
 from tests.unit.tiny_s2v import model, track
 
 W, H, FPS = 32, 32, 25

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from tests.unit.in_host import run_in_host
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def original_name(name: str) -> str:

@@ -15,7 +15,7 @@ from avatar.media.frames import AvatarStream, FrameStream
 from avatar.media.speech_feed import SpeechFeed
 from avatar.media.writer import VideoWriter
 
-from tests.unit.test_speech import LAYERS, Loudness
+from tests.unit.loaders.test_speech import LAYERS, Loudness
 
 RATE = 24_000
 
