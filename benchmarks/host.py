@@ -167,7 +167,7 @@ class Prompts:
             "LiveAvatarLoadCheckpoint": {"checkpoint": CHECKPOINT, "lora": LORA},
             "LiveAvatarReferenceImage": {"size": "exact", "width": size[0], "height": size[1]},
             "LiveAvatarSampler": {"seed": self.seed, "steps": self.steps, "performance": performance},
-            "LiveAvatarStreamToVideo": {
+            "AvatarStreamToVideo": {
                 "filename_prefix": f"video/{name}",
                 "save_output": True,
                 "resume": False,

@@ -8,8 +8,8 @@ run (at most a minute of video) warms up allocators and caches; the rest must st
 entry for every frame and sound packet, which libavformat collects: finishing a file takes memory for that for a moment
 (shown apart), and copying one while it copies (allowed for: INDEX_BYTES per frame).
 
-    file     LiveAvatar Stream to Video's writer, with its journal and snapshots
-    frames   the lazy images of LiveAvatar Stream to Frames, as VideoHelperSuite's Video Combine reads them
+    file     Avatar Stream to Video's writer, with its journal and snapshots
+    frames   the lazy images of Avatar Stream to Frames, as VideoHelperSuite's Video Combine reads them
     player   the writer with a live player that follows the stream
     core     the finished file as a VIDEO: packets copied, as the core's Save Video does
 """

@@ -69,7 +69,7 @@ def open_driving(
         if source.live:
             raise ValueError(
                 "A live stream cannot drive PersonaLive, since nobody knows its length yet; write it to a video "
-                "with LiveAvatar Stream to Video first."
+                "with Avatar Stream to Video first."
             )
         blocks, fps, audio = source.blocks, source.fps, source.audio
     elif hasattr(source, "get_stream_source"):

@@ -17,7 +17,9 @@ from .speech_feed import SpeechFeed
 OnBlock = Callable[[int, int, torch.Tensor], None]
 Change = Callable[[torch.Tensor], torch.Tensor]
 """A change of any number of float32 frames [n, H, W, 3], which gives [n, ...]."""
-ADVICE = "set 'frames' of LiveAvatar Stream to Frames to 'batch', since the node behind it needs all frames at once"
+ADVICE = (
+    "set 'frames' of Avatar Stream to Frames to 'batch', since the node behind it needs all frames at once"
+)
 
 
 class PassState(Protocol):
@@ -99,7 +101,7 @@ class AvatarStream:
         if self._frames is None:
             raise ValueError(
                 "This stream is live and ends when its speech does, so nobody knows its length yet; connect it to "
-                "LiveAvatar Stream to Video."
+                "Avatar Stream to Video."
             )
         return self._frames
 
@@ -286,7 +288,7 @@ class FrameStream(Sequence):
         """An empty tensor for some frames; MemoryError when it does not fit in memory."""
         one = self._one()
         if one.device.type == "cpu":
-            advice = "Use LiveAvatar Stream to Video, or a shorter stream"
+            advice = "Use Avatar Stream to Video, or a shorter stream"
             check_room(count * one.nbytes, f"{count:,} of its frames at once", advice)
         return one.new_empty((count, *one.shape[1:]))
 

@@ -22,7 +22,7 @@ from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
 from .personalive.animate import PersonaLiveAnimate
 from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
 from .personalive.motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
-from .stream import LiveAvatarStreamToFrames, LiveAvatarStreamToVideo
+from .stream import AvatarStreamToFrames, AvatarStreamToVideo
 
 
 class LiveAvatarExtension(ComfyExtension):
@@ -44,8 +44,8 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarPerformanceOptions,
             LiveAvatarLoadFastDecoder,
             LiveAvatarSampler,
-            LiveAvatarStreamToVideo,
-            LiveAvatarStreamToFrames,
+            AvatarStreamToVideo,
+            AvatarStreamToFrames,
             PersonaLiveLoadModel,
             PersonaLivePortrait,
             PersonaLiveExtractMotion,

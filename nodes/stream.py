@@ -22,15 +22,15 @@ from .types import AvatarStreamType
 FLOAT_FRAME_BYTES = 3 * 4
 
 
-class LiveAvatarStreamToVideo(Node):
+class AvatarStreamToVideo(Node):
     """Writes the stream to a video file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="LiveAvatarStreamToVideo",
-            search_aliases=["save mp4", "avatar video", "video combine"],
-            display_name="LiveAvatar Stream to Video",
+            node_id="AvatarStreamToVideo",
+            search_aliases=["save mp4", "talking head video", "lip sync", "avatar video", "live preview"],
+            display_name="Avatar Stream to Video",
             description=(
                 "Generates the stream into an mp4 with its original sound. The file plays at every moment while it "
                 "grows, and this node shows it with sound while it is made. An interrupted run keeps everything that "
@@ -176,15 +176,15 @@ class LiveAvatarStreamToVideo(Node):
         return found
 
 
-class LiveAvatarStreamToFrames(Node):
+class AvatarStreamToFrames(Node):
     """Gives the stream as images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="LiveAvatarStreamToFrames",
-            search_aliases=["frames", "images", "video combine"],
-            display_name="LiveAvatar Stream to Frames",
+            node_id="AvatarStreamToFrames",
+            search_aliases=["frames", "images", "video combine", "image batch"],
+            display_name="Avatar Stream to Frames",
             description=(
                 "Gives the stream's frames as IMAGE with the sound that belongs to them. As 'stream', frames are "
                 "made one block at a time while VideoHelperSuite's Video Combine writes them, so any length fits "
@@ -219,7 +219,7 @@ class LiveAvatarStreamToFrames(Node):
             free = psutil.virtual_memory().available
             if needed > free:
                 raise MemoryError(
-                    f"Choose 'stream', or use LiveAvatar Stream to Video: {stream.frames} frames of {stream.width}x"
+                    f"Choose 'stream', or use Avatar Stream to Video: {stream.frames} frames of {stream.width}x"
                     f"{stream.height} need {needed / 1e9:.1f} GB as a batch, {free / 1e9:.1f} GB are free."
                 )
             images = images.to_tensor()

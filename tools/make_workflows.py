@@ -138,7 +138,7 @@ def from_checkpoint(**options: Any) -> dict[str, Node]:
 def video_file(save_output: bool = True) -> dict[str, Node]:
     return {
         "video": Node(
-            "LiveAvatarStreamToVideo",
+            "AvatarStreamToVideo",
             4,
             {
                 "stream": Link("sample"),
@@ -155,7 +155,7 @@ def video_file(save_output: bool = True) -> dict[str, Node]:
 
 def basic() -> dict[str, Node]:
     return from_checkpoint() | {
-        "frames": Node("LiveAvatarStreamToFrames", 3, {"stream": Link("sample"), "frames": "stream"}),
+        "frames": Node("AvatarStreamToFrames", 3, {"stream": Link("sample"), "frames": "stream"}),
         "combine": Node(
             "VHS_VideoCombine",
             4,

@@ -3,10 +3,10 @@ import { api } from "../../scripts/api.js";
 import { addElement, findNode, isShown, rootGraph } from "./graph.js";
 import { LivePlayer } from "./live_player.js";
 
-// Puts a live player on each LiveAvatar Stream to Video whose stream this page may watch: those of the workflow
+// Puts a live player on each Avatar Stream to Video whose stream this page may watch: those of the workflow
 // that is open, whichever page has started the run. Only a node that can be seen plays, not one in a closed subgraph.
 
-const NODE = "LiveAvatarStreamToVideo";
+const NODE = "AvatarStreamToVideo";
 const PAGE_WIDGET = "video-preview";
 const WIDGET = "liveavatar-player";
 const MIN_WIDTH = 340;

@@ -39,7 +39,7 @@ class LiveAvatarLiveSpeech(Node):
             description=(
                 "Speech that arrives while the video is made: posted to this ComfyUI by a program (a voice, a "
                 "conversation), or from a file that grows. While nothing arrives, the person waits in silence. Use it "
-                "instead of LiveAvatar Encode Speech, with LiveAvatar Stream to Video."
+                "instead of LiveAvatar Encode Speech, with Avatar Stream to Video."
             ),
             inputs=[
                 io.AudioEncoder.Input(

@@ -131,9 +131,9 @@ def too_large_a_batch(workflow: Api) -> None:
     inputs = {"conditioning": [history, 0], "latent": [latent, 0]}
     put(workflow, "LiveAvatarSampler", "positive", "ReferenceLatent", **inputs)
     change(workflow, "LiveAvatarSampler", max_seconds=0.0)
-    del workflow[only(workflow, "LiveAvatarStreamToVideo")]
+    del workflow[only(workflow, "AvatarStreamToVideo")]
     stream = [only(workflow, "LiveAvatarSampler"), 0]
-    frames = add(workflow, "LiveAvatarStreamToFrames", stream=stream, frames="batch")
+    frames = add(workflow, "AvatarStreamToFrames", stream=stream, frames="batch")
     add(workflow, "PreviewImage", images=[frames, 0])
 
 

@@ -35,8 +35,8 @@ def test_core_lora_and_layer_nodes_take_our_clip(ready, strength_clip):
 
 def frames_of(workflow: Api) -> str:
     """The stream of a run as frames, in place of its video."""
-    stream = workflow.pop(only(workflow, "LiveAvatarStreamToVideo"))["inputs"]["stream"]
-    return add(workflow, "LiveAvatarStreamToFrames", stream=stream, frames="stream")
+    stream = workflow.pop(only(workflow, "AvatarStreamToVideo"))["inputs"]["stream"]
+    return add(workflow, "AvatarStreamToFrames", stream=stream, frames="stream")
 
 
 def test_streamed_frames_go_through_core_nodes_for_pictures(ready):
@@ -53,8 +53,8 @@ def test_streamed_frames_go_through_core_nodes_for_pictures(ready):
 
 def test_streamed_frames_drive_our_pose_video(ready):
     workflow = small(SECONDS)
-    video = workflow.pop(only(workflow, "LiveAvatarStreamToVideo"))
-    frames = add(workflow, "LiveAvatarStreamToFrames", stream=video["inputs"]["stream"], frames="stream")
+    video = workflow.pop(only(workflow, "AvatarStreamToVideo"))
+    frames = add(workflow, "AvatarStreamToFrames", stream=video["inputs"]["stream"], frames="stream")
     sampler = workflow[only(workflow, "LiveAvatarSampler")]["inputs"]
     posed = add(
         workflow,
@@ -65,7 +65,7 @@ def test_streamed_frames_drive_our_pose_video(ready):
         fps=25.0,
     )
     second = add(workflow, "LiveAvatarSampler", **{**sampler, "positive": [posed, 0]})
-    add(workflow, "LiveAvatarStreamToVideo", **{**video["inputs"], "stream": [second, 0]})
+    add(workflow, "AvatarStreamToVideo", **{**video["inputs"], "stream": [second, 0]})
     check_talks(read_video(ready.video(workflow)), (64, 64), FRAMES, 24_000, 1)
 
 
@@ -74,5 +74,5 @@ def test_a_node_that_needs_all_frames_says_how_to_get_them(ready):
     frames = frames_of(workflow)
     joined = add(workflow, "ImageBatch", image1=[frames, 0], image2=[frames, 0])
     add(workflow, "PreviewImage", images=[joined, 0])
-    with pytest.raises(RuntimeError, match="set 'frames' of LiveAvatar Stream to Frames to 'batch'"):
+    with pytest.raises(RuntimeError, match="set 'frames' of Avatar Stream to Frames to 'batch'"):
         ready.run(workflow)

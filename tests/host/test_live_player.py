@@ -26,7 +26,7 @@ from .workflows import Api, change, only, small
 
 T = TypeVar("T")
 WHOLE, LONG = 20, 120  # seconds: of a run that is watched to its end, and of one that is stopped
-WRITER = "LiveAvatarStreamToVideo"
+WRITER = "AvatarStreamToVideo"
 
 WATCH_END = """
 () => {

@@ -45,7 +45,7 @@ def talk(ready: Host, request: pytest.FixtureRequest) -> Iterator[Api]:
         "class_type": "LiveAvatarLiveSpeech",
         "inputs": {"audio_encoder": encoder, "max_seconds": 60.0, "sample_rate": str(RATE), "id": ID + name},
     }
-    change(workflow, "LiveAvatarStreamToVideo", filename_prefix=f"video/{name}")
+    change(workflow, "AvatarStreamToVideo", filename_prefix=f"video/{name}")
     yield workflow
     ready.interrupt()
 
@@ -214,11 +214,11 @@ def test_nodes_that_need_a_length_say_so(ready, talk):
     change(talk, "LiveAvatarSampler", max_seconds=0.0)
     for frames in ("batch", "stream"):
         talk[only(talk, "LiveAvatarSampler")]["inputs"]["seed"] += 1
-        for old in ("LiveAvatarStreamToVideo", "LiveAvatarStreamToFrames", "PreviewImage"):
+        for old in ("AvatarStreamToVideo", "AvatarStreamToFrames", "PreviewImage"):
             talk = {number: node for number, node in talk.items() if node["class_type"] != old}
         stream = [only(talk, "LiveAvatarSampler"), 0]
         talk["90"] = {
-            "class_type": "LiveAvatarStreamToFrames",
+            "class_type": "AvatarStreamToFrames",
             "inputs": {"stream": stream, "frames": frames},
         }
         talk["91"] = {"class_type": "PreviewImage", "inputs": {"images": ["90", 0]}}

@@ -18,7 +18,7 @@ def test_long_speech_from_a_file_and_from_load_audio_give_the_same_video(ready):
     for loader in ("LoadAudio", "LiveAvatarLoadSpeechFile"):
         workflow = small(seconds=1.2, seed=5)
         workflow[only(workflow, "LoadAudio")] = {"class_type": loader, "inputs": {"audio": "long.wav"}}
-        change(workflow, "LiveAvatarStreamToVideo", filename_prefix=f"video/long_{loader}")
+        change(workflow, "AvatarStreamToVideo", filename_prefix=f"video/long_{loader}")
         videos.append(read_video(ready.video(workflow)))
     for video in videos:
         check_talks(video, (64, 64), 30, 22_050, 2)

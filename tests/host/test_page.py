@@ -60,7 +60,7 @@ PLAYED = """
 # Nodes that go on showing a frame of the generation below or instead of their film.
 LEFT_PREVIEWS = """
 () => window.app.graph.nodes
-    .filter(({ type }) => ["LiveAvatarStreamToVideo", "VHS_VideoCombine"].includes(type))
+    .filter(({ type }) => ["AvatarStreamToVideo", "VHS_VideoCombine"].includes(type))
     .filter(({ imgs, widgets }) => imgs?.length || widgets.some(({ name }) => name === "$$canvas-image-preview"))
     .map(({ type }) => type)
 """
@@ -96,7 +96,7 @@ def test_a_shipped_workflow_runs_from_the_page(ready, browser, request, name):
         if "CLIPLoader" in types:
             page.evaluate(REPLACE_CLIP, WIDE_CLIP)
         done = queue_and_wait(page)
-        for type_ in {"LiveAvatarStreamToVideo", "SaveVideo", "VHS_VideoCombine"} & set(types):
+        for type_ in {"AvatarStreamToVideo", "SaveVideo", "VHS_VideoCombine"} & set(types):
             page.wait_for_function(PLAYED, arg=type_, timeout=10_000)
             assert page.evaluate(PLAYED, type_) == list(EXPECTED[name][0])
         page.evaluate("() => window.app.canvas.setDirty(true, true)")

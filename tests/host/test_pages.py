@@ -17,7 +17,7 @@ from .workflows import TINY, ui_file
 
 SECONDS = 8.0
 SEEDS = count(1_000)  # a host that has run something already does not run it again
-PLAYER_NODE = "LiveAvatarStreamToVideo"
+PLAYER_NODE = "AvatarStreamToVideo"
 
 # Nodes 2.0 draws nodes as elements: which of them lie over one another?
 ELEMENTS_OVERLAP = """
@@ -72,7 +72,7 @@ PLACE_SPEECH = """
 ENCLOSE = """
 () => {
     const { graph } = window.app;
-    const writers = graph.nodes.filter(({ type }) => type === "LiveAvatarStreamToVideo");
+    const writers = graph.nodes.filter(({ type }) => type === "AvatarStreamToVideo");
     window.enclosed = graph.convertToSubgraph(new Set(writers)).node;
 }
 """

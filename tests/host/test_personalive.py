@@ -103,7 +103,7 @@ def straight() -> Api:
     """The core workflow with the file written by Stream to Video itself."""
     workflow = small()
     del workflow[only(workflow, "SaveVideo")]
-    change(workflow, "LiveAvatarStreamToVideo", save_output=True)
+    change(workflow, "AvatarStreamToVideo", save_output=True)
     return workflow
 
 
@@ -236,9 +236,9 @@ def test_the_way_from_the_portrait_is_shown_on_request_and_the_sound_waits(studi
 
 def test_an_interrupted_run_stops_within_a_chunk_and_keeps_what_it_made(studio):
     workflow = straight()
-    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="video/stopped")
+    change(workflow, "AvatarStreamToVideo", filename_prefix="video/stopped")
     change(workflow, "LoadVideo", file="long.mp4")
-    writer = only(workflow, "LiveAvatarStreamToVideo")
+    writer = only(workflow, "AvatarStreamToVideo")
     asked_at = 0
 
     with HostEvents(studio) as events:
@@ -251,7 +251,7 @@ def test_an_interrupted_run_stops_within_a_chunk_and_keeps_what_it_made(studio):
                 studio.interrupt()
 
         entry = studio.wait(studio.submit(workflow, events.client_id), watch=interrupt_in_the_third_chunk)
-    assert studio.errors(entry) == [f"LiveAvatarStreamToVideo (node {writer}): interrupted"]
+    assert studio.errors(entry) == [f"AvatarStreamToVideo (node {writer}): interrupted"]
     (path,) = (studio.output_dir / "video").glob("stopped*.mp4")
     kept = len(read_video(path).frames)
     # what was seen when the interrupt was asked for, one chunk on its way and one in progress
@@ -419,7 +419,7 @@ def test_a_shipped_workflow_runs_from_the_page(studio, browser, name):
 
         page.evaluate(SET_WIDGETS, TINY)
         done = queue_and_wait(page)
-        for type_ in {"LiveAvatarStreamToVideo", "SaveVideo", "VHS_VideoCombine"} & set(types):
+        for type_ in {"AvatarStreamToVideo", "SaveVideo", "VHS_VideoCombine"} & set(types):
             page.wait_for_function(PLAYED, arg=type_, timeout=10_000)
             assert page.evaluate(PLAYED, type_) == [SIZE, SIZE]
         page.evaluate("() => window.app.canvas.setDirty(true, true)")

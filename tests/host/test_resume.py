@@ -19,7 +19,7 @@ from .media import Video, check_talks, make_inputs, read_video, tone, write_wav
 from .models import install_tiny_models
 from .workflows import Api, change, small
 
-WRITER = "LiveAvatarStreamToVideo"
+WRITER = "AvatarStreamToVideo"
 SECONDS, FRAMES = 6, 150
 
 

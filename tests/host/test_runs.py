@@ -28,7 +28,7 @@ def test_another_seed_runs_only_what_depends_on_it(ready):
     workflow = small(seed=2)
     entry = ready.run(workflow)
     every_type = {node["class_type"] for node in workflow.values()}
-    assert every_type - cached_types(entry, workflow) == {"LiveAvatarSampler", "LiveAvatarStreamToVideo"}
+    assert every_type - cached_types(entry, workflow) == {"LiveAvatarSampler", "AvatarStreamToVideo"}
 
 
 def run_types(entry: dict, workflow: dict) -> set[str]:
@@ -46,7 +46,7 @@ def test_another_picture_runs_no_loader_and_no_audio_encoder(ready):
     workflow = small(seed=11)
     change(workflow, "LoadImage", image="face.png")
     entry = ready.run(workflow)
-    changed = {"LoadImage", "LiveAvatarReferenceImage", "LiveAvatarSampler", "LiveAvatarStreamToVideo"}
+    changed = {"LoadImage", "LiveAvatarReferenceImage", "LiveAvatarSampler", "AvatarStreamToVideo"}
     assert run_types(entry, workflow) == changed
 
 
@@ -55,7 +55,7 @@ def test_another_sound_runs_no_loader_and_encodes_no_picture(ready):
     workflow = small(seed=12, seconds=0)
     change(workflow, "LoadAudio", audio="speech_2.wav")
     entry = ready.run(workflow)
-    changed = {"LoadAudio", "LiveAvatarEncodeSpeech", "LiveAvatarSampler", "LiveAvatarStreamToVideo"}
+    changed = {"LoadAudio", "LiveAvatarEncodeSpeech", "LiveAvatarSampler", "AvatarStreamToVideo"}
     assert run_types(entry, workflow) == changed
     check_talks(read_video(ready.saved_video(entry)), (64, 64), 23, 44_100, 2)
     check_talks(first, (64, 64), 29, 24_000, 1)
@@ -67,7 +67,7 @@ def test_two_videos_in_the_queue_become_two_files_and_the_model_stays_loaded(rea
     prompts = []
     for seed in (14, 15):
         workflow = small(seed=seed)
-        change(workflow, "LiveAvatarStreamToVideo", filename_prefix="queued/talk")
+        change(workflow, "AvatarStreamToVideo", filename_prefix="queued/talk")
         prompts.append(ready.submit(workflow))
     entries = [ready.wait(prompt) for prompt in prompts]
     paths = [ready.saved_video(entry) for entry in entries]
@@ -86,7 +86,7 @@ def test_another_workflow_in_between_leaves_the_video_the_same(ready):
     }
     ready.run(picture)
     workflow = small(seed=16)
-    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="video/again")
+    change(workflow, "AvatarStreamToVideo", filename_prefix="video/again")
     entry = ready.run(workflow)
     np.testing.assert_array_equal(read_video(ready.saved_video(entry)).frames, first.frames)
 
@@ -104,10 +104,10 @@ def test_the_same_seed_gives_the_same_video_after_a_run_of_another_size(ready):
 
 def test_an_interrupted_run_stops_within_a_block_and_keeps_what_it_made(ready):
     workflow = small(seconds=0)
-    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="video/interrupted")
+    change(workflow, "AvatarStreamToVideo", filename_prefix="video/interrupted")
     sound = {"duration": 60.0, "sample_rate": 16_000, "channels": 1}
     workflow[only(workflow, "LoadAudio")] = {"class_type": "EmptyAudio", "inputs": sound}
-    writer = only(workflow, "LiveAvatarStreamToVideo")
+    writer = only(workflow, "AvatarStreamToVideo")
     asked_at = 0
 
     with HostEvents(ready) as events:
@@ -121,7 +121,7 @@ def test_an_interrupted_run_stops_within_a_block_and_keeps_what_it_made(ready):
 
         entry = ready.wait(ready.submit(workflow, events.client_id), watch=interrupt_in_the_third_block)
         previews = len(events.previews)
-    assert ready.errors(entry) == [f"LiveAvatarStreamToVideo (node {writer}): interrupted"]
+    assert ready.errors(entry) == [f"AvatarStreamToVideo (node {writer}): interrupted"]
     assert previews >= 2
     (path,) = (ready.output_dir / "video").glob("interrupted*.mp4")
     kept = read_video(path)
@@ -135,8 +135,8 @@ def test_frames_that_are_read_by_a_node_are_shown_as_progress_of_the_node_that_m
     """A preview on the node that reads them would lie over its result."""
     workflow = small(seconds=0.8, seed=47)
     stream = [only(workflow, "LiveAvatarSampler"), 0]
-    del workflow[only(workflow, "LiveAvatarStreamToVideo")]
-    frames = add(workflow, "LiveAvatarStreamToFrames", stream=stream, frames="stream")
+    del workflow[only(workflow, "AvatarStreamToVideo")]
+    frames = add(workflow, "AvatarStreamToFrames", stream=stream, frames="stream")
     reader = add(workflow, "PreviewImage", images=[frames, 0])
     with HostEvents(ready) as events:
         entry = ready.wait(ready.submit(workflow, events.client_id))
@@ -151,7 +151,7 @@ def test_frames_that_are_read_by_a_node_are_shown_as_progress_of_the_node_that_m
 def test_a_prefix_may_hold_the_date_and_values_of_nodes(ready):
     workflow = small(seed=41)
     prefix = "named/%date:yyyy%/%LiveAvatarSampler.seed%_%width%"
-    change(workflow, "LiveAvatarStreamToVideo", filename_prefix=prefix)
+    change(workflow, "AvatarStreamToVideo", filename_prefix=prefix)
     path = ready.video(workflow)
     expected = ["named", time.strftime("%Y"), "41_64_00001_.mp4"]
     assert path.relative_to(ready.output_dir).parts == tuple(expected)
@@ -159,7 +159,7 @@ def test_a_prefix_may_hold_the_date_and_values_of_nodes(ready):
 
 def test_another_date_in_the_name_makes_another_file_of_the_same_workflow(ready):
     workflow = small(seed=43)
-    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="dated/%date:yyyyMMddhhmmss%")
+    change(workflow, "AvatarStreamToVideo", filename_prefix="dated/%date:yyyyMMddhhmmss%")
     ready.run(workflow)
     time.sleep(1.1)
     ready.run(workflow)
@@ -169,7 +169,7 @@ def test_another_date_in_the_name_makes_another_file_of_the_same_workflow(ready)
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody remove an open file")
 def test_a_video_that_is_deleted_while_it_is_made_is_not_said_to_be_kept(ready):
     workflow = small(seed=42, seconds=0)
-    change(workflow, "LiveAvatarStreamToVideo", filename_prefix="deleted/talk")
+    change(workflow, "AvatarStreamToVideo", filename_prefix="deleted/talk")
 
     def delete() -> None:
         for path in (ready.output_dir / "deleted").glob("*.mp4"):

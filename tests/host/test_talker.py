@@ -55,7 +55,7 @@ def test_the_demo_runs_from_the_page_as_it_is(ready, browser):
         assert page.get_by_role("dialog").all_inner_texts() == []  # missing nodes are told in a dialog
         page.evaluate(SET_WIDGETS, changed)
         done = queue_and_wait(page)
-        page.wait_for_function(PLAYED, arg="LiveAvatarStreamToVideo", timeout=10_000)
+        page.wait_for_function(PLAYED, arg="AvatarStreamToVideo", timeout=10_000)
         page.evaluate("() => window.app.canvas.setDirty(true, true)")
         page.wait_for_timeout(500)
         screenshot(page, "demo")

@@ -34,7 +34,7 @@ def test_a_batch_of_frames_makes_the_same_video_through_the_core_nodes(ready):
     """What VideoHelperSuite does with a stream, Create Video and Save Video do with a batch."""
     workflow = small(seconds=0.8)
     stream = [only(workflow, "LiveAvatarSampler"), 0]
-    frames = add(workflow, "LiveAvatarStreamToFrames", stream=stream, frames="batch")
+    frames = add(workflow, "AvatarStreamToFrames", stream=stream, frames="batch")
     video = add(workflow, "CreateVideo", images=[frames, 0], audio=[frames, 1], fps=[frames, 2])
     add(workflow, "SaveVideo", video=[video, 0], filename_prefix="video/core", format="auto", codec="auto")
     files = [file for file in ready.files(ready.run(workflow)) if file.suffix == ".mp4"]

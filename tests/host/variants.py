@@ -28,7 +28,7 @@ class Variants:
         change(workflow, "LiveAvatarLoadCheckpoint", **{**WIDE_CLIP, "lora": LORA})
         audio_encoder = self.node("AudioEncoderLoader", audio_encoder_name=encoder)
         change(workflow, "LiveAvatarEncodeSpeech", audio_encoder=audio_encoder)
-        del workflow[only(workflow, "LiveAvatarStreamToVideo")]
+        del workflow[only(workflow, "AvatarStreamToVideo")]
         self.checkpoint = only(workflow, "LiveAvatarLoadCheckpoint")
         sampler = only(workflow, "LiveAvatarSampler")
         self.settings = {**workflow.pop(sampler)["inputs"], "max_seconds": FRAMES / 25}
@@ -54,7 +54,7 @@ class Variants:
     def sample(self, name: str, model: Output, vae: Output | None = None) -> None:
         """Add the scene sampled with ``model``; ``vae`` is ComfyUI's own by default."""
         stream = self.node("LiveAvatarSampler", **{**self.settings, "model": model, "vae": vae or self.vae})
-        frames = self.node("LiveAvatarStreamToFrames", stream=stream, frames="batch")
+        frames = self.node("AvatarStreamToFrames", stream=stream, frames="batch")
         self.node("SaveImage", images=frames, filename_prefix=f"variants/{len(self.names)}")
         self.names.append(name)
 

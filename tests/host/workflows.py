@@ -64,7 +64,7 @@ def small(seconds: float = 0.32, **sampler: Any) -> Api:
     """The cheapest whole run: portrait and speech to one block of 64x64, written to the output folder."""
     workflow = tiny("liveavatar_core")
     del workflow[only(workflow, "SaveVideo")]
-    change(workflow, "LiveAvatarStreamToVideo", save_output=True)
+    change(workflow, "AvatarStreamToVideo", save_output=True)
     change(workflow, "LiveAvatarReferenceImage", size="exact", width=64, height=64)
     change(workflow, "LiveAvatarSampler", max_seconds=seconds, **sampler)
     return workflow

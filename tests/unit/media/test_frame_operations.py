@@ -13,7 +13,7 @@ from avatar.media.portrait import prepare_portrait, resize_frames
 from tests.unit.in_host import run_in_host
 
 FRAMES, HEIGHT, WIDTH = 12, 40, 48
-ADVICE = "set 'frames' of LiveAvatar Stream to Frames to 'batch'"
+ADVICE = "set 'frames' of Avatar Stream to Frames to 'batch'"
 
 
 class Source:
@@ -159,7 +159,7 @@ def test_more_frames_than_memory_are_refused_before_any_is_made():
     source = Source()
     images = FrameStream(AvatarStream(source, frames=10**9, width=WIDTH, height=HEIGHT))
     for too_many in (lambda: images[1:], lambda: (1.0 - images).to_tensor()):
-        with pytest.raises(MemoryError, match="Use LiveAvatar Stream to Video"):
+        with pytest.raises(MemoryError, match="Use Avatar Stream to Video"):
             too_many()
     assert source.passes == 0
 

@@ -139,7 +139,7 @@ GOOD = [
     "video/LiveAvatar", "a b", "Ünï/çødé", "動画/声", "100%", "%year%-%month%", "%date:yyyy-MM-dd hh:mm%",
     "%Sampler.seed%_x", "a/./b", "a//b", "folder/a" * 10, "it's & that; $x",
 ]
-for node in ("LiveAvatarStreamToVideo", "PersonaLiveSaveMotion"):
+for node in ("AvatarStreamToVideo", "PersonaLiveSaveMotion"):
     for prefix in BAD:
         refused(node, "filename_prefix", prefix, queued)
         refused(node, "filename_prefix", prefix, run)
