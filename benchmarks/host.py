@@ -2,7 +2,7 @@
 
     python -m benchmarks.host --host ~/ComfyUI --work /scratch --json host.json
     python -m benchmarks.host --host ~/ComfyUI --work /scratch --card 24 core:auto core:auto+seed core:fast -- --lowvram
-    python -m benchmarks.host --host .run/host --work /tmp/dry --tiny          # a dry run, also on a CPU
+    python -m benchmarks.host --host .run/host --work dry-run --tiny          # a dry run, also on a CPU
 
 ``--work`` gets random weights in the published layout (34 GB, and 16 GB where a prompt asks for float8 files; about a
 minute on a GPU machine), which are used again. A prompt is ``WORKFLOW:PERFORMANCE``, run one after the other in one

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from typing import Any
 
 import folder_paths
 import psutil
@@ -14,15 +13,15 @@ from ..host.progress import Progress, show_text
 from ..media.frames import AvatarStream, FrameStream
 from ..media.recording import Snapshots, begin, record
 from ..serving.live import announce, watchable
-from .names import check_prefix
-from .output_names import fill_in, place_for
+from .output_names import place_for
+from .saving import SavingNode
 from .schema import Node, schema
 from .types import AvatarStreamType
 
 FLOAT_FRAME_BYTES = 3 * 4
 
 
-class AvatarStreamToVideo(Node):
+class AvatarStreamToVideo(SavingNode):
     """Writes the stream to a video file."""
 
     @classmethod
@@ -85,18 +84,6 @@ class AvatarStreamToVideo(Node):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
-
-    @classmethod
-    def check(cls, values: dict[str, Any]) -> None:
-        """Names that no file can have are refused when the workflow is queued."""
-        super().check(values)
-        if "filename_prefix" in values:
-            check_prefix(values["filename_prefix"])
-
-    @classmethod
-    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
-        """Another date in the name is another file, even if nothing else has changed."""
-        return fill_in(filename_prefix or "", None)
 
     @classmethod
     def execute(

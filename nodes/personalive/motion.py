@@ -17,8 +17,8 @@ from ...loaders.personalive.host_objects import MOTION_SUFFIX, motion_names, mot
 from ...media.audio import usable
 from ...media.driving import open_driving
 from ...sessions.personalive import OPENCV, Driving, extract_motion
-from ..names import check_prefix
-from ..output_names import fill_in, new_file, place_for
+from ..output_names import new_file, place_for
+from ..saving import SavingNode
 from ..schema import Node, schema
 from ..types import AvatarStreamType, MotionType, PersonaLiveType
 from .load import CATEGORY
@@ -134,7 +134,7 @@ class PersonaLiveExtractMotion(Node):
         return io.NodeOutput(found, len(found.motion))
 
 
-class PersonaLiveSaveMotion(Node):
+class PersonaLiveSaveMotion(SavingNode):
     """Writes a motion to a file."""
 
     @classmethod
@@ -153,18 +153,6 @@ class PersonaLiveSaveMotion(Node):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
-
-    @classmethod
-    def check(cls, values: dict[str, Any]) -> None:
-        """Names that no file can have are refused when the workflow is queued."""
-        super().check(values)
-        if "filename_prefix" in values:
-            check_prefix(values["filename_prefix"])
-
-    @classmethod
-    def fingerprint_inputs(cls, filename_prefix: str | None = None, **_) -> str:
-        """Another date in the name is another file, even if nothing else has changed."""
-        return fill_in(filename_prefix or "", None)
 
     @classmethod
     def execute(cls, motion: Driving, filename_prefix: str) -> io.NodeOutput:
