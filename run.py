@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 import time
@@ -98,16 +97,10 @@ def set_up(environment: Environment, *, tests: bool) -> Path:
     return host
 
 
-def prepare_user(host: Path) -> None:
-    """Make the base directory of ``demo`` and ``host`` with the pack and its example files in it."""
-    prepare_base(USER, host)
-    shutil.copytree(ROOT / "talker" / "example", USER / "input", dirs_exist_ok=True)
-
-
 def demo(environment: Environment) -> int:
     """Generate the demo video in a host of its own."""
     host = set_up(environment, tests=False)
-    prepare_user(host)
+    prepare_base(USER, host)
     command = [str(environment.python), "-m", "tools.demo", "--host", str(host), "--base", str(USER)]
     command += [] if environment.has_accelerator() else ["--cpu"]
     return run_to_end(command, cwd=ROOT)
@@ -116,7 +109,7 @@ def demo(environment: Environment) -> int:
 def host(environment: Environment, options: argparse.Namespace) -> int:
     """Start a host and stay until it ends."""
     folder = set_up(environment, tests=False)
-    prepare_user(folder)
+    prepare_base(USER, folder)
     port = options.port or free_port()
     cpu = not environment.has_accelerator() and "--cpu" not in options.rest
     command = host_command(

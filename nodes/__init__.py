@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.liveavatar import folders
 from ..serving import live as routes
+from .examples import install_examples
 from .installed import refuse_second_copy
 from .liveavatar.condition import (
     LiveAvatarEncodeSpeech,
@@ -26,12 +27,13 @@ from .stream import AvatarStreamToFrames, AvatarStreamToVideo
 
 
 class LiveAvatarExtension(ComfyExtension):
-    """Registers the model folder, the routes and the nodes."""
+    """Registers the model folder, the routes, the example files and the nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         refuse_second_copy(LiveAvatarSampler)
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
+        install_examples()
         return [
             LiveAvatarLoadCheckpoint,
             LiveAvatarApplyLora,

@@ -12,8 +12,7 @@ from .environment import ROOT
 from .host import Host, HostError
 from .host_events import HostEvents
 
-# The workflow in API format. It reads the shipped example files, which run.py has put into the input folder,
-# and writes an .mp4.
+# The workflow in API format. It reads the example files that the pack puts into the input folder, and writes an .mp4.
 WORKFLOW = ROOT / "workflows" / "api" / "demo.json"
 
 NEXT = """

@@ -365,7 +365,8 @@ def demo() -> dict[str, Node]:
     """What ``run.py demo`` submits: the core workflow with the shipped talker and its example files."""
     graph = core()
     graph["load"].inputs.update(checkpoint="tiny talker (shipped)", lora="tiny talker (shipped)")
-    graph["audio"].inputs["audio"] = "speech.ogg"
+    graph["image"].inputs["image"] = "liveavatar_portrait.png"
+    graph["audio"].inputs["audio"] = "liveavatar_speech.ogg"
     graph["reference"].inputs.update(width=192, height=192)
     return graph
 

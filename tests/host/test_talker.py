@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 import torch
 
-from tools.demo_media import EXAMPLE
 from tools.environment import ROOT
 from training.examples import SEEDS, portrait
 from training.measure import lagged_correlation, openings
@@ -19,7 +17,6 @@ from .test_page import OVERLAPS, PLAYED, SET_WIDGETS
 from .workflows import every, put, shipped, ui_file
 
 SECONDS = 3.0
-FILES = ("LoadImage", "image", "portrait.png"), ("LoadAudio", "audio", "speech.ogg")
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["full decoder", "fast decoder"])
@@ -28,11 +25,6 @@ def test_lips_follow_the_speech_in_the_demo(host, fast):
     if fast:
         node = {"decoder": "tiny talker (shipped)"}
         put(workflow, "LiveAvatarSampler", "decoder", "LiveAvatarLoadFastDecoder", **node)
-    for kind, field, name in FILES:
-        (node,) = every(workflow, kind)
-        assert workflow[node]["inputs"][field] == name
-        workflow[node]["inputs"][field] = f"example-{name}"
-        shutil.copyfile(EXAMPLE / name, host.input_dir / f"example-{name}")
     (sampler,) = every(workflow, "LiveAvatarSampler")
     workflow[sampler]["inputs"]["max_seconds"] = SECONDS
     video = read_video(host.video(workflow))
@@ -47,9 +39,6 @@ def test_lips_follow_the_speech_in_the_demo(host, fast):
 
 def test_the_demo_runs_from_the_page_as_it_is(ready, browser):
     changed = {"LiveAvatarSampler": {"max_seconds": SECONDS}}
-    for kind, field, name in FILES:  # under other names, which no other test has written
-        shutil.copyfile(EXAMPLE / name, ready.input_dir / f"example-{name}")
-        changed[kind] = {field: f"example-{name}"}
     with browser.page_with_graph("LiveAvatarSampler") as page:
         drop_workflow(page, ui_file("demo"))
         assert page.get_by_role("dialog").all_inner_texts() == []  # missing nodes are told in a dialog
