@@ -91,5 +91,5 @@ def test_a_file_that_is_gone_is_refused_before_the_run(ready):
         "class_type": "LiveAvatarLoadSpeechFile",
         "inputs": {"audio": "nowhere.wav"},
     }
-    with pytest.raises(HostError, match="no file nowhere"):
+    with pytest.raises(HostError, match=r"Choose another file: there is no 'nowhere\.wav'"):
         ready.submit(workflow)

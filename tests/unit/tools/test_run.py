@@ -296,7 +296,9 @@ def test_who_ends_run_ends_what_it_has_started(tmp_path, number, child):
         f"import os, signal, time; {deaf}open({str(told)!r}, 'w').write(f'{{os.getpid()}}.'); time.sleep(60)"
     )
     script = (
-        "import sys; from tools import children; children.PATIENCE = 0.5; children.end_with_children()\n"
+        # Whoever runs the tests may ignore it, as nohup does, and so would this program.
+        f"import signal, sys; signal.signal(signal.{number}, signal.SIG_DFL)\n"
+        "from tools import children; children.PATIENCE = 0.5; children.end_with_children()\n"
         f"try: children.run_to_end([sys.executable, '-c', {inner!r}], cwd='.')\n"
         "except children.Terminated: sys.exit(3)\n"
     )
