@@ -138,129 +138,161 @@ def too_large_a_batch(workflow: Api) -> None:
 
 
 def typed(node: str, **inputs: object) -> Callable[[Api], None]:
-    return lambda workflow: change(workflow, f"LiveAvatar{node}", **inputs)
+    return lambda workflow: change(workflow, node, **inputs)
 
 
 def linked(node: str, name: str, type_: str, value: object) -> Callable[[Api], None]:
     """A value that the host does not see before it runs the workflow."""
-    return lambda workflow: put(workflow, f"LiveAvatar{node}", name, type_, value=value)
+    return lambda workflow: put(workflow, node, name, type_, value=value)
 
 
 NAN = float("nan")
 LONG = "a" * 300
 PUBLISHED = "Wan-AI/Wan2.2-S2V-14B"
 ERRORS = {
-    "sound without samples": (no_sound, "EncodeSpeech", "audio is empty"),
-    "sound with NaN": (sound_of("nan.wav"), "EncodeSpeech", "NaN or infinite samples"),
-    "video without sound": (video_without_sound, "EncodeSpeech", "Load a video .*: this video has no sound"),
+    "sound without samples": (no_sound, "LiveAvatarEncodeSpeech", "audio is empty"),
+    "sound with NaN": (sound_of("nan.wav"), "LiveAvatarEncodeSpeech", "NaN or infinite samples"),
+    "video without sound": (
+        video_without_sound,
+        "LiveAvatarEncodeSpeech",
+        "Load a video .*: this video has no sound",
+    ),
     "speech file without sound": (
         speech_file_without_sound,
-        "LoadSpeechFile",
+        "LiveAvatarLoadSpeechFile",
         "Choose a file or video with sound: .*pose.mp4 has no sound",
     ),
-    "tiny picture": (picture_of("tiny.png"), "ReferenceImage", "only 16x16 pixels: use one with at least 32"),
-    "batch of pictures": (two_pictures, "ReferenceImage", "batch of 2: pick one"),
-    "size that is no multiple": (odd_size, "ReferenceImage", "multiples of 64, the nearest size is 128x64"),
+    "tiny picture": (
+        picture_of("tiny.png"),
+        "LiveAvatarReferenceImage",
+        "only 16x16 pixels: use one with at least 32",
+    ),
+    "batch of pictures": (two_pictures, "LiveAvatarReferenceImage", "batch of 2: pick one"),
+    "size that is no multiple": (
+        odd_size,
+        "LiveAvatarReferenceImage",
+        "multiples of 64, the nearest size is 128x64",
+    ),
     "prompt without portrait": (
         no_portrait,
-        "Sampler",
+        "LiveAvatarSampler",
         "no portrait; connect it through LiveAvatar Reference",
     ),
-    "two prompts": (two_prompts, "Sampler", "2 parts; LiveAvatar takes one"),
-    "text-to-video model": (text_to_video_model, "Sampler", "cannot listen to speech; load Wan2.2-S2V-14B"),
-    "model of other widths": (wide_model, "Sampler", "64 wide, the model expects 4096"),
-    "LoRA of another model": (other_lora, "ApplyLora", "belongs to another model.*double_blocks"),
+    "two prompts": (two_prompts, "LiveAvatarSampler", "2 parts; LiveAvatar takes one"),
+    "text-to-video model": (
+        text_to_video_model,
+        "LiveAvatarSampler",
+        "cannot listen to speech; load Wan2.2-S2V-14B",
+    ),
+    "model of other widths": (wide_model, "LiveAvatarSampler", "64 wide, the model expects 4096"),
+    "LoRA of another model": (other_lora, "LiveAvatarApplyLora", "belongs to another model.*double_blocks"),
     "LoRA of another model in the loader": (
         load_checkpoint("tiny", lora="of_flux.safetensors"),
-        "LoadCheckpoint",
+        "LiveAvatarLoadCheckpoint",
         "belongs to another model.*double_blocks",
     ),
     "other VAE for the portrait": (
         pixel_vae("LiveAvatarReferenceImage"),
-        "ReferenceImage",
+        "LiveAvatarReferenceImage",
         "use Wan 2.1's VAE",
     ),
-    "other VAE for the video": (pixel_vae("LiveAvatarSampler"), "Sampler", "use Wan 2.1's VAE"),
-    "checkpoint that is not there": (load_checkpoint("gone"), "LoadCheckpoint", "gone"),
+    "other VAE for the video": (pixel_vae("LiveAvatarSampler"), "LiveAvatarSampler", "use Wan 2.1's VAE"),
+    "checkpoint that is not there": (load_checkpoint("gone"), "LiveAvatarLoadCheckpoint", "gone"),
     "half a shard": (
         load_checkpoint("cut-off"),
-        "LoadCheckpoint",
+        "LiveAvatarLoadCheckpoint",
         "00002-of-00002.safetensors is cut off at 100,000 of .* download it again",
     ),
     "missing shard": (
         load_checkpoint("incomplete"),
-        "LoadCheckpoint",
+        "LiveAvatarLoadCheckpoint",
         "lacks 1 of 2 weight shards: .*00002-of-00002",
     ),
     "published model without download": (
         load_checkpoint(PUBLISHED),
-        "LoadCheckpoint",
+        "LiveAvatarLoadCheckpoint",
         f"{PUBLISHED} is not complete .* turn on the loader's download option .*GB.* hf download {PUBLISHED}",
     ),
     "published LoRA without download": (
         load_checkpoint("tiny", lora="Quark-Vision/Live-Avatar"),
-        "LoadCheckpoint",
+        "LiveAvatarLoadCheckpoint",
         "turn on the loader's download option",
     ),
-    "two speakers without masks": (second_speaker, "Sampler", "Add LiveAvatar Speaker Masks"),
-    "masks for one speaker": (masks_of_one_speaker, "SpeakerMasks", "Only one person speaks"),
+    "two speakers without masks": (second_speaker, "LiveAvatarSampler", "Add LiveAvatar Speaker Masks"),
+    "masks for one speaker": (masks_of_one_speaker, "LiveAvatarSpeakerMasks", "Only one person speaks"),
     "checkpoint that is a path": (
         load_checkpoint("/etc"),
-        "LoadCheckpoint",
+        "LiveAvatarLoadCheckpoint",
         "not in list: choose another checkpoint",
     ),
     "checkpoint above": (
         load_checkpoint("../tiny"),
-        "LoadCheckpoint",
+        "LiveAvatarLoadCheckpoint",
         "not in list: choose another checkpoint",
     ),
-    "LoRA that is a path": (load_checkpoint("tiny", lora="/etc/passwd"), "LoadCheckpoint", "another lora"),
-    "unknown size": (typed("ReferenceImage", size="huge"), "ReferenceImage", "another size than 'huge'"),
-    "unknown sink": (typed("Sampler", sink="kitchen"), "Sampler", "another sink than 'kitchen'"),
-    "strength NaN": (typed("LoadCheckpoint", lora_strength=NAN), "LoadCheckpoint", "set lora_strength to a"),
+    "LoRA that is a path": (
+        load_checkpoint("tiny", lora="/etc/passwd"),
+        "LiveAvatarLoadCheckpoint",
+        "another lora",
+    ),
+    "unknown size": (
+        typed("LiveAvatarReferenceImage", size="huge"),
+        "LiveAvatarReferenceImage",
+        "another size than 'huge'",
+    ),
+    "unknown sink": (
+        typed("LiveAvatarSampler", sink="kitchen"),
+        "LiveAvatarSampler",
+        "another sink than 'kitchen'",
+    ),
+    "strength NaN": (
+        typed("LiveAvatarLoadCheckpoint", lora_strength=NAN),
+        "LiveAvatarLoadCheckpoint",
+        "set lora_strength to a",
+    ),
     "seconds NaN": (
-        typed("Sampler", max_seconds=NAN),
-        "Sampler",
+        typed("LiveAvatarSampler", max_seconds=NAN),
+        "LiveAvatarSampler",
         "Value nan is not a number: set max_seconds",
     ),
     "steps beyond by a link": (
-        linked("Sampler", "steps", "PrimitiveInt", 1000),
-        "Sampler",
+        linked("LiveAvatarSampler", "steps", "PrimitiveInt", 1000),
+        "LiveAvatarSampler",
         "Value 1000 bigger than max of 50: set steps",
     ),
     "HTML in a name": (
-        typed("StreamToVideo", filename_prefix="<img src=x onerror=alert(1)>"),
-        "StreamToVideo",
+        typed("AvatarStreamToVideo", filename_prefix="<img src=x onerror=alert(1)>"),
+        "AvatarStreamToVideo",
         "Take < > out of filename_prefix",
     ),
     "HTML in a name by a link": (
-        linked("StreamToVideo", "filename_prefix", "PrimitiveString", "<b>"),
-        "StreamToVideo",
+        linked("AvatarStreamToVideo", "filename_prefix", "PrimitiveString", "<b>"),
+        "AvatarStreamToVideo",
         "Take < > out of filename_prefix",
     ),
     "NUL in a name": (
-        typed("StreamToVideo", filename_prefix="a\0b"),
-        "StreamToVideo",
+        typed("AvatarStreamToVideo", filename_prefix="a\0b"),
+        "AvatarStreamToVideo",
         "control characters out of",
     ),
     "name that is too long": (
-        typed("StreamToVideo", filename_prefix=LONG),
-        "StreamToVideo",
+        typed("AvatarStreamToVideo", filename_prefix=LONG),
+        "AvatarStreamToVideo",
         "Shorten filename",
     ),
     "name that leads out": (
-        typed("StreamToVideo", filename_prefix="/etc/video"),
-        "StreamToVideo",
+        typed("AvatarStreamToVideo", filename_prefix="/etc/video"),
+        "AvatarStreamToVideo",
         "Choose a filename_prefix inside ComfyUI's output folder: '/etc/video' leads out",
     ),
     "name through a file": (
-        typed("StreamToVideo", filename_prefix="a file/video"),
-        "StreamToVideo",
+        typed("AvatarStreamToVideo", filename_prefix="a file/video"),
+        "AvatarStreamToVideo",
         "Choose another filename_prefix: a part of 'a file/video' is a file, not a folder",
     ),
     "batch beyond the memory": (
         too_large_a_batch,
-        "StreamToFrames",
+        "AvatarStreamToFrames",
         "Choose 'stream'.* need .* GB as a batch",
     ),
 }
@@ -271,7 +303,7 @@ def test_what_cannot_work_is_one_clear_sentence(ready, case):
     spoil, node, words = ERRORS[case]
     workflow = small()
     spoil(workflow)
-    with pytest.raises(HostError, match=f"(?s)LiveAvatar{node} .*{words}") as failure:
+    with pytest.raises(HostError, match=f"(?s){node} .*{words}") as failure:
         ready.run(workflow)
     lines = str(failure.value).splitlines()
     assert len(lines) == 1, lines
