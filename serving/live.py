@@ -84,10 +84,7 @@ def announce(live: LiveStream, *, to_all: bool = False) -> None:
 
 async def list_streams(request: web.Request) -> web.Response:
     """``?workflow=ID``: the status of the last stream of each node of that workflow."""
-    wanted = request.query.get("workflow", "")
-    # A page gives the same id, of zeros alone, to every workflow without one of its own: it says whose a stream is to
-    # nobody.
-    found = streams.latest(wanted) if wanted.strip("0-") else []
+    found = streams.latest(request.query.get("workflow", ""))
     return web.json_response([live.status() for live in found], headers=HEADERS)
 
 
