@@ -14,13 +14,14 @@ from ..engines.gpu.offload import BlockOffload
 from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
 from ..engines.liveavatar.pipeline import Scene, generate
+from ..engines.liveavatar.speech_source import nothing
 from ..engines.liveavatar.state import GenerationState
 from ..engines.parts.planning.advice import explained
 from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
 from ..engines.parts.wan.streaming import LatentDecoder
 from ..loaders.liveavatar.conditioning import Condition
 from ..loaders.liveavatar.fingerprint import run_fingerprint
-from ..loaders.liveavatar.model import Placed, TransformerSource, nothing
+from ..loaders.liveavatar.model import Placed, TransformerSource
 from ..loaders.liveavatar.speech import Speech
 from ..loaders.wan.fast_decoder import HostDecoder, check_fits
 from ..loaders.wan.vae import HostVAE, OwnVAE
@@ -73,14 +74,13 @@ def open_video(
     frames = _frames(inputs.speech, max_seconds)
     if inputs.decoder is not None:
         wish = replace(wish, fast_decoder=inputs.decoder.name)
-    height, width = inputs.condition.size
-    run = _Run(inputs, config, wish, frames, height, width, check_interrupt, say)
+    run = _Run(inputs, config, wish, frames, check_interrupt, say)
     audio = inputs.speech.audio
     return AvatarStream(
         run.blocks,
         frames=frames,
-        width=width,
-        height=height,
+        width=run.costs.width,
+        height=run.costs.height,
         fps=FPS,
         audio=audio if frames is None else trim(audio, seconds=frames / FPS),
         resumable=None if frames is None else run.resumable(),
@@ -127,17 +127,14 @@ class _Run:
         config: SamplingConfig,
         wish: Wish,
         frames: int | None,
-        height: int,
-        width: int,
         check_interrupt: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
         self.inputs, self.config, self.wish, self.frames = inputs, config, wish, frames
-        self.height, self.width = height, width
         self.check_interrupt, self.say = check_interrupt, say
         model = inputs.model
         known = Model(model.architecture, model.bytes, model.dtype, model.streams)
-        self.costs = VideoCosts(known, height, width, config)
+        self.costs = VideoCosts(known, *inputs.condition.size, config)
         self.machine = model.machine(wish)
         self.plan = make_plan(self.costs, self.machine, wish)
 
@@ -146,8 +143,8 @@ class _Run:
             fingerprint=self._fingerprint,
             state=partial(GenerationState, check_interrupt=self.check_interrupt),
             about={
-                "width": self.width,
-                "height": self.height,
+                "width": self.costs.width,
+                "height": self.costs.height,
                 "frames": self.frames,
                 "settings": asdict(self.config),
             },

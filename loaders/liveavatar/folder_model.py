@@ -14,11 +14,9 @@ from ...engines.gpu.offload import WaitingBlock, spread
 from ...engines.liveavatar.config import S2VConfig
 from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
 from ...engines.liveavatar.transformer import S2VTransformer
-from ...engines.parts.attention import eight_bit
 from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
-from .host_model import CPU_PART
-from .model import Placed, Report, multiplies_fp8
+from .model import CPU_PART, Placed, Report, machine_on
 from .transformer import load_transformer, read_config
 
 END_BYTES = 1 << 20
@@ -53,22 +51,20 @@ class FolderModel:
 
     def machine(self, wish: Wish) -> Machine:
         """See `TransformerSource`."""
-        free_cpu = int(CPU_PART * psutil.virtual_memory().available)
+        memory, head_dim = psutil.virtual_memory(), self.architecture.head_dim
         if self.device.type != "cuda":
-            return Machine(
-                free=free_cpu, total=psutil.virtual_memory().total, free_cpu=0, gpu=False, fp8=False
-            )
-        self._made = None  # what is there from before is read anew rather than planned around
-        torch.cuda.empty_cache()
+            return machine_on(self.device, head_dim, memory.total, int(CPU_PART * memory.available), wish)
         free, total = torch.cuda.mem_get_info(self.device)
-        return Machine(
-            free=free,
-            total=total,
-            free_cpu=free_cpu,
-            gpu=True,
-            fp8=multiplies_fp8(self.device),
-            attention8=eight_bit.available(self.device, self.architecture.head_dim),
-        )
+        # PyTorch's own stock is free for us, and so are our weights: they stay, or make room for those of another plan.
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return machine_on(self.device, head_dim, total, free + self._on_gpu(), wish)
+
+    def _on_gpu(self) -> int:
+        """Bytes of GPU memory that the weights of an earlier plan take."""
+        if self._made is None:
+            return 0
+        model = self._made[1].transformer
+        return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()) if tensor.is_cuda)
 
     def place(self, performance: Performance, memory: int, beside: Sequence[Any], report: Report) -> Placed:
         """See `TransformerSource`; nobody else's models are moved, so ``memory`` and ``beside`` mean nothing."""

@@ -7,26 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
 from ...engines.liveavatar.config import FLOAT32_PARTS, S2VConfig
 from ...engines.liveavatar.transformer import S2VTransformer
-from ...engines.parts.attention import eight_bit
 from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
 from ...engines.parts.precision import Float32Layer
 from ...host.memory import bring, memory_of, when_displaced
 from ..identity import looked_at, tensors_of_patch, weights_identity
-from .model import Placed, Report, multiplies_fp8
+from .model import Placed, Report, machine_on
 
 logger = logging.getLogger(__name__)
 
 CASTS = "forward_comfy_cast_weights"
 """The method of ComfyUI's layers that casts their weights to the dtype of the input."""
-CPU_PART = 0.8
-"""At most this part of the free CPU memory is taken."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +66,8 @@ class HostModel:
         from .fp8_copy import copied_bytes
 
         total, free = memory_of(self.device)
-        if self.device.type != "cuda":
-            return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False)
-        # The first answer takes seconds.
-        asked = wish.choice == "fast" or wish.attention8
-        return Machine(
-            free=free,
-            total=total,
-            free_cpu=int(CPU_PART * psutil.virtual_memory().available),
-            gpu=True,
-            fp8=multiplies_fp8(self.device),
-            attention8=asked and eight_bit.available(self.device, self.architecture.head_dim),
-            copied=copied_bytes(self),
-        )
+        head_dim, copied = self.architecture.head_dim, copied_bytes(self)
+        return machine_on(self.device, head_dim, total, free, wish, copied)
 
     def place(self, performance: Performance, memory: int, beside: Sequence[Any], report: Report) -> Placed:
         """See `TransformerSource`; the host's own model stays where it is when its float8 copy runs."""

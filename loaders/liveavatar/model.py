@@ -6,21 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psutil
 import torch
 
 from ...engines.gpu.fp8 import require_fp8
 from ...engines.gpu.offload import WaitingBlock
 from ...engines.liveavatar.config import S2VConfig
+from ...engines.liveavatar.speech_source import nothing
 from ...engines.liveavatar.transformer import S2VTransformer
+from ...engines.parts.attention import eight_bit
 from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
 
+CPU_PART = 0.8
+"""Share of the free CPU memory that is taken at most."""
 Report = Callable[[int, int], None]
 """Called with the number of blocks that are done, and of all; raises to stop."""
-
-
-def nothing() -> None:
-    """Nothing has to be brought back."""
 
 
 def multiplies_fp8(device: torch.device) -> bool:
@@ -30,6 +31,25 @@ def multiplies_fp8(device: torch.device) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def machine_on(
+    device: torch.device, head_dim: int, total: int, free: int, wish: Wish, copied: int = 0
+) -> Machine:
+    """The machine to plan with, by the device's memory in bytes; see `Machine`."""
+    if device.type != "cuda":
+        return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False)
+    # To find out takes seconds the first time.
+    asked = wish.choice == "fast" or wish.attention8
+    return Machine(
+        free=free,
+        total=total,
+        free_cpu=int(CPU_PART * psutil.virtual_memory().available),
+        gpu=True,
+        fp8=multiplies_fp8(device),
+        attention8=asked and eight_bit.available(device, head_dim),
+        copied=copied,
+    )
 
 
 @dataclass(frozen=True)
