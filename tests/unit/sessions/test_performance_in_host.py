@@ -137,12 +137,11 @@ from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.plan import Wish, make_plan
-from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
 from avatar.loaders.wan.vae import vae_from_host
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.host_model import HostModel
-from avatar.loaders.liveavatar.speech import Speech
+from avatar.media.speech import Speech
 from avatar.sessions.liveavatar import Inputs, open_video
 
 torch.set_num_threads(1)
@@ -155,6 +154,13 @@ def hosts_vae():
 
 vae = vae_from_host(hosts_vae())
 config = SamplingConfig(steps=2, frames_per_clip=24)
+
+class Hearing:
+    # An audio encoder that hears noise in everything.
+    def encode_audio(self, audio, rate):
+        sizes = HostModel.of(model).architecture
+        features = values(3, sizes.audio_layers, 1, (audio.shape[-1] - 400) // 320 + 1, sizes.audio_dim)
+        return {{"encoded_audio_all_layers": list(features)}}
 
 def values(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -169,10 +175,9 @@ def video(wish):
         motion=values(2, 1, 16, 19, 16, 8),
         pose=None,
     )
-    track = Tracks([values(3, architecture.audio_layers, 200, architecture.audio_dim)])
     sound = {{"waveform": torch.zeros(1, 1, 33 * 640), "sample_rate": 16000}}
     said = []
-    stream = open_video(Inputs(known, vae, condition, Speech(track, sound, 33)), config, wish, say=said.append)
+    stream = open_video(Inputs(known, vae, condition, Speech.of([sound], Hearing())), config, wish, say=said.append)
     frames = torch.cat(list(stream.blocks()))
     assert stream.frames == len(frames) == 33
     print(wish, said[-1])
