@@ -99,7 +99,7 @@ class Benchmark:
         if args.layers:
             kept = tuple(i for i in self.config.audio_inject_layers if i < args.layers)
             self.config = replace(self.config, num_layers=args.layers, audio_inject_layers=kept)
-        self.sampling = SamplingConfig(steps=args.steps)
+        self.sampling = SamplingConfig(steps=args.steps, skip_last_step=args.skip_last_step)
         self.performance = Performance(
             args.fp8, cache_format(args.int8_caches, args.attention8), ahead=not args.no_ahead
         )
@@ -245,15 +245,14 @@ class Benchmark:
         self.latents = latents
         steps, blocks = recorder.milliseconds("predict"), recorder.milliseconds("next_block")
         prefills = recorder.milliseconds("set_condition")
+        forwards = self.sampling.forwards
         found = {
             "prefill": Figure.of(prefills[:3]),
             "speech and positions per block": Figure.of(recorder.milliseconds("prepare_block")),
         }
         for block in range(self.full - 1):
-            found[f"step, block {block + 1}"] = Figure.of(
-                steps[block * args.steps : (block + 1) * args.steps]
-            )
-        found["step, full"] = Figure.of(steps[self.full * args.steps :])
+            found[f"step, block {block + 1}"] = Figure.of(steps[block * forwards : (block + 1) * forwards])
+        found["step, full"] = Figure.of(steps[self.full * forwards :])
         found["block, full"] = Figure.of(blocks[self.full :])
         found["block with new reference"] = Figure.of(blocks[self.full - 1 : self.full])
         if self.vae is not None:
@@ -326,6 +325,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", default="704x384", help="width x height in pixels, multiples of 64")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps per block")
+    parser.add_argument(
+        "--skip-last-step", action="store_true", help="leave out each block's last forward pass"
+    )
     parser.add_argument(
         "--blocks", type=int, default=12, help="blocks per run; those with a full window count"
     )

@@ -61,7 +61,8 @@ def open_video(
     """The stream of a video, which can be read several times and gone on with; nothing is loaded before it is read.
 
     Args:
-        wish: how fast or small; the fast decoder in it is that of ``inputs``.
+        wish: how fast or small; the fast decoder in it is that of ``inputs``, and the last step is left out if either
+            it or ``config`` says so.
         max_seconds: where the video ends if the speech does not end before; 0: with the speech.
         check_interrupt: called before every step; raises to stop.
         say: is told what is going on, for people; each text replaces the one before.
@@ -74,6 +75,8 @@ def open_video(
     frames = _frames(inputs.speech, max_seconds)
     if inputs.decoder is not None:
         wish = replace(wish, fast_decoder=inputs.decoder.name)
+    if wish.skip_last_step:
+        config = replace(config, skip_last_step=True)
     run = _Run(inputs, config, wish, frames, check_interrupt, say)
     audio = inputs.speech.audio
     return AvatarStream(

@@ -60,6 +60,10 @@ class VideoCosts:
         return self.sampling.steps
 
     @property
+    def forwards(self) -> int:
+        return self.sampling.forwards
+
+    @property
     def layers(self) -> int:
         return self.model.architecture.num_layers
 
@@ -76,7 +80,7 @@ class VideoCosts:
         size = self.height // SPATIAL_STRIDE, self.width // SPATIAL_STRIDE
         return caches_bytes(
             cache_shape(self.model.architecture, *size, self.sampling),
-            self.steps,
+            self.forwards,
             self.model.dtype,
             performance.caches,
             performance.caches_on_cpu,

@@ -17,6 +17,7 @@ def options(workflow: Api, **chosen: object) -> Api:
         "attention": "auto",
         "caches_in_cpu_memory": -1,
         "blocks_in_cpu_memory": -1,
+        "last_step": "forward",
     }
     node = add(workflow, "LiveAvatarPerformanceOptions", **{**inputs, **chosen})
     change(workflow, "LiveAvatarSampler", options=[node, 0])
@@ -53,6 +54,12 @@ def test_what_needs_a_gpu_is_said_in_one_sentence(ready: Host, chosen: dict | No
     with pytest.raises(HostError, match=sentence) as error:
         ready.run(workflow)
     assert "Traceback" not in str(error.value)
+
+
+def test_the_last_step_can_be_left_out(ready: Host):
+    talks(ready, options(small(seed=4), last_step="skip"))
+    with pytest.raises(HostError, match="Choose 2 steps or more, or keep the last one"):
+        ready.run(options(small(seed=4, steps=1), last_step="skip"))
 
 
 def test_options_left_alone_change_nothing(ready: Host):

@@ -57,6 +57,7 @@ class Wish:
         caches: formats in which keys and values may be kept; where the choice would take another one, the first of
             these is taken. Empty where what is asked for contradicts itself.
         fast_decoder: see `Performance`; always as wished.
+        skip_last_step: leave out the last forward pass of every block; always as wished.
     """
 
     choice: str = "auto"
@@ -65,6 +66,7 @@ class Wish:
     caches_on_cpu: int | None = None
     blocks_on_cpu: int | None = None
     fast_decoder: str = ""
+    skip_last_step: bool = False
 
     @property
     def attention8(self) -> bool:
@@ -80,7 +82,8 @@ class Costs(Protocol):
 
     Attributes:
         height, width: of the video, in pixels; multiples of ``size_multiple``.
-        steps: denoising steps, each with caches of its own.
+        steps: denoising steps.
+        forwards: those that have a forward pass, and so caches of their own: all, or all but the last.
         layers: transformer blocks, whose weights can wait in CPU memory.
         weights: of the transformer as it is.
         streams: whether the model's owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
@@ -92,6 +95,9 @@ class Costs(Protocol):
 
     @property
     def steps(self) -> int: ...
+
+    @property
+    def forwards(self) -> int: ...
 
     @property
     def layers(self) -> int: ...
@@ -120,7 +126,7 @@ class Plan:
     """What is going to be done, and the memory that it takes; bytes.
 
     ``streamed`` are weights that the model's owner brings in while they are used; ``cpu`` is CPU memory for what
-    waits there and for a float8 copy that is still to be made.
+    waits there and for a float8 copy that is still to be made. ``steps`` says how many of the denoising steps are done.
     """
 
     performance: Performance
@@ -130,6 +136,7 @@ class Plan:
     streamed: int
     cpu: int
     total: int
+    steps: str
 
     @property
     def needed(self) -> int:
@@ -148,6 +155,8 @@ class Plan:
             parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
         if chosen.fast_decoder:
             parts.append(f"fast decoder ({chosen.fast_decoder})")
+        if self.steps:
+            parts.append(self.steps)
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
         unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
@@ -200,8 +209,10 @@ def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
         raise ValueError(
             "Caches and blocks in CPU memory help a GPU only; set both to 0 or -1 on this device."
         )
-    if wish.caches_on_cpu is not None and wish.caches_on_cpu > costs.steps:
-        raise ValueError(f"{wish.caches_on_cpu} caches in CPU memory are more than the {costs.steps} steps.")
+    if wish.caches_on_cpu is not None and wish.caches_on_cpu > costs.forwards:
+        raise ValueError(
+            f"{wish.caches_on_cpu} caches in CPU memory are more than the {costs.forwards} steps that have any."
+        )
     if wish.blocks_on_cpu is not None and wish.blocks_on_cpu > costs.layers:
         raise ValueError(
             f"{wish.blocks_on_cpu} blocks in CPU memory are more than the model's {costs.layers}."
@@ -222,7 +233,7 @@ def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
 
 def _candidates(wish: Wish, costs: Costs, machine: Machine) -> Iterator[Performance]:
     """Everything that the wish allows, the fastest first."""
-    steps = costs.steps if machine.gpu else 0
+    steps = costs.forwards if machine.gpu else 0
     blocks = costs.layers if machine.gpu else 0
     own, small = RESIDENT, Performance(caches=CacheFormat.INT8)
     fp8, small_fp8 = Performance(fp8=True), Performance(fp8=True, caches=CacheFormat.INT8)
@@ -269,4 +280,5 @@ def _measure(costs: Costs, machine: Machine, performance: Performance) -> Plan:
     # On a CPU it is another size, and swapped out rather than missing.
     per_pixel = WORKSPACE_BYTES_PER_PIXEL + performance.ahead * AHEAD_BYTES_PER_PIXEL if machine.gpu else 0
     workspace = per_pixel * costs.height * costs.width
-    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total)
+    steps = "" if costs.forwards == costs.steps else f"{costs.steps} steps without the last one's forward"
+    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total, steps)

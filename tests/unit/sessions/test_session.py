@@ -77,6 +77,18 @@ def test_the_lora_counts_and_tells_videos_apart(checkpoint, inputs):
     assert len(found) == 2
 
 
+def test_leaving_out_the_last_forward_is_said_and_tells_videos_apart(inputs):
+    said: list[str] = []
+    usual = open_video(inputs, CONFIG)
+    shorter = open_video(inputs, CONFIG, Wish(skip_last_step=True), say=said.append)
+    with torch.inference_mode():
+        made = torch.cat(list(shorter.blocks()))
+    assert "2 steps without the last one's forward" in said[0]
+    assert usual.resumable.fingerprint() != shorter.resumable.fingerprint()
+    assert shorter.resumable.about["settings"]["skip_last_step"] is True
+    assert not torch.equal(made, frames(inputs))
+
+
 def test_what_does_not_fit_together_is_said_before_anything_is_loaded(inputs):
     short = replace(inputs.condition, context=torch.zeros(5, TEXT_DIM + 1))
     with pytest.raises(ValueError, match="Use the UMT5-XXL text encoder"):

@@ -224,7 +224,7 @@ def test_a_wish_is_kept(wish, expected):
     ("wish", "sentence"),
     [
         (Wish("turbo"), "performance is 'turbo'"),
-        (Wish(caches_on_cpu=5), "more than the 4 steps"),
+        (Wish(caches_on_cpu=5), "more than the 4 steps that have any"),
         (Wish(blocks_on_cpu=41), "more than the model's 40"),
         (Wish(blocks_on_cpu=3, fp8=False), "in fp8 only"),
         (Wish("quality", blocks_on_cpu=3), "in fp8 only"),
@@ -249,3 +249,11 @@ def test_the_announced_size_of_an_fp8_model_is_what_it_takes():
     whole, block = fp8_bytes(tiny_s2v.CONFIG, torch.bfloat16)
     assert size(model) == pytest.approx(whole, rel=0.03)
     assert size(model.blocks[0]) == pytest.approx(block, rel=0.06)
+
+
+def test_without_the_last_forward_a_quarter_of_the_caches_is_needed_less_and_the_line_says_so():
+    usual, shorter = (plan(card(139.8), skip_last_step=skipped) for skipped in (False, True))
+    assert shorter.caches == usual.caches * 3 // 4
+    assert "4 steps without the last one's forward" in shorter.text and "without" not in usual.text
+    with pytest.raises(ValueError, match="more than the 3 steps that have any"):
+        plan(card(80), Wish(caches_on_cpu=4), skip_last_step=True)
