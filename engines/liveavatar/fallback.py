@@ -19,14 +19,16 @@ class Fallback:
     """Does a generation's work, and once more after the device ran out of memory: then the caches wait in CPU memory.
 
     Args:
+        sampler: whose caches are moved; None where there are none.
+        decoder: goes back to where it was; None where there is none.
         format: how caches in the model's format are kept then; see `BlockSampler.move_caches_to_cpu`.
         say: told in one sentence what happened.
     """
 
     def __init__(
         self,
-        sampler: BlockSampler,
-        decoder: StreamingDecoder,
+        sampler: BlockSampler | None,
+        decoder: StreamingDecoder | None,
         format: CacheFormat,
         say: Callable[[str], None],
     ) -> None:
@@ -44,19 +46,20 @@ class Fallback:
         Raises:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.
         """
-        before = self._decoder.snapshot()
+        before = None if self._decoder is None else self._decoder.snapshot()
         try:
             yield from begin(*args)
             return
         except torch.OutOfMemoryError:
-            if self._sampler.caches_on_cpu:
+            if self._sampler is None or self._sampler.caches_on_cpu:
                 raise
         # Outside of the except clause, where the failed work's tensors are gone.
         gc.collect()
         if self._sampler.device.type == "cuda":
             torch.cuda.empty_cache()
         self._sampler.move_caches_to_cpu(self._format)
-        self._decoder.rewind(before)
+        if before is not None:
+            self._decoder.rewind(before)
         self._say(
             "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."
         )
