@@ -1,7 +1,7 @@
-"""One video on several devices: each does some denoising steps of every block, while the others do theirs of the next.
+"""One video on several devices: each does some denoising steps of one block while the others do theirs of the next.
 
-The steps of a video can be shared because caches are kept per step (LiveAvatar, section 3.3). A stage is a sampler of its
-own steps in a thread of its own; the last one decodes as well, unless the decoder has a device to itself.
+The steps of a video can be shared because caches are kept per step (LiveAvatar, section 3.3). A stage is a sampler of
+its own steps in a thread of its own; the last one decodes as well, unless the decoder has a device to itself.
 """
 
 from __future__ import annotations

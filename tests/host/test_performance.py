@@ -18,6 +18,7 @@ def options(workflow: Api, **chosen: object) -> Api:
         "caches_in_cpu_memory": -1,
         "blocks_in_cpu_memory": -1,
         "last_step": "forward",
+        "gpus": "one",
     }
     node = add(workflow, "LiveAvatarPerformanceOptions", **{**inputs, **chosen})
     change(workflow, "LiveAvatarSampler", options=[node, 0])
@@ -44,6 +45,7 @@ def test_options_make_a_video(ready: Host):
         ({"caches_in_cpu_memory": 2}, "help a GPU only"),
         ({"blocks_in_cpu_memory": 2}, "help a GPU only"),
         ({"attention": "8 bit"}, "8 bits needs an NVIDIA GPU"),
+        ({"gpus": "2"}, "Set gpus to 'all' or 'one': 2 GPUs are asked for"),
         ({"attention": "8 bit", "caches": "model"}, "needs caches in 8 bits; set caches to auto"),
         (None, "choose 'auto' or 'balanced'"),
     ],

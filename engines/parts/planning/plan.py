@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..kv.cache import CacheFormat
 from .performance import RESIDENT, Performance
+from .sharing import DECODING, DECODING_FAST, Neighbour, Share, partitions
 
 CACHES = {
     CacheFormat.MODEL: "caches",
@@ -36,6 +37,7 @@ class Machine:
         gpu: whether the device is a GPU that CPU memory can be locked for.
         fp8: whether it multiplies float8 matrices.
         attention8: whether it attends to keys and values in 8 bits (`attention.eight_bit.available`).
+        others: further GPUs of its kind, if they were asked for.
     """
 
     free: int
@@ -45,6 +47,7 @@ class Machine:
     fp8: bool
     attention8: bool = False
     copied: int = 0
+    others: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Wish:
             these is taken. Empty where what is asked for contradicts itself.
         fast_decoder: see `Performance`; always as wished.
         skip_last_step: leave out the last forward pass of every block; always as wished.
+        gpus: how many GPUs may share the denoising steps; None for all.
     """
 
     choice: str = "auto"
@@ -67,6 +71,7 @@ class Wish:
     blocks_on_cpu: int | None = None
     fast_decoder: str = ""
     skip_last_step: bool = False
+    gpus: int | None = 1
 
     @property
     def attention8(self) -> bool:
@@ -126,7 +131,8 @@ class Plan:
     """What is going to be done, and the memory that it takes; bytes.
 
     ``streamed`` are weights that the model's owner brings in while they are used; ``cpu`` is CPU memory for what
-    waits there and for a float8 copy that is still to be made. ``steps`` says how many of the denoising steps are done.
+    waits there and for a float8 copy that is still to be made. ``steps`` says how many of the denoising steps are done,
+    ``shares`` which GPUs do them if there are several, ``note`` why there are not. The sizes are the first GPU's.
     """
 
     performance: Performance
@@ -137,6 +143,8 @@ class Plan:
     cpu: int
     total: int
     steps: str
+    shares: tuple[Share, ...] = ()
+    note: str = ""
 
     @property
     def needed(self) -> int:
@@ -159,6 +167,14 @@ class Plan:
             parts.append(self.steps)
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
+        if self.note:
+            parts.append(self.note)
+        if self.shares:
+            parts.append(f"{len(self.shares)} GPUs")
+            memory = " | ".join(
+                f"{share.needed / 1e9:.1f} of {share.total / 1e9:.1f}" for share in self.shares
+            )
+            return f"{', '.join(parts)}: {' | '.join(share.text for share in self.shares)}: {memory} GB"
         unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
         *sizes, needed = (
             f"{size / unit:.{digits}f}" for size in (self.weights, self.caches, self.workspace, self.needed)
@@ -175,6 +191,13 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
         MemoryError: nothing that the wish allows fits.
     """
     _check(wish, costs, machine)
+    if wish.gpus != 1 and machine.others:
+        return _shared(costs, machine, wish) or replace(
+            make_plan(costs, machine, replace(wish, gpus=1)),
+            note="1 GPU, as the model does not fit on several",
+        )
+    if wish.gpus is None:
+        return replace(make_plan(costs, machine, replace(wish, gpus=1)), note="1 GPU")
     plans = [_measure(costs, machine, performance) for performance in _candidates(wish, costs, machine)]
     limit = machine.free - RESERVE * machine.total if machine.gpu else machine.free
     fits = [plan for plan in plans if plan.needed <= limit and plan.cpu <= machine.free_cpu]
@@ -195,6 +218,36 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
         + (f" and {machine.free_cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
         + ". Choose 'low memory', a smaller size, fewer steps or fewer frames per clip."
     )
+
+
+def _shared(costs: Costs, machine: Machine, wish: Wish) -> Plan | None:
+    """The fastest way on several GPUs, which keep everything that they need; None where none fits.
+
+    The one on which the model and the decoder are loaded comes last, since it decodes.
+    """
+    others = machine.others if wish.gpus is None else machine.others[: wish.gpus - 1]
+    decoding = DECODING_FAST if wish.fast_decoder else DECODING
+    ways = [way for way in partitions(costs.forwards, 1 + len(others), decoding) if len(way) > 1]
+    for performance in _candidates(wish, costs, machine):
+        if performance.caches_on_cpu or performance.blocks_on_cpu or performance.ahead:
+            continue
+        plan = _measure(costs, machine, performance)
+        for way in ways:
+            gpus = [*others[: len(way) - 1], Neighbour(None, machine.free, machine.total)]
+            shares = tuple(
+                Share(
+                    gpu.device,
+                    steps,
+                    gpu is gpus[-1],
+                    plan.weights + plan.workspace + plan.caches * len(steps) // costs.forwards,
+                    gpu.total,
+                )
+                for gpu, steps in zip(gpus, way, strict=True)
+            )
+            fits = all(s.needed <= g.free - RESERVE * g.total for s, g in zip(shares, gpus, strict=True))
+            if fits and plan.cpu <= machine.free_cpu:
+                return replace(plan, caches=plan.caches * len(way[-1]) // costs.forwards, shares=shares)
+    return None
 
 
 def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
@@ -227,6 +280,13 @@ def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
             "Attention in 8 bits needs an NVIDIA GPU of the Ada generation or newer with Triton; choose attention "
             "'auto'."
         )
+    if wish.gpus is not None and wish.gpus > 1 + len(machine.others):
+        raise ValueError(
+            f"Set gpus to 'all' or 'one': {wish.gpus} GPUs are asked for, and this program can use "
+            f"{int(machine.gpu) + len(machine.others)} of one kind."
+        )
+    if wish.gpus != 1 and (wish.caches_on_cpu or wish.blocks_on_cpu):
+        raise ValueError("Set gpus to 'one': caches and blocks can wait in CPU memory for a single GPU only.")
     if not wish.caches:
         raise ValueError("Attention in 8 bits needs caches in 8 bits; set caches to auto.")
 
