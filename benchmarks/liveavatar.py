@@ -138,10 +138,12 @@ class Benchmark:
             report |= self.measure()
             if clock.cuda:
                 report["memory_GB"]["weights"] = weights
-            report["caches"] = cache_state(self.sampler)
-            if args.profile:
-                report["profile"] = self._profile()
-        del self.sampler, self.model, self.models
+            if not self.stages:
+                report["caches"] = cache_state(self.sampler)
+                if args.profile:
+                    report["profile"] = self._profile()
+        self.sampler = self.model = self.models = None
+        self.stages = []
         gc.collect()
         report["step_TFLOP"] = self._operations()
         if clock.cuda:
@@ -151,12 +153,13 @@ class Benchmark:
     def measure(self) -> dict[str, Any]:
         """Cold and warm times, and the peak of memory."""
         report: dict[str, Any] = {"cold_ms": self._first_use()}
+        used = {self.device, *(stage.device for stage in self.stages)}
         if self.clock.cuda:
-            torch.cuda.reset_peak_memory_stats()
+            for device in used:
+                torch.cuda.reset_peak_memory_stats(device)
         report["times_ms"] = {**self._whole(), **(self._alone() if self.stages else self._parts())}
         report["gpus"] = " | ".join(share.text for share in self.shares)
         if self.clock.cuda:
-            used = {share.device or self.device for share in self.shares} | {self.device}
             report["memory_GB"] = {
                 "peak allocated": max(torch.cuda.max_memory_allocated(device) for device in used) / 1e9,
                 "peak reserved": max(torch.cuda.max_memory_reserved(device) for device in used) / 1e9,
@@ -365,7 +368,7 @@ def show(report: dict[str, Any]) -> None:
     title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}, {decoder} decoder"
     title = title.format(**flags)
     chosen = [name for name in ("fp8", "int8_caches", "attention8") if flags[name]]
-    print(", ".join([title, *chosen]))
+    print(", ".join([title, *chosen, *([report["gpus"]] if report["gpus"] else [])]))
     rows = [[f"{name} (cold)", ms, "", "", 1] for name, ms in report["cold_ms"].items()]
     rows += [[name, *asdict(figure).values()] for name, figure in report["times_ms"].items()]
     print_table(["ms", "median", "min", "max", "n"], rows)
@@ -373,11 +376,12 @@ def show(report: dict[str, Any]) -> None:
     for name in ("memory_GB", "ceilings"):
         if name in report:
             print_table([name, ""], list(report[name].items()))
-    step, work = report["times_ms"]["step, full"].median, report["step_TFLOP"]
-    print_table(
-        ["TFLOP of a full step", ""], [*work.items(), ["per second", sum(work.values()) / step * 1e3]]
-    )
-    print_table(list(report["caches"][0]), [list(cache.values()) for cache in report["caches"]])
+    if "caches" in report:
+        step, work = report["times_ms"]["step, full"].median, report["step_TFLOP"]
+        print_table(
+            ["TFLOP of a full step", ""], [*work.items(), ["per second", sum(work.values()) / step * 1e3]]
+        )
+        print_table(list(report["caches"][0]), [list(cache.values()) for cache in report["caches"]])
     for name, found in report.get("profile", {}).items():
         print_profile(name, found)
 
@@ -439,8 +443,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args.size = (width, height)
     if args.decoder == "fast" and args.no_vae:
         parser.error("--decoder fast and --no-vae exclude each other.")
-    if args.gpus > 1 and args.no_vae:
-        parser.error("--gpus and --no-vae exclude each other.")
+    if args.gpus > 1 and (args.no_vae or args.profile):
+        parser.error("--gpus goes with neither --no-vae nor --profile.")
     if args.share:
         args.share = [int(steps) for steps in args.share.split("+")]
     least = SamplingConfig().clip_blocks + 3 + 2 * (args.gpus - 1)

@@ -113,8 +113,8 @@ class Costs(Protocol):
     @property
     def streams(self) -> bool: ...
 
-    def caches(self, performance: Performance) -> tuple[int, int]:
-        """Caches on the GPU, and those that wait in CPU memory."""
+    def caches(self, performance: Performance, forwards: int | None = None) -> tuple[int, int]:
+        """Caches on the GPU, and those that wait in CPU memory, of so many forward passes; None for all."""
 
     def fp8_weights(self) -> tuple[int, int]:
         """The transformer with float8 weights, and one of its blocks."""
@@ -233,20 +233,21 @@ def _shared(costs: Costs, machine: Machine, wish: Wish) -> Plan | None:
             continue
         plan = _measure(costs, machine, performance)
         for way in ways:
+            caches = [costs.caches(performance, len(steps))[0] if steps else 0 for steps in way]
             gpus = [*others[: len(way) - 1], Neighbour(None, machine.free, machine.total)]
             shares = tuple(
                 Share(
                     gpu.device,
                     steps,
                     gpu is gpus[-1],
-                    plan.weights + plan.workspace + plan.caches * len(steps) // costs.forwards,
+                    plan.weights + plan.workspace + kept,
                     gpu.total,
                 )
-                for gpu, steps in zip(gpus, way, strict=True)
+                for gpu, steps, kept in zip(gpus, way, caches, strict=True)
             )
             fits = all(s.needed <= g.free - RESERVE * g.total for s, g in zip(shares, gpus, strict=True))
             if fits and plan.cpu <= machine.free_cpu:
-                return replace(plan, caches=plan.caches * len(way[-1]) // costs.forwards, shares=shares)
+                return replace(plan, caches=caches[-1], shares=shares)
     return None
 
 

@@ -297,7 +297,8 @@ def test_two_gpus_share_the_steps_and_the_line_says_who_does_what():
     assert "2 GPUs: steps 1-2 | steps 3-4, VAE: " in found.text
     assert [share.device for share in found.shares] == [torch.device("cuda", 1), None]
     alone = plan(card(139.8), "fast")
-    assert found.caches == alone.caches // 2 and not found.performance.ahead
+    assert alone.caches / 2 < found.caches < 0.7 * alone.caches  # each has the condition's
+    assert not found.performance.ahead
     assert all(share.needed == found.needed for share in found.shares)
     four = plan(several(*[139.8] * 4), Wish("fast", gpus=None), skip_last_step=True)
     assert "4 steps without the last one's forward" in four.text
