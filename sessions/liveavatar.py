@@ -11,13 +11,17 @@ from functools import partial
 from torch import Tensor
 
 from ..engines.gpu.offload import BlockOffload
+from ..engines.gpu.replica import replica
 from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
 from ..engines.liveavatar.pipeline import Scene, generate
 from ..engines.liveavatar.speech_source import SpeechSource, nothing
+from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
+from ..engines.liveavatar.transformer import S2VTransformer
 from ..engines.parts.planning.advice import explained
 from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
+from ..engines.parts.planning.sharing import Share
 from ..engines.parts.wan.streaming import LatentDecoder
 from ..loaders.liveavatar.conditioning import Condition
 from ..loaders.liveavatar.fingerprint import run_fingerprint
@@ -65,7 +69,8 @@ def open_video(
     The speech is listened to at once, unless it was before; nothing else is loaded before the stream is read.
 
     Args:
-        wish: how fast or small; the fast decoder in it is that of ``inputs``.
+        wish: how fast or small; the fast decoder in it is that of ``inputs``, and the last step is left out if either
+            it or ``config`` says so.
         max_seconds: where the video ends if the speech does not end before; 0: with the speech.
         check_interrupt: called before every step; raises to stop.
         say: is told what is going on, for people; each text replaces the one before.
@@ -78,6 +83,8 @@ def open_video(
     frames = _frames(inputs.speech, max_seconds)
     if inputs.decoder is not None:
         wish = replace(wish, fast_decoder=inputs.decoder.name)
+    if wish.skip_last_step:
+        config = replace(config, skip_last_step=True)
     features = _listened(inputs, check_interrupt, say)
     run = _Run(inputs, features, config, wish, frames, check_interrupt, say)
     audio = inputs.speech.audio
@@ -192,9 +199,10 @@ class _Run:
                 self.say(text)
 
             self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
+            stages = self._stages(placed)
             with BlockOffload(placed.waiting, device):
-                blocks = generate(
-                    placed.transformer,
+                blocks = (generate_in_stages if stages else generate)(
+                    stages or placed.transformer,
                     decoder,
                     self._scene(placed),
                     self.config,
@@ -228,6 +236,18 @@ class _Run:
 
         beside = [] if shows.patcher is None else [shows.patcher]
         return given.model.place(self.plan.performance, needed, beside, report), decoder
+
+    def _stages(self, placed: Placed) -> list[Stage]:
+        """What each GPU does if there are several; the models on others than the first last as long as this pass."""
+        main = self.inputs.model.device
+
+        def model(share: Share) -> S2VTransformer:
+            if share.device is None:
+                return placed.transformer
+            self.check_interrupt()
+            return replica(placed.transformer, main, share.device)
+
+        return [Stage(model(s), s.steps, s.device or main) for s in self.plan.shares if s.steps]
 
     def _scene(self, placed: Placed) -> Scene:
         condition = self.inputs.condition

@@ -23,14 +23,16 @@ class Fallback:
     then with the caches in CPU memory.
 
     Args:
+        sampler: whose caches are moved; None where there are none.
+        decoder: goes back to where it was; None where there is none.
         format: how caches in the model's format are kept then; see `BlockSampler.move_caches_to_cpu`.
         say: told in one sentence what happened.
     """
 
     def __init__(
         self,
-        sampler: BlockSampler,
-        decoder: StreamingDecoder,
+        sampler: BlockSampler | None,
+        decoder: StreamingDecoder | None,
         format: CacheFormat,
         say: Callable[[str], None],
     ) -> None:
@@ -49,25 +51,28 @@ class Fallback:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.
         """
         for make_room in (self._tidy_up, self._move_caches):
-            before = self._decoder.snapshot()
+            before = None if self._decoder is None else self._decoder.snapshot()
             try:
                 yield from begin(*args)
                 return
             except torch.OutOfMemoryError:
-                if make_room == self._move_caches and self._sampler.caches_on_cpu:
+                done = self._sampler is None or self._sampler.caches_on_cpu
+                if make_room == self._move_caches and done:
                     raise
             # Outside of the except clause, where the failed work's tensors are gone.
             make_room()
-            self._sampler.drop_unfinished()
-            self._decoder.rewind(before)
+            if self._sampler is not None:
+                self._sampler.drop_unfinished()
+            if before is not None:
+                self._decoder.rewind(before)
         yield from begin(*args)
 
     def _tidy_up(self) -> None:
         """Give memory back that is reserved but not in use: on a full GPU there may be gigabytes between what is."""
         logger.info("The GPU's memory ran out and was tidied up; the work is done once more.")
         gc.collect()
-        if self._sampler.device.type == "cuda":
-            torch.cuda.synchronize(self._sampler.device)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
             torch.cuda.empty_cache()
 
     def _move_caches(self) -> None:

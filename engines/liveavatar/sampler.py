@@ -76,7 +76,7 @@ class BlockSampler:
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
         self.device = reference.device
-        self.schedule = Schedule(config.steps, config.shift)
+        self.schedule = Schedule(config.steps, config.shift, config.skip_last_step)
         self.steps = range(len(self.schedule)) if steps is None else steps
         self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
         self.height, self.width = reference.shape[-2:]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.parts.planning.plan import Wish
+from avatar.engines.parts.planning.sharing import Neighbour
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.folder_model import FolderModel
@@ -77,6 +78,41 @@ def test_the_lora_counts_and_tells_videos_apart(checkpoint, inputs):
     assert not torch.equal(frames(plain, max_seconds=0.5), frames(inputs, max_seconds=0.5))
     found = {open_video(given, CONFIG).resumable.fingerprint() for given in (plain, inputs, plain)}
     assert len(found) == 2
+
+
+def test_leaving_out_the_last_forward_is_said_and_tells_videos_apart(inputs):
+    said: list[str] = []
+    usual = open_video(inputs, CONFIG)
+    shorter = open_video(inputs, CONFIG, Wish(skip_last_step=True), say=said.append)
+    with torch.inference_mode():
+        made = torch.cat(list(shorter.blocks()))
+    assert "2 steps without the last one's forward" in said[0]
+    assert usual.resumable.fingerprint() != shorter.resumable.fingerprint()
+    assert shorter.resumable.about["settings"]["skip_last_step"] is True
+    assert not torch.equal(made, frames(inputs))
+
+
+class _Beside(FolderModel):
+    """A folder's model on a machine with further devices of its kind."""
+
+    def machine(self, wish):
+        machine = super().machine(wish)
+        return replace(machine, others=(Neighbour(CPU, machine.free, machine.total),) * 2)
+
+
+def test_several_devices_make_the_same_video_and_say_who_does_what(checkpoint, inputs):
+    lora = checkpoint / "tiny-lora" / "liveavatar.safetensors"
+    shared = replace(inputs, model=_Beside(checkpoint / "tiny", CPU, torch.float32, lora))
+    alone = open_video(inputs, CONFIG)
+    said: list[str] = []
+    for gpus, line in ((2, "2 GPUs: step 1 | step 2, VAE"), (None, "3 GPUs: step 1 | step 2 | VAE")):
+        stream = open_video(shared, CONFIG, Wish(gpus=gpus), say=said.append)
+        assert stream.resumable.fingerprint() == alone.resumable.fingerprint()
+        with torch.inference_mode():
+            assert torch.equal(torch.cat(list(stream.blocks())), frames(inputs))
+        assert line in said[-1]
+    with pytest.raises(ValueError, match="2 GPUs are asked for"):
+        open_video(inputs, CONFIG, Wish(gpus=2))
 
 
 def test_what_does_not_fit_together_is_said_before_anything_is_loaded(inputs):
