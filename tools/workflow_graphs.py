@@ -33,7 +33,7 @@ class Node:
 Graph = Mapping[str, Node]
 
 MODEL, YOURS, PREPARE, VIDEO = "Model", "Yours: change these", "Preparation", "Video"
-TALKING = {MODEL: (0, 0), YOURS: (1, 1), PREPARE: (2, 2), VIDEO: (3, 4)}
+TALKING = {MODEL: (0, 0), YOURS: (1, 1), PREPARE: (2, 2), VIDEO: (3, 3)}
 """The columns, first and last, of the groups of most workflows."""
 
 
@@ -129,7 +129,7 @@ def video_file() -> dict[str, Node]:
     return {
         "video": Node(
             "AvatarStreamToVideo",
-            4,
+            3,
             {
                 "stream": Link("sample"),
                 "filename_prefix": "video/LiveAvatar",
@@ -205,7 +205,7 @@ def two_speakers() -> dict[str, Node]:
     }
     graph["speech"].inputs["audio_2"] = Link("audio_2")
     graph["sample"].inputs["speech"] = Link("masks")
-    graph["sample"].column, graph["video"].column = 4, 5
+    graph["sample"].column = graph["video"].column = 4
     return graph
 
 
@@ -216,7 +216,7 @@ def pose_video() -> dict[str, Node]:
         "parts": Node("GetVideoComponents", 2, {"video": Link("file")}),
         "pose": Node(
             "LiveAvatarPoseVideo",
-            3,
+            2,
             {
                 "positive": Link("reference"),
                 "vae": Link("load", 2),
@@ -226,7 +226,6 @@ def pose_video() -> dict[str, Node]:
         ),
     }
     graph["sample"].inputs["positive"] = Link("pose")
-    graph["sample"].column, graph["video"].column = 4, 5
     return graph
 
 
@@ -348,7 +347,7 @@ def personalive_from_speech() -> dict[str, Node]:
     speaking = from_checkpoint()
     graph = speaking | personalive_nodes(Link("sample"), "liveavatar_portrait_2_large.png", 4) | video_file()
     graph["video"].inputs |= {"stream": Link("animate"), "filename_prefix": "video/PersonaLive"}
-    graph["video"].column = 8
+    graph["video"].column = 7
     return graph
 
 
@@ -380,8 +379,9 @@ class Workflow:
     app: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None = None
 
 
-WIDE = {MODEL: (0, 0), YOURS: (1, 1), PREPARE: (2, 3), VIDEO: (4, 5)}
-IN_A_ROW = {"LiveAvatar": (0, 3), "PersonaLive": (4, 7), VIDEO: (8, 8)}
+MASKS = {MODEL: (0, 0), YOURS: (1, 1), PREPARE: (2, 3), VIDEO: (4, 4)}
+COMBINE = {**TALKING, VIDEO: (3, 4)}
+IN_A_ROW = {"LiveAvatar": (0, 3), "PersonaLive": (4, 6), VIDEO: (7, 7)}
 APP = ((("image", "image"), ("audio", "audio"), ("prompt", "text"), ("sample", "seed")), ("video",))
 
 WORKFLOWS = {
@@ -389,7 +389,7 @@ WORKFLOWS = {
         demo, "portrait.png", "Start here", notes.DEMO, page_name="1 Start here - no download, any computer"
     ),
     "liveavatar": Workflow(
-        basic, "portrait_large.png", "Speech to video, VideoHelperSuite", notes.VIDEO_HELPER_SUITE
+        basic, "portrait_large.png", "Speech to video, VideoHelperSuite", notes.VIDEO_HELPER_SUITE, COMBINE
     ),
     "liveavatar_core": Workflow(core, "portrait_large.png", "Speech to video, core nodes only", notes.CORE),
     "liveavatar.app": Workflow(
@@ -402,16 +402,16 @@ WORKFLOWS = {
         with_host_loaders, "portrait_2.png", "ComfyUI's own loaders: bf16, fp8, GGUF", notes.HOST_LOADERS
     ),
     "liveavatar_two_speakers": Workflow(
-        two_speakers, "two_people.png", "Two people in one picture", notes.TWO_SPEAKERS, WIDE
+        two_speakers, "two_people.png", "Two people in one picture", notes.TWO_SPEAKERS, MASKS
     ),
     "liveavatar_pose_video": Workflow(
-        pose_video, "pose.mp4", "Body movement from a pose video", notes.POSE_VIDEO, WIDE
+        pose_video, "pose.mp4", "Body movement from a pose video", notes.POSE_VIDEO
     ),
     "liveavatar_live_speech": Workflow(
         live_speech, "portrait_2_large.png", "Speech that arrives: microphone, program", notes.LIVE_SPEECH
     ),
     "personalive": Workflow(
-        personalive, "driving.mp4", "Follows a video, VideoHelperSuite", notes.PERSONALIVE
+        personalive, "driving.mp4", "Follows a video, VideoHelperSuite", notes.PERSONALIVE, COMBINE
     ),
     "personalive_core": Workflow(
         personalive_core, "driving.mp4", "Follows a video, core nodes only", notes.PERSONALIVE

@@ -12,8 +12,10 @@ COLUMN, GAP, TITLE = 400, 40, 30
 NOTE_WIDTH, NOTE_HEIGHT = 440, 560
 GREEN, YELLOW = ("#232", "#353"), ("#432", "#653")
 GROUP_COLOURS = ("#3f789e", "#88A", "#8A8", "#b58b2a", "#A88")
-SEEN = 1500, 860
-"""Width and height of the part of a page in which a workflow is wholly seen when it is opened."""
+CORNER, SEEN = (80, 110), (1480, 860)
+"""Pixels of a page that its bars take at the left and at the top, and what they leave for the graph."""
+READABLE = 0.62
+"""Pages leave texts out where they are smaller; a workflow that is too wide for that is scrolled."""
 PACKS = {"custom_nodes.ComfyUI-LiveAvatar": "comfyui-liveavatar"}
 """Registry names by the host's module names; what comes from elsewhere is a core node or VideoHelperSuite's."""
 
@@ -185,10 +187,11 @@ def _groups(groups: Mapping[str, tuple[int, int]], bottoms: Mapping[int, int]) -
 
 def _extra(workflow: Workflow, ids: Mapping[str, int], bottoms: Mapping[int, int]) -> dict[str, Any]:
     """The part of the canvas that is seen first, and what an app mode shows."""
-    left = NOTE_WIDTH + 3 * GAP
-    width, height = left + (max(bottoms) + 1) * COLUMN, max(*bottoms.values(), NOTE_HEIGHT) + 4 * GAP
-    scale = min(1.0, SEEN[0] / width, SEEN[1] / height)
-    extra: dict[str, Any] = {"ds": {"scale": round(scale, 3), "offset": [left + GAP, 4 * GAP]}}
+    left, above = NOTE_WIDTH + 2 * GAP, TITLE + 2 * GAP
+    width, height = left + (max(bottoms) + 1) * COLUMN, above + max(*bottoms.values(), NOTE_HEIGHT)
+    scale = max(READABLE, min(1.0, SEEN[0] / width, SEEN[1] / height))
+    offset = [round(CORNER[0] / scale) + left, round(CORNER[1] / scale) + above]
+    extra: dict[str, Any] = {"ds": {"scale": round(scale, 3), "offset": offset}}
     if workflow.app:
         widgets, results = workflow.app
         extra["linearMode"] = True
