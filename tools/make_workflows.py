@@ -1,8 +1,8 @@
-"""Writes the shipped workflows: for the page, for the API, and their pictures in the templates browser.
+"""Writes the shipped workflows: for the page, for the API, their pictures in the templates browser, and the blueprint.
 
     VHS_PATH=/path/to/ComfyUI-VideoHelperSuite python -m tools.make_workflows
 
-A workflow is described once, as a table of nodes (`workflow_graphs`) with a note (`workflow_notes`); the running host
+A workflow is described once, as a table of nodes (`workflows.graphs`) with a note (`workflows.notes`); the running host
 tells in which order a node shows its widgets. Run it after a change to a node's inputs.
 """
 
@@ -20,10 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .demo_media import EXAMPLE
 from .environment import ROOT
-from .workflow_graphs import WORKFLOWS, page_name
-from .workflow_layout import api_format, page_format
+from .workflows.blueprint import NAME, blueprint
+from .workflows.graphs import WORKFLOWS, page_name
+from .workflows.layout import api_format, page_format
 
 FOLDER = ROOT / "workflows"
+BLUEPRINTS = ROOT / "subgraphs"
 OLDEST_HOST = "0.3.75"
 VHS = "VHS_VideoCombine"
 
@@ -68,6 +70,8 @@ def main() -> int:
         write_json(FOLDER / f"{file}.json", page_format(workflow, info, versions()))
         draw_picture(FOLDER / f"{file}.jpg", EXAMPLE / workflow.picture, workflow.caption)
         write_json(FOLDER / "api" / f"{name}.json", api_format(workflow.make(), titles))
+    BLUEPRINTS.mkdir(exist_ok=True)
+    write_json(BLUEPRINTS / f"{NAME}.json", blueprint(info, versions()))
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tools.demo_media import EXAMPLE
 from tools.environment import ROOT
-from tools.workflow_graphs import WORKFLOWS, page_name
+from tools.workflows.graphs import WORKFLOWS, page_name
 
 FOLDER = ROOT / "workflows"
 LOADERS = ("LoadImage", "LoadAudio", "LoadVideo")

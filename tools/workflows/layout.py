@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .workflow_graphs import Graph, Link, Node, Workflow
-from .workflow_notes import models_of
+from .graphs import Graph, Link, Node, Workflow
+from .notes import models_of
 
 COLUMN, GAP, TITLE = 400, 40, 30
 NOTE_WIDTH, NOTE_HEIGHT = 440, 560

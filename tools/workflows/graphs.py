@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import workflow_notes as notes
+from . import notes
 
 PROMPT = "A person looks into the camera and talks, with natural expressions and small movements of the head."
 
@@ -203,6 +203,7 @@ def two_speakers() -> dict[str, Node]:
             {"speech": Link("speech"), "mask": Link("left"), "mask_2": Link("right")},
         ),
     }
+    graph["audio"].title = "Speech of the person on the left"
     graph["speech"].inputs["audio_2"] = Link("audio_2")
     graph["sample"].inputs["speech"] = Link("masks")
     graph["sample"].column = graph["video"].column = 4
