@@ -18,7 +18,7 @@ from .environment import ROOT
 
 FOLDER = ROOT / "docs" / "images"
 PORTRAITS = ("portrait", "portrait_2", "portrait_3")
-SECONDS, SIZE = 5.0, 192
+SECONDS, SIZE = 4.0, 192
 EVERY = 2  # of 25 frames per second
 ICON, BANNER = 400, (1344, 576)
 DARK, LIGHT = (24, 32, 44), (240, 240, 240)
