@@ -369,12 +369,12 @@ ERRORS = {
     "missing base model": (
         checkpoint("alone"),
         "LoadModel",
-        "sd-image-variations-diffusers is not complete .* turn on the loader's download option",
+        "Turn on the loader's download option.*sd-image-variations-diffusers is not complete",
     ),
     "published model without download": (
         checkpoint(PUBLISHED),
         "LoadModel",
-        f"{PUBLISHED} is not complete .* turn on the loader's download option",
+        f"Turn on the loader's download option.*{PUBLISHED} is not complete",
     ),
     "CUDA graphs without CUDA": (speed("CUDA graphs"), "Animate", "needs an NVIDIA GPU; choose 'auto'"),
     "compiled without CUDA": (speed("compiled"), "Animate", "needs an NVIDIA GPU; choose 'auto'"),
