@@ -158,7 +158,7 @@ class Benchmark:
             for device in used:
                 torch.cuda.reset_peak_memory_stats(device)
         report["times_ms"] = {**self._whole(), **(self._alone() if self.stages else self._parts())}
-        report["gpus"] = " | ".join(share.text for share in self.shares)
+        report["gpus"] = " / ".join(share.text for share in self.shares)
         if self.clock.cuda:
             report["memory_GB"] = {
                 "peak allocated": max(torch.cuda.max_memory_allocated(device) for device in used) / 1e9,
