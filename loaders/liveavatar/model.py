@@ -12,6 +12,7 @@ import torch
 from ...engines.gpu.fp8 import require_fp8
 from ...engines.gpu.generation import generation
 from ...engines.gpu.offload import WaitingBlock
+from ...engines.gpu.pinned import kept_bytes
 from ...engines.liveavatar.config import S2VConfig
 from ...engines.liveavatar.speech_source import nothing
 from ...engines.liveavatar.transformer import S2VTransformer
@@ -46,7 +47,7 @@ def machine_on(
     return Machine(
         free=free,
         total=total,
-        free_cpu=int(CPU_PART * psutil.virtual_memory().available),
+        free_cpu=int(CPU_PART * (psutil.virtual_memory().available + kept_bytes())),
         gpu=True,
         fp8=multiplies_fp8(device),
         attention8=asked and eight_bit.available(device, head_dim),
