@@ -27,6 +27,8 @@ POLL_SECONDS = 0.1
 OFFSET_DIGITS = 18
 FOLLOWERS = 2
 """So many streams one browser may follow: it has six connections to a server, for all of its tabs."""
+NO_ID = "00000000-0000-0000-0000-000000000000"
+"""The id of every workflow in API format that a page without the pack's own scripts has opened."""
 HEADERS = {"Cache-Control": "no-store", "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
 
 _followers: Counter[str] = Counter()  # by the name that a browser gives itself
@@ -83,8 +85,9 @@ def announce(live: LiveStream, *, to_all: bool = False) -> None:
 
 
 async def list_streams(request: web.Request) -> web.Response:
-    """``?workflow=ID``: the status of the last stream of each node of that workflow."""
-    found = streams.latest(request.query.get("workflow", ""))
+    """``?workflow=ID``: the status of the last stream of each node of that workflow; none for the id of zeros."""
+    workflow = request.query.get("workflow", "")
+    found = [] if workflow == NO_ID else streams.latest(workflow)
     return web.json_response([live.status() for live in found], headers=HEADERS)
 
 

@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { addElement, findNode, isShown, rootGraph } from "./graph.js";
+import { addElement, ensureOwnId, findNode, isShown, rootGraph } from "./graph.js";
 import { LivePlayer } from "./live_player.js";
 
 // Puts a live player on each Avatar Stream to Video whose stream this page may watch: those of the workflow
@@ -67,8 +67,10 @@ app.registerExtension({
         app.canvas.canvas.addEventListener("litegraph:set-graph", changeGraph);
     },
     nodeCreated(node) {
+        if (node.comfyClass !== NODE) return;
         // Where the page shows the file itself. It also keeps previews, which are pictures, off the canvas.
-        if (node.comfyClass === NODE) node.previewMediaType = "video";
+        node.previewMediaType = "video";
+        ensureOwnId(); // before the page keeps the graph
     },
     afterConfigureGraph: ask,
 });

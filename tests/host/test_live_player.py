@@ -224,6 +224,7 @@ def test_it_goes_on_after_a_reload_and_on_a_second_page_until_it_is_stopped(
         press_run(page)
         watch(page, lambda state: state["time"] > 0.5)
         graph = page.evaluate("() => JSON.stringify(window.app.graph.serialize())")
+        assert set(json.loads(graph)["id"]) != {"0", "-"}  # which would be shared with other people's graphs
         page.wait_for_timeout(1500)  # for the page, which saves its workflow now and then
         page.reload()
         wait_ready(page, WRITER)
