@@ -58,6 +58,7 @@ app.registerExtension({
     name: "LiveAvatar.LivePlayer",
     setup() {
         api.addEventListener("liveavatar.stream", ({ detail }) => show(detail));
+        api.addEventListener("liveavatar.fragment", ({ detail }) => players.forEach((player) => player.bring(detail)));
         api.addEventListener("liveavatar.streams", ask);
         api.addEventListener("executed", ({ detail }) => {
             const node = findNode(detail.display_node ?? detail.node);

@@ -262,12 +262,12 @@ def test_the_page_plays_close_behind_what_is_spoken(ready, browser, talk, tmp_pa
         heard = watch(page, lambda state: state["time"] > spoken + 1)
         look(page, "live-speech")
         assert heard["ended"] is None and heard["sounds"]
-        assert "/" not in heard["figures"]  # nobody knows how long it will be
+        assert " of " not in heard["line"]  # nobody knows how long it will be
         behind = ready.get(path)["spoken_seconds"] - page.evaluate(PLAYER)["time"]
         print(f"The page is {behind:.2f} s behind.")
         assert behind < 4
         send(ready, path + "/end")
-        watch(page, lambda state: state["ended"] == "execution_success" and "finished" in state["figures"])
+        watch(page, lambda state: state["ended"] == "execution_success" and "finished" in state["line"])
 
 
 def test_one_can_speak_from_the_page(ready, browser, talk, tmp_path):
