@@ -60,6 +60,7 @@ export class LivePlayer {
     #crowded = false; // other tabs of this browser have all the connections that may stay open,
     #retry = Infinity; // and then one is asked for again
     #heard = 0;
+    #reached = false; // somebody points at the video
     #timer = setInterval(() => this.#tick(), TICK_MS);
 
     constructor() {
@@ -94,11 +95,9 @@ export class LivePlayer {
             this.#refresh();
         });
         this.#news.addEventListener("appended", () => this.pace.decide());
-        // The browser's controls lie over the picture, with a shadow: they are there for who reaches for them.
-        for (const name of ["pointerenter", "focusin"])
-            screen.addEventListener(name, () => (this.video.controls = true));
-        for (const name of ["pointerleave", "focusout"])
-            screen.addEventListener(name, () => (this.video.controls = false));
+        this.video.tabIndex = 0;
+        for (const name of ["pointerenter", "focusin"]) screen.addEventListener(name, () => this.#reach(true));
+        for (const name of ["pointerleave", "focusout"]) screen.addEventListener(name, () => this.#reach(false));
         this.element.addEventListener("pointerdown", (event) => event.stopPropagation());
         for (const name of ["wheel", "contextmenu"])
             this.video.addEventListener(name, (event) => event.stopPropagation());
@@ -159,6 +158,12 @@ export class LivePlayer {
         this.video.pause();
         this.video.removeAttribute("src");
         this.video.load();
+    }
+
+    /** While a stream is live, the browser's controls, whose shadow lies over the picture, are there on demand only. */
+    #reach(wanted) {
+        this.#reached = wanted;
+        this.video.controls = wanted || !this.live;
     }
 
     async #start() {
@@ -247,6 +252,7 @@ export class LivePlayer {
     #refresh() {
         const status = this.#status;
         this.stopButton.hidden = !this.live;
+        this.#reach(this.#reached);
         const address = this.#shown ?? (status && !this.live && status.frames ? fileAddress(status.file) : null);
         this.link.hidden = !address;
         if (address) {

@@ -12,7 +12,7 @@ export function progress(status, wait) {
     if (state !== "running") return `${of}, ${STATES[state]}`;
     if (total_frames === null || !recent_speed) return of;
     const line = `${of}, ${duration((total_frames - frames) / recent_speed)} to go`;
-    return wait === null ? line : `${line} · plays in ${duration(wait)}, then without a stop`;
+    return wait === null ? line : `${line} · plays in ${duration(wait)}`;
 }
 
 /** Figures: speed, real-time factor, time to first frame, and buffer, where `ahead` (seconds) is given. */

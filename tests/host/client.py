@@ -18,8 +18,8 @@ NUMBERED_STREAM = ROOT / "benchmarks" / "player_probe"
 
 
 class Host(RunningHost):
-    """``tools.host.Host`` with the pack, a node that makes a stream at a given pace, and the packs that ``VHS_PATH`` and
-    ``GGUF_PATH`` name.
+    """``tools.host.Host`` with the pack, a node that makes a stream at a given pace, and the packs that
+    ``VHS_PATH`` and ``GGUF_PATH`` name.
 
     ``page`` is a folder of page files to be served in place of the host's own.
     """
