@@ -149,9 +149,9 @@ async def stream_bytes(request: web.Request) -> web.StreamResponse:
 
 def _tell(live: LiveStream, page: str | None) -> None:
     """From now on send each block to a page that has a socket."""
-    server = PromptServer.instance
-    if server is not None and page in server.sockets:
-        _pages[live] = frozenset(known for known in {page, *_pages.get(live, ())} if known in server.sockets)
+    sockets = PromptServer.instance.sockets
+    if page in sockets:
+        _pages[live] = frozenset(known for known in {page, *_pages.get(live, ())} if known in sockets)
 
 
 @contextmanager

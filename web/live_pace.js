@@ -70,11 +70,13 @@ export class Pace {
         return Boolean(recent_speed) && recent_speed < fps && total_frames !== null;
     }
 
-    /** Seconds until the video can be played to its end without a stop; null while it is not waiting for that. */
+    /** Seconds until a video that is made slowly is played; null while it is not waiting for that. */
     get wait() {
-        if (!this.#waiting || this.#newest || this.#status?.state !== "running") return null;
-        const missing = this.#missing();
-        return missing > 0 && missing < Infinity ? missing : null;
+        const { state, total_frames, recent_speed, fps } = this.#status ?? {};
+        if (!this.#waiting || this.#newest || state !== "running" || !recent_speed) return null;
+        const collect = ((this.#enough() - secondsAhead(this.#video)) * fps) / recent_speed;
+        const seconds = total_frames === null ? this.#laggard && collect : this.#missing();
+        return seconds > 0 ? seconds : null;
     }
 
     /** Call it when something has changed: more was appended, or a frame was shown. */
@@ -104,10 +106,15 @@ export class Pace {
         if (dry) video.currentTime = video.currentTime;
     }
 
+    /** Whether a live video is made more slowly than it is played. */
+    get #laggard() {
+        const { total_frames, recent_speed, fps } = this.#status;
+        return total_frames === null && recent_speed !== null && recent_speed < SLOW * fps;
+    }
+
     /** Seconds that have to be there before a video is played on. */
     #enough() {
-        const { total_frames, recent_speed, fps } = this.#status;
-        return total_frames === null && recent_speed < SLOW * fps ? COLLECT : START;
+        return this.#laggard ? COLLECT : START;
     }
 
     /** Seconds that a video of known length has to wait, so that it is made before it has been played. */
@@ -122,7 +129,7 @@ export class Pace {
 
     /** The rate for a video that is not waiting. A live one, which answers somebody, comes closer to what is made. */
     #suitable(now, ahead) {
-        if (this.#status.total_frames !== null || this.#usersRate !== 1) return this.#usersRate;
+        if (this.#status.total_frames !== null || this.#laggard || this.#usersRate !== 1) return this.#usersRate;
         this.#ahead.push([now, ahead]);
         while (now - this.#ahead[0][0] > WINDOW_MS) this.#ahead.shift();
         const spare = Math.min(...this.#ahead.map(([, seconds]) => seconds)) - SPARE;

@@ -10,9 +10,8 @@ export function progress(status, wait) {
     if (state === "finished") return `${made}, finished`;
     const of = total_frames === null ? made : `${made} of ${(total_frames / fps).toFixed(1)} s`;
     if (state !== "running") return `${of}, ${STATES[state]}`;
-    if (total_frames === null || !recent_speed) return of;
-    const line = `${of}, ${duration((total_frames - frames) / recent_speed)} to go`;
-    return wait === null ? line : `${line} · plays in ${duration(wait)}`;
+    const toGo = total_frames > frames && recent_speed && `, ${duration((total_frames - frames) / recent_speed)} to go`;
+    return of + (toGo || "") + (wait === null ? "" : ` · plays in ${duration(wait)}`);
 }
 
 /** Figures: speed, real-time factor, time to first frame, and buffer, where `ahead` (seconds) is given. */
