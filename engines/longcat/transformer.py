@@ -146,7 +146,7 @@ class TimeEmbedding(nn.Module):
     def sinusoid(self, timesteps: Tensor) -> Tensor:
         """[n] -> float32 [n, waves], cosines first."""
         half = self.waves // 2
-        # Rounded as in the training: at timestep 1000 that is 4e-5 of the result. exp differs from CPU to CPU in float32.
+        # Rounded as in the training: at timestep 1000 that is 4e-5 of the result. float32 exp differs between CPUs.
         steps = -math.log(BASE) * torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
         angles = timesteps.float()[:, None] * steps.double().exp().float()
         return torch.cat((angles.cos(), angles.sin()), 1)
