@@ -61,6 +61,8 @@ class SegmentSampler:
             raise ValueError("Give a negative prompt, be it an empty one: guidance compares with it.")
         self.model, self.config, self.prompts, self.speakers = model, config, prompts, speakers
         self.device, self.check_interrupt = device, check_interrupt
+        version = model.config.version
+        self._levels = {continuing: schedule(version, config, continuing) for continuing in (False, True)}
         self.rope = RotaryEmbedding(model.config.head_dim, half_precision=False)
 
     @torch.inference_mode()
@@ -105,8 +107,7 @@ class SegmentSampler:
 
     def denoise(self, noise: Tensor, prepared: Prepared) -> Iterator[Tensor]:
         """Yield the latents after each step, float32 [1, 16, noisy, h, w]; the last ones are the result."""
-        continuation = prepared.layout.position is not None
-        levels = schedule(self.model.config.version, self.config, continuation)
+        levels = self._levels[prepared.layout.position is not None]
         latents = noise.to(self.device, torch.float32)
         for index, timestep in enumerate(levels.timesteps):
             latents = levels.step(latents, self.flow(latents, timestep, prepared), index)

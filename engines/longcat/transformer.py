@@ -229,7 +229,7 @@ class LongCatTransformer(nn.Module):
             raise ValueError("Encode the prompt with its end token: an empty sequence cannot be read.")
         tokens = self.y_embedder.y_proj(context[None].to(self.dtype))
         if padding:
-            tokens = torch.cat((tokens, torch.zeros_like(tokens[:, :1])), 1)
+            tokens = torch.cat((tokens, tokens.new_zeros(1, 1, tokens.shape[2])), 1)
         return Text(tokens, max(padding, 1))
 
     def encode_speech(self, windows: Tensor) -> Tensor:
