@@ -3,8 +3,8 @@
     python -m tools.tiny_longcat /tmp/tiny
 
 Writes ``LongCat-Video/vae`` (diffusers' layout) and, beside it, ``LongCat-Video-Avatar/avatar_single`` (1.0) and
-``LongCat-Video-Avatar-1.5/base_model``, ``base_model_int8`` and ``lora/dmd_lora.safetensors``. The pictures that it makes
-show nothing; sizes and names are what a loader meets.
+``LongCat-Video-Avatar-1.5/base_model``, ``base_model_int8`` and ``lora/dmd_lora.safetensors``. The pictures that
+it makes show nothing; sizes and names are what a loader meets.
 """
 
 from __future__ import annotations
