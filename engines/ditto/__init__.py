@@ -1,0 +1,1 @@
+"""Ditto: a portrait that talks, from speech by way of motion. Pure torch, no ComfyUI."""

@@ -1,0 +1,109 @@
+"""The Ditto fixture set: seeded weights and inputs, engine models made of them, and tolerances.
+
+Every size and setting comes from the set's manifest and weight description, so another set of the same layout
+works too.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from avatar.engines.ditto.config import MotionModelConfig
+from avatar.engines.ditto.lmdm import MotionModel
+from torch import Tensor
+
+from tests.parity import seeded
+from tests.parity.reference import Recorded, has_fixture, manifest_entry, read_json, tensors
+
+FAMILY = "ditto"
+
+
+def manifest() -> dict[str, Any]:
+    return read_json(FAMILY, "MANIFEST.json")
+
+
+def weights() -> dict[str, Any]:
+    return read_json(FAMILY, manifest()["weights"])
+
+
+def seed() -> int:
+    return manifest()["seed"]
+
+
+def fixture(number: str) -> tuple[Recorded, Recorded]:
+    """Tensors and settings of the fixture file whose name starts with ``number``."""
+    entry = manifest_entry(FAMILY, number)
+    return tensors(FAMILY, entry["file"]), Recorded(entry["file"], entry.get("values", {}))
+
+
+def cases(number: str, key: str) -> list[str]:
+    """Names of the settings of a fixture file that are groups with ``key`` in them, for parametrised tests."""
+    if not has_fixture(FAMILY, number):
+        return []
+    values = manifest_entry(FAMILY, number)["values"]
+    return [name for name, value in values.items() if isinstance(value, dict) and key in value]
+
+
+def given(number: str, name: str) -> Tensor:
+    """An input that the manifest describes by scale and offset."""
+    entry = manifest_entry(FAMILY, number)
+    about = Recorded(entry["file"], entry["seeded_inputs"])[name]
+    key = about["seeded_normal"]
+    return drawn(key, about["shape"], about["scale"], about["offset"])
+
+
+def drawn(key: str, shape: list[int] | tuple[int, ...], scale: float = 1.0, offset: float = 0.0) -> Tensor:
+    """A seeded input in float32."""
+    values = seeded.normal(key, shape, seed()) * scale + offset
+    return torch.from_numpy(np.asarray(values).astype(np.float32))
+
+
+@functools.lru_cache(maxsize=8)
+def state(name: str, size: str = "tiny") -> dict[str, Tensor]:
+    """State dict of one network, ``size`` "tiny" or "full"."""
+    spec = weights()
+    files = spec["files"] if size == "tiny" else spec["full_size"]["files"]
+    return seeded.seeded_state(Recorded(manifest()["weights"], files)[name], spec["seed"])
+
+
+def loaded(model: torch.nn.Module, weights_: dict[str, Tensor]) -> Any:
+    model.load_state_dict(weights_)
+    return model.eval().requires_grad_(False)
+
+
+@functools.lru_cache(maxsize=2)
+def motion_model(size: str = "tiny") -> MotionModel:
+    if size == "full":
+        return loaded(MotionModel(), state("lmdm", "full"))
+    c = weights()["configs"]["lmdm"]
+    config = MotionModelConfig(
+        c["nfeats"], c["cond_feature_dim"], c["latent_dim"], c["ff_size"], c["num_layers"], c["num_heads"]
+    )
+    return loaded(MotionModel(config), state("lmdm"))
+
+
+def tolerance(number: str, name: str) -> tuple[float, float]:
+    """Relative and absolute tolerance of a tensor, read from the manifest's words for its file."""
+    stated = manifest_entry(FAMILY, number)["tolerance"]
+    text = stated.get("default", "")
+    for patterns, words in stated.items():
+        for pattern in patterns.split(","):
+            if re.match(re.escape(pattern.strip()).replace(r"\*", ".*"), name):
+                text = words
+    relative, absolute = (re.search(rf"{kind} ([\d.e-]+)", text) for kind in ("rtol", "atol"))
+    assert relative or absolute, f"{number} states no tolerance for {name}: {text}"
+    return tuple(float(found[1]) if found else 0.0 for found in (relative, absolute))
+
+
+def check(actual: Tensor, number: str, name: str, t: Recorded | None = None) -> None:
+    """Fail unless ``actual`` agrees with a recorded tensor within the manifest's tolerance."""
+    expected = (t or fixture(number)[0])[name]
+    relative, absolute = tolerance(number, name)
+    assert tuple(actual.shape) == tuple(expected.shape), (name, actual.shape, expected.shape)
+    allowed = absolute + relative * expected.double().abs()
+    worst = ((actual.double() - expected.double()).abs() / allowed).max().item()
+    assert worst <= 1, f"{name} deviates by {worst:.3g} times what is allowed"
