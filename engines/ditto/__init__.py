@@ -1,1 +1,1 @@
-"""Ditto: a portrait that talks, from speech by way of motion. Pure torch, no ComfyUI."""
+"""Ditto: a portrait that speaks, from a motion diffusion and LivePortrait's renderer. Pure torch, no ComfyUI."""
