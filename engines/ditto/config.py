@@ -54,7 +54,7 @@ class WindowConfig:
     fresh_noise: bool = False
 
     def __post_init__(self) -> None:
-        least = WINDOW // 2 if self.live else 0
+        least = WINDOW // 2 if self.live else 1
         if not least <= self.overlap < WINDOW:
             kind = "live speech" if self.live else "a recording"
             raise ValueError(

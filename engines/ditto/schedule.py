@@ -37,8 +37,9 @@ class Steps:
     A step from time t to time s takes the noisy motion x and the predicted clean motion x0 to
     ``signal * x0 + direction * noise_of(x, x0) + spread * z`` with fresh noise z; the last step gives x0 itself.
 
-    ``direction`` is exact. The reference takes it as ``sqrt(1 - after - spread**2)`` in float32, of which nothing but
-    rounding is left in the first step: it deviates by 1e-4 there, and is negative for 5 steps, whose motion is NaN.
+    ``direction`` is exact. The reference takes it as ``sqrt(1 - after - spread**2)`` in float32, of which rounding
+    leaves a few 2**-24 in the first step, other ones on other machines, and for 5 steps a negative number, whose motion
+    is NaN.
 
     Attributes:
         times: ``steps + 1`` times from 999 to -1.
@@ -68,14 +69,11 @@ class Steps:
         return signal * x0 + direction * self.noise_of(x, x0, step) + spread * z
 
 
-def seeded_noise(seed: int, fresh: bool = False) -> Noise:
-    """Noise that depends on the seed, the window and the purpose alone, so that any window can be made again.
-
-    Without ``fresh`` all windows share the noise of their steps, as in the reference.
-    """
+def seeded_noise(seed: int) -> Noise:
+    """Noise that depends on the seed, the window and the purpose alone, so that any window can be made again."""
 
     def draw(purpose: str, window: int, shape: tuple[int, ...]) -> Tensor:
-        stream = 2 * window + 1 if purpose == "start" else 2 * window * fresh
+        stream = 2 * window + (purpose == "start")
         generator = torch.Generator().manual_seed((seed * 1_000_003 + stream) % 2**63)
         return torch.randn(shape, generator=generator)
 
