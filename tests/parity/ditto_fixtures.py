@@ -12,8 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from avatar.engines.ditto.appearance import AppearanceConfig, AppearanceExtractor
 from avatar.engines.ditto.config import MotionModelConfig
+from avatar.engines.ditto.decoder import DecoderConfig, SpadeDecoder
 from avatar.engines.ditto.lmdm import MotionModel
+from avatar.engines.ditto.stitching import StitchingNetwork
+from avatar.engines.ditto.warping import DenseMotionConfig, WarpingConfig, WarpingNetwork
+from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from torch import Tensor
 
 from tests.parity import seeded
@@ -84,6 +89,67 @@ def motion_model(size: str = "tiny") -> MotionModel:
         c["nfeats"], c["cond_feature_dim"], c["latent_dim"], c["ff_size"], c["num_layers"], c["num_heads"]
     )
     return loaded(MotionModel(config), state("lmdm"))
+
+
+@functools.lru_cache(maxsize=2)
+def appearance_extractor(size: str = "tiny") -> AppearanceExtractor:
+    if size == "full":
+        return loaded(AppearanceExtractor(), state("appearance_extractor", "full"))
+    c = weights()["configs"]["appearance_extractor"]
+    names = (
+        "block_expansion",
+        "max_features",
+        "num_down_blocks",
+        "reshape_channel",
+        "reshape_depth",
+        "num_resblocks",
+    )
+    config = AppearanceConfig(*(c[name] for name in names))
+    return loaded(AppearanceExtractor(config), state("appearance_extractor"))
+
+
+@functools.lru_cache(maxsize=2)
+def motion_extractor(size: str = "tiny") -> MotionExtractor:
+    config = None
+    if size == "tiny":
+        c = weights()["configs"]["motion_extractor"]
+        config = MotionExtractorConfig(tuple(c["depths"]), tuple(c["dims"]), c["num_kp"])
+    model = MotionExtractor(config)
+    return loaded(model, {**state("motion_extractor", size), "idx_tensor": model.idx_tensor})
+
+
+@functools.lru_cache(maxsize=2)
+def warping_network(size: str = "tiny") -> WarpingNetwork:
+    if size == "full":
+        return loaded(WarpingNetwork(), state("warp_network", "full"))
+    c = weights()["configs"]["warp_network"]
+    m = c["dense_motion"]
+    dense = DenseMotionConfig(
+        m["num_kp"],
+        m["feature_channel"],
+        m["reshape_depth"],
+        m["compress"],
+        m["block_expansion"],
+        m["max_features"],
+        m["num_blocks"],
+    )
+    channels = c["block_expansion"] * 2 ** c["num_down_blocks"]
+    return loaded(WarpingNetwork(WarpingConfig(channels, dense)), state("warp_network"))
+
+
+@functools.lru_cache(maxsize=2)
+def decoder(size: str = "tiny") -> SpadeDecoder:
+    if size == "full":
+        return loaded(SpadeDecoder(), state("decoder", "full"))
+    c = weights()["configs"]["decoder"]
+    inputs = c["block_expansion"] * 2 ** c["num_down_blocks"]
+    config = DecoderConfig(inputs, c["max_features"], c["out_channels"])
+    return loaded(SpadeDecoder(config), state("decoder"))
+
+
+@functools.lru_cache
+def stitching_network() -> StitchingNetwork:
+    return loaded(StitchingNetwork(), state("stitch_network"))
 
 
 def tolerance(number: str, name: str) -> tuple[float, float]:

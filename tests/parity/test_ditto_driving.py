@@ -9,7 +9,6 @@ import torch
 from avatar.engines.ditto.blinks import Blinks, blink_rows, fades
 from avatar.engines.ditto.driving import Controls, Driver, DrivingConfig
 from avatar.engines.ditto.motion import ANGLES, FaceMotion, degrees
-from avatar.engines.ditto.stitching import StitchingNetwork
 from avatar.engines.parts.face.keypoints import rotation
 
 from tests.parity import ditto_fixtures as fx
@@ -94,7 +93,7 @@ def driver(case):
     if "delta_eye_arr" in o:
         table = array(o["delta_eye_arr"])
         blinks = Blinks(table, blink_rows(o["N_d"], len(table), o["delta_eye_open_n"]))
-    stitch = fx.loaded(StitchingNetwork(), fx.state("stitch_network"))
+    stitch = fx.stitching_network()
     return Driver(
         source,
         configured(o, picture),
@@ -139,7 +138,7 @@ def test_angles_and_transformed_keypoints():
 
 def test_stitching():
     t, _ = fixture("08")
-    network = fx.loaded(StitchingNetwork(), fx.state("stitch_network"))
+    network = fx.stitching_network()
     check(network(given("08", "08/stitch_a"), given("08", "08/stitch_b")), "08", "stitched", t)
 
 
