@@ -30,8 +30,11 @@ class Blinks:
 
     def __call__(self, first: int, count: int) -> Tensor:
         """Shifts ``[count, 63]`` of the frames from number ``first`` on."""
-        places = torch.arange(first, first + count) % len(self.rows)
-        return self.table[self.rows[places].to(self.table.device)]
+        places = torch.arange(first, first + count, device=self.rows.device) % len(self.rows)
+        return self.table[self.rows[places]]
+
+    def to(self, device: torch.device | str) -> Blinks:
+        return Blinks(self.table.to(device), self.rows.to(device))
 
 
 def blink_rows(frames: int, length: int, open_frames: int | Sequence[int] = 0, seed: int = 0) -> Tensor:

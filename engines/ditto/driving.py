@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..gpu.transfer import send
 from .blinks import Blinks
 from .motion import ANGLES, POINTS, FaceMotion, degrees, mirrored
 
@@ -76,6 +77,16 @@ class Controls:
     expression: Tensor | None = None
     voice: Tensor | None = None
     fade: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Controls:
+        def moved(part: Tensor | None) -> Tensor | None:
+            return None if part is None else send(part, device)
+
+        return Controls(
+            {name: moved(part) for name, part in self.offsets.items()},
+            {name: moved(part) for name, part in self.gains.items()},
+            *(moved(part) for part in (self.expression, self.voice, self.fade)),
+        )
 
 
 NO_CONTROLS = Controls()

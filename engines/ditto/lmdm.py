@@ -8,6 +8,7 @@ batch. The shapes are always the same and nothing is read back, so a whole windo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -283,11 +284,12 @@ def _beside(x: Tensor, before: Tensor) -> Tensor:
 class Sampler:
     """Whole windows of motion by DDIM with a fixed number of steps.
 
-    Its tables lie on the model's device, so make it again when that has moved.
+    Its tables lie on the model's device, so make it again when that has moved. ``check_interrupt`` is called before
+    every step.
     """
 
-    def __init__(self, model: MotionModel, steps: int):
-        self.model, self.steps = model, Steps(steps)
+    def __init__(self, model: MotionModel, steps: int, check_interrupt: Callable[[], None] = lambda: None):
+        self.model, self.steps, self._check_interrupt = model, Steps(steps), check_interrupt
         device = model.final_layer.weight.device
         with torch.inference_mode():
             self._times = model.times(torch.tensor(self.steps.times[:-1], device=device))
@@ -309,6 +311,7 @@ class Sampler:
         films = model.films(self._times.embedding[:, None] + pooled)  # [layers, 3, 2, S, 2, 1, D]
         x = start
         for step in range(steps.count):
+            self._check_interrupt()
             moment = self._times.memory[:, :, step, None].expand(-1, -1, 2, -1, -1, -1)
             both = model.denoise(
                 _beside(x, before).expand(2, -1, -1),

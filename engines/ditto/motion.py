@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -50,6 +50,11 @@ class FaceMotion:
         """From motion vectors ``[n, 265]``, which have the scale minus one."""
         scale, *parts = vectors.split([*(width for _, width in _PARTS), 3 * POINTS], -1)
         return cls(scale + 1, *parts)
+
+    @classmethod
+    def concat(cls, motions: Sequence[FaceMotion]) -> FaceMotion:
+        """One after another; all have keypoints."""
+        return cls(*(torch.cat([getattr(m, field.name) for m in motions]) for field in fields(cls)))
 
     def vectors(self) -> Tensor:
         """Motion vectors ``[n, 265]``; angles have to be logits."""

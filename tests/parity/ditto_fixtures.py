@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from avatar.engines.ditto.appearance import AppearanceConfig, AppearanceExtractor
 from avatar.engines.ditto.config import MotionModelConfig
+from avatar.engines.ditto.crop import CropOptions
 from avatar.engines.ditto.decoder import DecoderConfig, SpadeDecoder
 from avatar.engines.ditto.lmdm import MotionModel
 from avatar.engines.ditto.stitching import StitchingNetwork
@@ -22,9 +23,11 @@ from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionEx
 from torch import Tensor
 
 from tests.parity import seeded
-from tests.parity.reference import Recorded, has_fixture, manifest_entry, read_json, tensors
+from tests.parity.reference import Recorded, has_fixture, manifest_entry, read_json, tensor_meaning, tensors
 
 FAMILY = "ditto"
+CROP = CropOptions()
+"""How the reference lays the square around a portrait's landmarks."""
 
 
 def manifest() -> dict[str, Any]:
@@ -43,6 +46,11 @@ def fixture(number: str) -> tuple[Recorded, Recorded]:
     """Tensors and settings of the fixture file whose name starts with ``number``."""
     entry = manifest_entry(FAMILY, number)
     return tensors(FAMILY, entry["file"]), Recorded(entry["file"], entry.get("values", {}))
+
+
+def meaning(number: str, name: str) -> str:
+    """What the manifest says about a tensor."""
+    return tensor_meaning(FAMILY, number, name)
 
 
 def cases(number: str, key: str) -> list[str]:
@@ -150,6 +158,18 @@ def decoder(size: str = "tiny") -> SpadeDecoder:
 @functools.lru_cache
 def stitching_network() -> StitchingNetwork:
     return loaded(StitchingNetwork(), state("stitch_network"))
+
+
+def picture(height: int, width: int) -> Tensor:
+    """The set's test picture, uint8 ``[height, width, 3]``: smooth gradients with some texture."""
+    random = np.random.RandomState((40009 + 7919 * seed()) & 0xFFFFFFFF)
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    channels = []
+    for c in range(3):
+        across, down, phase, shift = random.rand(4) * [0.08, 0.08, 6.28, 6.28]
+        smooth = 90 * np.sin(across * x + phase) * np.cos(down * y + shift)
+        channels.append(127 + smooth + 30 * np.sin(0.9 * x + 0.7 * y + c))
+    return torch.from_numpy(np.clip(np.floor(np.stack(channels, -1)), 0, 255).astype(np.uint8))
 
 
 def tolerance(number: str, name: str) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tests.parity.reference import Recorded, manifest_entry, read_json, tensors
+from tests.parity.reference import Recorded, manifest_entry, read_json, tensor_meaning, tensors
 from tests.parity.seeded import seeded_state
 
 FAMILY = "personalive"
@@ -48,7 +48,7 @@ def fixture(number: str) -> tuple[Recorded, Recorded]:
 
 def meaning(number: str, name: str) -> str:
     """What the manifest says about a tensor."""
-    return manifest_entry(FAMILY, number)["tensors"][name]["meaning"]
+    return tensor_meaning(FAMILY, number, name)
 
 
 def numbers(text: str) -> list[int]:

@@ -70,6 +70,12 @@ def manifest_entry(family: str, number: str) -> Recorded:
     return Recorded(f"the manifest's entry {number}", found[0])
 
 
+def tensor_meaning(family: str, number: str, name: str) -> str:
+    """What the manifest says about a tensor, or a skip."""
+    entry = manifest_entry(family, number)
+    return Recorded(f"the manifest's entry {number}", entry["tensors"])[name]["meaning"]
+
+
 def has_fixture(family: str, number: str) -> bool:
     """Whether the set has the file; for the collection of tests, where nothing can be skipped yet."""
     try:

@@ -34,7 +34,7 @@ def character(source, frames):
 @pytest.mark.parametrize("case", condition_cases())
 def test_condition_rows(case):
     t, _ = fixture("06")
-    meaning = fx.manifest_entry(fx.FAMILY, "06")["tensors"][case]["meaning"]
+    meaning = fx.meaning("06", case)
     words = re.fullmatch(
         r"source (\S+) with (\d+) frames, emotion (.*), first frame index (-?\d+), (\d+) frames, (\{.*\})",
         meaning,

@@ -152,7 +152,7 @@ def test_smoothed_source_video():
 
 def test_fades():
     t, _ = fixture("08")
-    about = fx.manifest_entry(fx.FAMILY, "08")["tensors"]["fade_alpha"]["meaning"]
+    about = fx.meaning("08", "fade_alpha")
     frames, fade_in, fade_out = map(int, re.findall(r"(?:^|fade_in |fade_out )(\d+)", about))
     recorded = t["fade_alpha"]
     check(
@@ -162,7 +162,7 @@ def test_fades():
 
 def test_blinks_at_random():
     t, _ = fixture("08")
-    about = fx.manifest_entry(fx.FAMILY, "08")["tensors"]["blink_index_random"]["meaning"]
+    about = fx.meaning("08", "blink_index_random")
     length = int(re.search(r"blink length (\d+)", about)[1])
     recorded = t["blink_index_random"]
     rows = blink_rows(len(recorded), length, 0, fx.seed())
@@ -171,7 +171,7 @@ def test_blinks_at_random():
 
 def test_blinks_after_a_fixed_time():
     t, _ = fixture("08")
-    about = fx.manifest_entry(fx.FAMILY, "08")["tensors"]["blink_index_fixed"]["meaning"]
+    about = fx.meaning("08", "blink_index_fixed")
     recorded = t["blink_index_fixed"]
     length = int(recorded.max()) + 1
     rows = blink_rows(len(recorded), length, int(re.search(r"open length (\d+)", about)[1]))
@@ -181,7 +181,7 @@ def test_blinks_after_a_fixed_time():
 @pytest.mark.parametrize("name", ["blink_index_list", "blink_index"])
 def test_blinks_after_listed_times(name):
     t, _ = fixture("08")
-    about = fx.manifest_entry(fx.FAMILY, "08")["tensors"][name]["meaning"]
+    about = fx.meaning("08", name)
     recorded = t[name]
     pauses = [int(n) for n in re.findall(r"\d+", re.search(r"\[(.*)\]", about)[1])]
     rows = blink_rows(len(recorded), int(recorded.max()) + 1, pauses)
