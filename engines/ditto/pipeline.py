@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..gpu.transfer import fetch, send
 from ..parts.face.motion_extractor import MotionExtractor
@@ -111,6 +111,18 @@ class Ditto:
 
     def _render(self, volume: Tensor, source: Tensor, driving: Tensor) -> Tensor:
         return self.decoder(self.warping_network(volume, source, driving))
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """In the order of the arguments."""
+        return (
+            self.motion_model,
+            self.motion_extractor,
+            self.appearance_extractor,
+            self.warping_network,
+            self.decoder,
+            self.stitching_network,
+        )
 
     @property
     def device(self) -> torch.device:
