@@ -221,6 +221,12 @@ def measure(host: Host, name: str, prompt: dict[str, Any], limit: float) -> dict
     stop.set()
     watch()
     memory = host.get("/probe")
+    spent = {
+        prompt[part.removeprefix("node ")]["class_type"] if part.startswith("node ") else part: round(
+            value, 2
+        )
+        for part, value in memory.pop("seconds").items()
+    }
     frames = 0
     for file in sorted(host.output_dir.glob(f"video/{name}*.mp4"))[-1:]:
         with av.open(str(file)) as container:
@@ -234,7 +240,7 @@ def measure(host: Host, name: str, prompt: dict[str, Any], limit: float) -> dict
         "FPS over all": frames / total,
         "FPS after the first bytes": frames / (total - first) if first and total > first else None,
     }
-    return found | {f"{key} GB": value / 1e9 for key, value in memory.items()}
+    return found | {"seconds": spent} | {f"{key} GB": value / 1e9 for key, value in memory.items()}
 
 
 def speak(host: Host, stop: threading.Event) -> None:
@@ -273,6 +279,7 @@ def main() -> None:
     args = parser.parse_args(own)
 
     base = args.work / "base"
+    shutil.rmtree(base / "output", ignore_errors=True)  # files of another time would pass for the first bytes
     prepare_base(base, args.host)
     probe = base / "custom_nodes" / "host_probe"
     shutil.copytree(Path(__file__).parent / "host_probe", probe, dirs_exist_ok=True)

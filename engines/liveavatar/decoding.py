@@ -39,7 +39,7 @@ class Decoding:
         """Begin to decode what was put; errors as in `Fallback.each`."""
         if self._next is not None:
             following, self._next = self._next, None
-            self._wait = self._attempt(self._decode, *following)
+            self._wait = self._attempt(self._begin, *following)
 
     def frames(self) -> Iterator[Tensor]:
         """The uint8 frames [F, H, W, 3] on the CPU of the block that is on its way, if there is one; waits for them."""
@@ -48,11 +48,17 @@ class Decoding:
             wait, self._wait = self._wait, None
             yield wait()
 
-    def _decode(self, block: int, latents: Tensor) -> Callable[[], Tensor]:
+    def _begin(self, block: int, latents: Tensor) -> Callable[[], Tensor]:
         with self._lane.working():
             self._lane.uses(latents)
-            pixels = self._decoder(latents)
-            return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
+            return decode_block(self._decoder, block, latents)
+
+
+def decode_block(decoder: StreamingDecoder, block: int, latents: Tensor) -> Callable[[], Tensor]:
+    """Begin to decode the next block, of latents [1, 16, 3, h, w]; the answer waits for its uint8 frames [F, H, W, 3]
+    on the CPU."""
+    pixels = decoder(latents)
+    return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
 
 
 @cache

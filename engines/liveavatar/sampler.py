@@ -76,7 +76,7 @@ class BlockSampler:
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
         self.device = reference.device
-        self.schedule = Schedule(config.steps, config.shift)
+        self.schedule = Schedule(config.steps, config.shift, config.skip_last_step)
         self.steps = range(len(self.schedule)) if steps is None else steps
         self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
         self.height, self.width = reference.shape[-2:]
@@ -243,12 +243,16 @@ class BlockSampler:
 
         Caches in the model's format are kept in ``format`` from then on; others keep theirs.
         """
-        self._placed = None
         caches, self.caches = (
             list(self.caches.values()),
             {},
         )  # nobody else may hold what is given up one by one
         self.caches = dict(zip(self.steps, move_to_cpu(caches, format), strict=True))
+        self.drop_unfinished()
+
+    def drop_unfinished(self) -> None:
+        """Forget what steps of a block that could not be finished have left, so that it can be done again."""
+        self._placed = None
         for cache in self.caches.values():
             cache.blocks = self.block_index
 
