@@ -1,7 +1,7 @@
 """The square around a head that the networks see: found from landmarks, cut out of the picture.
 
-A matrix is ``[3, 3]``, float64, and takes pixels (x, y, 1) of the picture to pixels of the square, or back. Landmarks are
-pixels ``[n, 2]``; which of them are eyes and lips follows from their number.
+A matrix is ``[3, 3]``, float64, and takes pixels (x, y, 1) of the picture to pixels of the square, or back. Landmarks
+are pixels ``[n, 2]``; which of them are eyes and lips follows from their number.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def warp(pictures: Tensor, grid: Tensor) -> Tensor:
-    """Pictures ``[n, C, h, w]`` read at pixels ``[H, W, 2]`` (x, y): float32 ``[n, C, H, W]``, bilinear, black outside."""
+    """Pictures ``[n, C, h, w]`` read at pixels ``[H, W, 2]`` (x, y): float32 ``[n, C, H, W]``, bilinear, 0 outside."""
     size = torch.tensor(pictures.shape[:-3:-1], device=grid.device)  # (w, h)
     unit = (grid + 0.5) * (2 / size) - 1
     return F.grid_sample(pictures.float(), unit.expand(len(pictures), -1, -1, -1), align_corners=False)

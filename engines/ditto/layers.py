@@ -20,11 +20,12 @@ class ConvNorm(nn.Module):
         return self.norm(self.conv(x))
 
     def folded(self) -> nn.Module:
-        """One convolution that computes the same in evaluation; summed up in float64."""
-        return _fold(self.conv, self.norm)
+        """One convolution that computes the same."""
+        return fold_norm(self.conv, self.norm)
 
 
-def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
+def fold_norm(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    """One convolution in place of a convolution and a batch norm in evaluation; multiplied in float64."""
     scale = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     weight = conv.weight.double() * scale.view(-1, *(1,) * (conv.weight.dim() - 1))
     bias = (conv.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()

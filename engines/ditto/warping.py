@@ -6,13 +6,14 @@ Volumes are ``[B, C, d, h, w]``, keypoints ``[B, 21, 3]`` in units where [-1, 1]
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ConvNorm
+from .layers import ConvNorm, fold_norm, set_weights
 
 HEAT_VARIANCE = 0.01
 
@@ -58,9 +59,7 @@ class Encoder(nn.Module):
     def __init__(self, config: DenseMotionConfig):
         super().__init__()
         widths = [config.inputs, *(config.width(i + 1) for i in range(config.blocks))]
-        self.down_blocks = nn.ModuleList(
-            ConvNorm(3, inputs, outputs) for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.down_blocks = nn.ModuleList(ConvNorm(3, inputs, outputs) for inputs, outputs in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [x]
@@ -88,6 +87,11 @@ class Decoder(nn.Module):
             x = torch.cat([x, maps.pop()], 1)
         return F.relu(self.norm(self.conv(x)))
 
+    def folded(self) -> Decoder:
+        """The same with its last norm folded into the convolution."""
+        self.conv, self.norm = fold_norm(self.conv, self.norm), nn.Identity()
+        return self
+
 
 class Hourglass(nn.Module):
     """The encoder and the decoder."""
@@ -98,6 +102,39 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x))
+
+
+class SliceConv(nn.Module):
+    """A convolution of volumes that is computed picture by picture: every depth of the kernel gives outputs of its own,
+    which are then added where they belong.
+
+    A kernel with few outputs, as that of the mask, uses matrix units badly; here they are ``k`` times as many.
+    """
+
+    def __init__(self, conv: nn.Conv3d):
+        super().__init__()
+        outputs, inputs, self.depth, *kernel = conv.weight.shape
+        self.slices = nn.Conv2d(
+            inputs, self.depth * outputs, kernel, padding=conv.padding[1:], bias=False, device="meta"
+        )
+        weight = conv.weight.transpose(1, 2).transpose(0, 1).flatten(0, 1)
+        set_weights(self.slices, weight, None, conv.weight.dtype)
+        self.bias = nn.Parameter(conv.bias.detach(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, d, h, w]`` to float32 ``[B, N, d, h, w]``."""
+        batch, depth = x.shape[0], x.shape[2]
+        parts = self.slices(x.transpose(1, 2).flatten(0, 1))
+        parts = parts.unflatten(1, (self.depth, -1)).unflatten(0, (batch, depth))  # [B, d, k, N, h, w]
+        total = self.bias.float().view(-1, 1, 1).expand(batch, depth, *parts.shape[3:]).clone()
+        for k in range(self.depth):
+            shift = k - self.depth // 2
+            here, there = (
+                slice(max(0, -shift), depth - max(0, shift)),
+                slice(max(0, shift), depth + min(0, shift)),
+            )
+            total[:, here] += parts[:, there, k]
+        return total.transpose(1, 2)
 
 
 class DenseMotion(NamedTuple):
@@ -141,6 +178,12 @@ class DenseMotionNetwork(nn.Module):
         deformation = grid + torch.einsum("bkdhw,bkc->bdhwc", mask, shifts)
         occlusion = self.occlusion(x.flatten(1, 2)).float().sigmoid()
         return DenseMotion(deformation, mask, occlusion)
+
+    def folded(self) -> DenseMotionNetwork:
+        """The same with its norm folded, and the mask by pictures in place of volumes."""
+        self.compress, self.norm = fold_norm(self.compress, self.norm), nn.Identity()
+        self.mask = SliceConv(self.mask)
+        return self
 
     @staticmethod
     def _move(features: Tensor, motions: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ def listen(
     """Features ``[n, 1024]`` of a speech, a few frames at a time; all who speak are heard as one.
 
     Finished speech is read as it is needed, and its features are kept with it for another seed or portrait, unless it
-    is longer than `MOST_REMEMBERED`. Live speech can be heard once; its feed is closed when the pass ends or is abandoned.
+    is longer than `MOST_REMEMBERED`. Live speech can be heard once; its feed is closed when the pass ends or is
+    abandoned.
 
     Args:
         encode: the speech network, see `hubert.SpeechGraph`.

@@ -160,9 +160,9 @@ def stitching_network() -> StitchingNetwork:
     return loaded(StitchingNetwork(), state("stitch_network"))
 
 
-def picture(height: int, width: int) -> Tensor:
-    """The set's test picture, uint8 ``[height, width, 3]``: smooth gradients with some texture."""
-    random = np.random.RandomState((40009 + 7919 * seed()) & 0xFFFFFFFF)
+def picture(height: int, width: int, number: int = 0) -> Tensor:
+    """One of the set's test pictures, uint8 ``[height, width, 3]``: smooth gradients with some texture."""
+    random = np.random.RandomState((40009 + 7919 * (seed() + number)) & 0xFFFFFFFF)
     y, x = np.mgrid[:height, :width].astype(np.float64)
     channels = []
     for c in range(3):
@@ -183,6 +183,12 @@ def tolerance(number: str, name: str) -> tuple[float, float]:
     relative, absolute = (re.search(rf"{kind} ([\d.e-]+)", text) for kind in ("rtol", "atol"))
     assert relative or absolute, f"{number} states no tolerance for {name}: {text}"
     return tuple(float(found[1]) if found else 0.0 for found in (relative, absolute))
+
+
+def thinned(x: Tensor, expected: Tensor) -> Tensor:
+    """Every n-th value of each dimension, as far apart as in the recorded tensor."""
+    steps = (-(-a // b) for a, b in zip(x.shape, expected.shape, strict=True))
+    return x[tuple(slice(None, None, step) for step in steps)]
 
 
 def first_directions(steps: int) -> list[float]:
