@@ -127,9 +127,9 @@ def test_live_motion_counts_from_the_window_of_silence():
 def test_a_source_video_shows_its_own_frames_around_the_face():
     video = source(3)
     frames = perform(torch.rand(7, 1024), who=video)
+    assert video.paste.box[:2] != (0, 0)
     for frame, place in zip(frames, [0, 1, 2, 2, 1, 0, 0], strict=True):
-        assert video.pastes[place].box[:2] != (0, 0)
-        assert torch.equal(frame[0, 0], video.pastes[place].picture[0, 0])
+        assert torch.equal(frame[0, 0], video.pictures[place][0][0, 0])
 
 
 def test_without_a_gpu_nothing_is_captured():
