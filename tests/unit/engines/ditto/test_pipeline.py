@@ -133,6 +133,15 @@ def test_a_source_video_shows_its_own_frames_around_the_face():
         assert torch.equal(frame[0, 0], video.pictures[place][0][0, 0])
 
 
+READ_BACKS = (
+    "aten::_local_scalar_dense",
+    "aten::item",
+    "aten::is_nonzero",
+    "aten::nonzero",
+    "aten::masked_select",
+)
+
+
 class ReadBacks(TorchDispatchMode):
     """Names of operations whose result the CPU has to know, for which a GPU would be waited for."""
 
@@ -141,7 +150,7 @@ class ReadBacks(TorchDispatchMode):
         self.found = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.name() in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"):
+        if function.name() in READ_BACKS:
             self.found.append(function.name())
         return function(*args, **(kwargs or {}))
 
@@ -153,6 +162,9 @@ def test_nothing_is_read_back_while_motion_and_frames_are_made():
         sampler(torch.rand(1, 80, 265), torch.rand(2, 80, 265), torch.rand(1, 265), torch.rand(1, 80, 1103))
         engine().render(source().volumes, points, points)
     assert read.found == []
+    with torch.inference_mode(), ReadBacks() as read:
+        bool(points.sum() > 0)
+    assert read.found
 
 
 def test_without_a_gpu_nothing_is_captured():
