@@ -88,15 +88,16 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="by name")
     parser.add_argument("--size", default="704x384", help="where a row does not name another")
-    parser.add_argument("--blocks", help="9, and 4 more for each further GPU")
+    parser.add_argument("--blocks", help="9, and 4 more for each further GPU and for graphs")
+    parser.add_argument("--graphs", action="store_true", help="replay denoising steps as CUDA graphs")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the steps of a block")
     parser.add_argument("--config", choices=["14b", "tiny"], default="14b")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write all figures to this file, after every row anew")
     args = parser.parse_args()
-    blocks = args.blocks or str(9 + 4 * (args.gpus - 1))
+    blocks = args.blocks or str(9 + 4 * (args.gpus - 1) + 4 * args.graphs)
     options = ["--size", args.size, "--blocks", blocks, "--config", args.config, "--device", args.device]
-    options += ["--gpus", str(args.gpus)]
+    options += ["--gpus", str(args.gpus), *(["--graphs"] if args.graphs else [])]
     found = {"environment": environment(torch.device(args.device)), "rows": {}}
     print(json.dumps(found["environment"]), flush=True)
     models = None

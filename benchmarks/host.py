@@ -160,20 +160,16 @@ class Prompts:
         }
         file = f"{source.get(kind, 'liveavatar')}{'_core' if kind in ('core', 'bf16', 'fp8', 'personalive') else ''}"
         prompt = json.loads((ROOT / "workflows" / "api" / f"{file}.json").read_text(encoding="utf-8"))
-        for key in [key for key, node in prompt.items() if node["class_type"] == "SaveVideo"]:
-            del prompt[key]
         size = (64, 64) if self.tiny else (704, 384)
         settings = {
             "LiveAvatarLoadCheckpoint": {"checkpoint": CHECKPOINT, "lora": LORA},
             "LiveAvatarReferenceImage": {"size": "exact", "width": size[0], "height": size[1]},
             "LiveAvatarSampler": {"seed": self.seed, "steps": self.steps, "performance": performance},
-            "AvatarStreamToVideo": {
-                "filename_prefix": f"video/{name}",
-                "save_output": True,
-                "resume": False,
-            },
+            "AvatarStreamToVideo": {"filename_prefix": f"video/{name}", "resume": False},
             "LiveAvatarLiveSpeech": {"id": LIVE_ID},
             "LoadImage": {"image": self.portrait},
+            "LoadAudio": {"audio": "speech.wav"},
+            "LoadVideo": {"file": "pose.mp4" if kind == "pose" else "driving.mp4"},
             "CLIPTextEncode": {"text": self.text},
             "PersonaLiveLoadModel": {"checkpoint": "benchmark"},
             "PersonaLivePortrait": {"width": 128, "height": 128} if self.tiny else {},

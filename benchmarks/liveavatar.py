@@ -119,10 +119,13 @@ class Benchmark:
             self.config = replace(self.config, num_layers=args.layers, audio_inject_layers=kept)
         self.sampling = SamplingConfig(steps=args.steps, skip_last_step=args.skip_last_step)
         self.performance = Performance(
-            args.fp8, cache_format(args.int8_caches, args.attention8), ahead=not args.no_ahead
+            args.fp8,
+            cache_format(args.int8_caches, args.attention8),
+            ahead=not args.no_ahead,
+            graphs=args.graphs,
         )
-        self.full = self.sampling.clip_blocks + 1
-        """The first block that sees a full window and prefills nothing."""
+        self.full = 1 + self.sampling.clip_blocks * (1 + args.graphs)
+        """The first block that sees a full window and neither prefills nor captures anything."""
         self.shown = "fast decoder" if args.decoder == "fast" else "VAE"
 
     def run(self) -> dict[str, Any]:
@@ -158,7 +161,7 @@ class Benchmark:
             for device in used:
                 torch.cuda.reset_peak_memory_stats(device)
         report["times_ms"] = {**self._whole(), **(self._alone() if self.stages else self._parts())}
-        report["gpus"] = " | ".join(share.text for share in self.shares)
+        report["gpus"] = " / ".join(share.text for share in self.shares)
         if self.clock.cuda:
             report["memory_GB"] = {
                 "peak allocated": max(torch.cuda.max_memory_allocated(device) for device in used) / 1e9,
@@ -401,6 +404,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--skip-last-step", action="store_true", help="leave out each block's last forward pass"
     )
+    parser.add_argument("--graphs", action="store_true", help="replay denoising steps as CUDA graphs")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the steps of a block")
     parser.add_argument("--share", help="steps of each GPU, such as 3+1; the last one decodes")
     parser.add_argument(
@@ -447,7 +451,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--gpus goes with neither --no-vae nor --profile.")
     if args.share:
         args.share = [int(steps) for steps in args.share.split("+")]
-    least = SamplingConfig().clip_blocks + 3 + 2 * (args.gpus - 1)
+    least = SamplingConfig().clip_blocks * (1 + args.graphs) + 3 + 2 * (args.gpus - 1)
     if args.blocks < least:
         parser.error(f"--blocks is {args.blocks}; at least {least} are needed to see a full window.")
     return args

@@ -94,11 +94,11 @@ class FoldedSpadeBlock(nn.Module):
         """See `SpadeBlock.forward`."""
         hidden = self.shared(feature).chunk(len(self.tables), 1)
         normed = enlarge(instance_norm(x), feature, self.scale)
-        h = self.conv_0(F.leaky_relu(self._painted(0, normed, hidden), SLOPE, inplace=True))
-        h = self.conv_1(F.leaky_relu(self._painted(1, instance_norm(h), hidden), SLOPE, inplace=True))
-        return h + (x if self.conv_s is None else self.conv_s(self._painted(2, normed, hidden)))
+        h = self.conv_0(F.leaky_relu(self._modulate(0, normed, hidden), SLOPE, inplace=True))
+        h = self.conv_1(F.leaky_relu(self._modulate(1, instance_norm(h), hidden), SLOPE, inplace=True))
+        return h + (x if self.conv_s is None else self.conv_s(self._modulate(2, normed, hidden)))
 
-    def _painted(self, norm: int, normed: Tensor, hidden: tuple[Tensor, ...]) -> Tensor:
+    def _modulate(self, norm: int, normed: Tensor, hidden: tuple[Tensor, ...]) -> Tensor:
         scale, shift = self.tables[norm](hidden[norm]).chunk(2, 1)
         return torch.addcmul(shift, normed, scale)
 

@@ -92,6 +92,30 @@ class Controls:
 NO_CONTROLS = Controls()
 
 
+def constant_controls(
+    offsets: Mapping[str, float] | None = None, shown: Tensor | None = None
+) -> Callable[[int, int], Controls]:
+    """The controls of a run for `pipeline.Performance`.
+
+    Args:
+        offsets: degrees that are added to pitch, yaw or roll of every frame.
+        shown: how much of the faded parts each frame shows ``[frames]``, see `blinks.fades`; later frames show all.
+    """
+    unknown = [name for name in offsets or () if name not in ANGLES]
+    if unknown:
+        raise ValueError(f"Choose angles from {', '.join(ANGLES)}: {unknown} are not known.")
+    added = {name: torch.tensor([[float(offset)]]) for name, offset in (offsets or {}).items()}
+
+    def controls(first: int, count: int) -> Controls:
+        if shown is None or first >= len(shown):
+            return Controls(offsets=added)
+        here = shown[first : first + count]
+        missing = torch.ones(count - len(here))
+        return Controls(offsets=added, fade=torch.cat([here, missing])[:, None])
+
+    return controls
+
+
 class Driver:
     """Turns motion into source and driving keypoints, block after block.
 

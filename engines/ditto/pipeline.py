@@ -42,13 +42,21 @@ class Source:
 
     Attributes:
         character: its motion and eyes.
-        volumes: features that the warping network moves, ``[m, c, d, h, w]``.
-        pastes: the way back into each picture.
+        volumes: features that the warping network moves, ``[m, c, d, h, w]``; those of a video lie on the CPU (4 MB a
+            frame in half precision).
+        pictures: each one uint8 ``[H, W, 3]`` on the CPU, with the matrix from it to the square that the networks see.
+        paste: the way back into the first picture.
     """
 
     character: Character
     volumes: Tensor
-    pastes: tuple[Paste, ...]
+    pictures: tuple[tuple[Tensor, np.ndarray], ...]
+    paste: Paste
+
+    @property
+    def still(self) -> bool:
+        """Whether it is a portrait."""
+        return len(self.pictures) == 1
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ class Ditto:
             eyes: looks at the eyes of each square.
             crop: how the square is laid around the landmarks.
         """
-        motions, volumes, opens, balls, pastes = [], [], [], [], []
+        motions, volumes, opens, balls, kept = [], [], [], [], []
         for picture, landmarks in pictures:
             check_interrupt()
             matrix = crop_matrix(landmarks, crop or CropOptions())
@@ -164,15 +172,16 @@ class Ditto:
             eye_open, eye_ball = eyes(square)
             motion, volume = self.look(halve(square)[None])
             motions.append(motion)
-            volumes.append(volume)
+            volumes.append(volume if not volumes else volume.cpu())
             opens.append(eye_open)
             balls.append(eye_ball)
-            pastes.append(Paste(picture, matrix, self.device))
+            kept.append((picture.cpu(), matrix))
         motion = FaceMotion.concat(motions)
         if len(motion) > 1:
             motion = motion.smoothed(SOURCE_SMOOTHING)
+            volumes[0] = volumes[0].cpu()
         character = Character(motion, torch.cat(opens), torch.cat(balls)).to(self.device)
-        return Source(character, torch.cat(volumes), tuple(pastes))
+        return Source(character, torch.cat(volumes), tuple(kept), Paste(*kept[0], self.device))
 
     def motion(
         self,
@@ -260,14 +269,13 @@ class Ditto:
         The answer waits for them and gives them on the CPU, uint8 ``[n, H, W, 3]``.
         """
         points, driving = keypoints
-        places = [mirrored(first + i, len(source.pastes)) for i in range(len(driving))]
-        still = len(source.pastes) == 1
-        squares = self.render(source.volumes if still else source.volumes[places], points, driving)
-        if still:
-            paste = source.pastes[0]
-            patches = fetch(paste.patches(squares))
-            return lambda: paste.frames(patches())
-        pastes = [source.pastes[place] for place in places]
+        if source.still:
+            squares = self.render(source.volumes, points, driving)
+            patches = fetch(source.paste.patches(squares))
+            return lambda: source.paste.frames(patches())
+        places = [mirrored(first + i, len(source.pictures)) for i in range(len(driving))]
+        squares = self.render(send(source.volumes[places], self.device), points, driving)
+        pastes = [Paste(*source.pictures[place], self.device) for place in places]
         each = [fetch(paste.patches(square)) for paste, square in zip(pastes, squares.split(1), strict=True)]
         return lambda: torch.cat([paste.frames(patch()) for paste, patch in zip(pastes, each, strict=True)])
 

@@ -43,8 +43,8 @@ class Steps:
 
     Attributes:
         times: ``steps + 1`` times from 999 to -1.
-        signal, direction, spread: ``[steps - 1]``, float32.
-        noise_of_x, noise_of_x0: ``[steps]``; the predicted noise is ``x * noise_of_x - x0 / noise_of_x0``.
+        signal, direction, spread: ``steps - 1`` numbers, computed in float32.
+        noise_of_x, noise_of_x0: ``steps`` numbers; the predicted noise is ``x * noise_of_x - x0 / noise_of_x0``.
     """
 
     def __init__(self, steps: int):
@@ -52,20 +52,20 @@ class Steps:
         self.count = steps
         self.times = step_times(steps)
         now, after = share[self.times[:-2]], share[self.times[1:-1]]
-        self.spread = ((1 - now / after) * (1 - after) / (1 - now)).sqrt()
-        self.direction = (1 - after) * (now / (after * (1 - now))).sqrt()
-        self.signal = after.sqrt()
+        self.spread = ((1 - now / after) * (1 - after) / (1 - now)).sqrt().tolist()
+        self.direction = ((1 - after) * (now / (after * (1 - now))).sqrt()).tolist()
+        self.signal = after.sqrt().tolist()
         at_step = share[self.times[:-1]]
-        self.noise_of_x = (1 / (1 - at_step)).sqrt()
-        self.noise_of_x0 = (1 / at_step - 1).sqrt()
+        self.noise_of_x = (1 / (1 - at_step)).sqrt().tolist()
+        self.noise_of_x0 = (1 / at_step - 1).sqrt().tolist()
 
     def noise_of(self, x: Tensor, x0: Tensor, step: int) -> Tensor:
         """The noise in ``x`` at step number ``step`` if ``x0`` is its clean motion."""
-        return x * float(self.noise_of_x[step]) - x0 / float(self.noise_of_x0[step])
+        return x * self.noise_of_x[step] - x0 / self.noise_of_x0[step]
 
     def advance(self, x: Tensor, x0: Tensor, z: Tensor, step: int) -> Tensor:
         """The noisy motion after step number ``step``, which is not the last one."""
-        signal, direction, spread = (float(part[step]) for part in (self.signal, self.direction, self.spread))
+        signal, direction, spread = self.signal[step], self.direction[step], self.spread[step]
         return signal * x0 + direction * self.noise_of(x, x0, step) + spread * z
 
 

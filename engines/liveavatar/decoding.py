@@ -26,7 +26,7 @@ class Decoding:
 
     def __init__(self, decoder: StreamingDecoder, attempt: Fallback, beside: torch.device | None) -> None:
         self._decoder, self._attempt = decoder, attempt
-        self._lane = _lane(beside or torch.device("cpu"))  # there, everything happens at once
+        self._lane = lane_beside(beside or torch.device("cpu"))  # there, everything happens at once
         self._lane.uses(*decoder.state().values())
         self._next: tuple[int, Tensor] | None = None
         self._wait: Callable[[], Tensor] | None = None
@@ -62,6 +62,6 @@ def decode_block(decoder: StreamingDecoder, block: int, latents: Tensor) -> Call
 
 
 @cache
-def _lane(device: torch.device) -> Lane:
-    # One for all runs: PyTorch keeps memory for every stream that it has worked on.
+def lane_beside(device: torch.device) -> Lane:
+    """The lane for work beside the sampling; one for all runs, since PyTorch keeps memory for every stream."""
     return Lane(device)

@@ -24,7 +24,7 @@ from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.streaming import LatentDecoder, StreamingDecoder
 from .condition import PRIME_LATENTS
 from .config import SamplingConfig
-from .decoding import decode_block
+from .decoding import decode_block, lane_beside
 from .fallback import Fallback
 from .pipeline import Scene, block_count
 from .sampler import BlockSampler
@@ -202,7 +202,7 @@ def generate_in_stages(
     links = _links(
         places, (performance.fp8, performance.caches, scene.reference.shape), config.clip_blocks + 1
     )
-    jobs = _jobs(scene, config, first, frames, after_encoding, sink, stop)
+    jobs = _jobs(scene, config, first, frames, after_encoding, sink, stop, vae.device)
     chain = Chain(jobs, links, len(links) + AHEAD, stop)
     if state is not None:
         state.at_rest = False
@@ -263,9 +263,12 @@ def _jobs(
     after_encoding: Callable[[], None],
     sink: _Sink,
     stop: Stop,
+    device: torch.device,
 ) -> Generator[Job, None, None]:
+    """The blocks with their speech, which may be encoded on ``device``, beside what it has been told to compute."""
     blocks = count(first) if frames is None else range(first, block_count(frames))
-    with closing(scene.speech.blocks(first, after_encoding)) as speech:
+    # All of this runs in the thread of the chain's source, so the lane stays that thread's between two blocks.
+    with lane_beside(device).working(), closing(scene.speech.blocks(first, after_encoding)) as speech:
         for block, features in zip(blocks, speech, strict=False):
             if config.replace_sink and block >= config.clip_blocks:
                 sink.wait(stop)

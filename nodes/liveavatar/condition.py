@@ -9,8 +9,8 @@ from ...engines.liveavatar.config import FPS, SIZE_MULTIPLE
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import picture_size, with_pose, with_reference
 from ...loaders.liveavatar.speech import check_encoder
-from ...loaders.wan.vae import vae_from_host
-from ...media.portrait import check_size, fit_size, prepare_portrait, resample_fps, resize_frames
+from ...loaders.wan.vae import is_small, vae_from_host
+from ...media.portrait import check_size, fit_size, is_drawn, prepare_portrait, resample_fps, resize_frames
 from ...media.speech import Speech, assign_masks
 from ..schema import Node, schema
 from ..types import AvatarSpeech
@@ -136,8 +136,14 @@ class LiveAvatarReferenceImage(Node):
         else:
             height, width = fit_size(image.shape[1], image.shape[2], width * height)
         prepared = prepare_portrait(image, height, width)
-        show_text(f"{width} x {height}", cls.hidden)
         wan_vae = vae_from_host(vae).load()
+        said = f"{width} x {height}"
+        if is_small(wan_vae) and not is_drawn(image):
+            said += (
+                "\nChoose the real model for this picture: the tiny talker knows drawn faces only, and it looks like "
+                "a photograph."
+            )
+        show_text(said, cls.hidden)
         pixels = prepared.permute(0, 3, 1, 2)[:, :, None] * 2 - 1
         reference, motion = encode_reference(wan_vae, pixels, settled=history == "settled")
         positive = with_reference(positive, wan_vae, reference, motion)

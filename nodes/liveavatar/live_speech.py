@@ -57,8 +57,8 @@ class LiveAvatarLiveSpeech(Node):
                     options=[str(rate) for rate in RATES],
                     default="24000",
                     tooltip=(
-                        "Sample rate of the video's sound. Posts of another rate are converted, a WAV file keeps its "
-                        "own."
+                        "Sample rate at which speech is kept. Posts of another rate are converted, a WAV file keeps "
+                        "its own."
                     ),
                 ),
                 io.Float.Input(

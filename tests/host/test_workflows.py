@@ -12,6 +12,7 @@ TALL, WIDE = (64, 128), (128, 64)
 EXPECTED = {
     "liveavatar": (TALL, FRAMES, 24_000, 1),
     "liveavatar_core": (TALL, FRAMES, 24_000, 1),
+    "liveavatar.app": (TALL, FRAMES, 24_000, 1),
     "liveavatar_host_loaders": (TALL, FRAMES, 24_000, 1),
     "liveavatar_real_time": (TALL, FRAMES, 24_000, 1),
     "liveavatar_two_speakers": (WIDE, FRAMES, 44_100, 2),

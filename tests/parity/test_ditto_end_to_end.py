@@ -70,8 +70,8 @@ def source(crop):
     if crop == "own":
         return engine().source([(picture(), landmarks)], eye_numbers)
     motion, volumes = engine().look(t["crop_256"].to(torch.uint8)[None])
-    paste = Paste(picture(), crop_matrix(landmarks, fx.CROP))
-    return Source(Character(motion, *eye_numbers()), volumes, (paste,))
+    place = (picture(), crop_matrix(landmarks, fx.CROP))
+    return Source(Character(motion, *eye_numbers()), volumes, (place,), Paste(*place))
 
 
 def performance():

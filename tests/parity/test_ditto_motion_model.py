@@ -55,12 +55,12 @@ def test_constants_of_the_steps(count):
     t, _ = fixture("01")
     steps = Steps(count)
     assert steps.times == t[f"times_{count}"].tolist()
-    check(steps.spread, "01", f"sigma_{count}", t)
+    check(torch.tensor(steps.spread), "01", f"sigma_{count}", t)
     recorded = t[f"c_{count}"]
     # The reference's first one is good to a few 2**-24 only (`fx.first_directions`).
     assert abs(steps.direction[0] ** 2 - recorded[0] ** 2) < 4 * 2**-24
-    check(torch.cat([recorded[:1], steps.direction[1:]]), "01", f"c_{count}", t)
-    check(steps.signal, "01", f"alpha_next_sqrt_{count}", t)
+    check(torch.tensor([recorded[0].item(), *steps.direction[1:]]), "01", f"c_{count}", t)
+    check(torch.tensor(steps.signal), "01", f"alpha_next_sqrt_{count}", t)
 
 
 def inputs():

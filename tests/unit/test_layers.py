@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "engines/liveavatar": ("engines/liveavatar", "engines/parts", "engines/gpu"),
     "engines/ditto": ("engines/ditto", "engines/parts", "engines/gpu"),
     "engines/personalive": ("engines/personalive", "engines/parts", "engines/gpu"),
+    "engines/longcat": ("engines/longcat", "engines/parts", "engines/gpu"),
     "engines/parts": ("engines/parts", "engines/gpu"),
     "engines/gpu": ("engines/gpu",),
 }

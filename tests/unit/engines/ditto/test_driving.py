@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from avatar.engines.ditto.blinks import Blinks, blink_rows, fades
-from avatar.engines.ditto.driving import EYES, LIPS, Controls, Driver, DrivingConfig
+from avatar.engines.ditto.driving import EYES, LIPS, Controls, Driver, DrivingConfig, constant_controls
 from avatar.engines.ditto.motion import FaceMotion, degrees
 
 OTHERS = [point for point in range(21) if point not in (*LIPS, *EYES)]
@@ -152,3 +152,13 @@ def test_fades_begin_and_end_in_nothing():
 def test_unknown_parts_are_refused(wrong):
     with pytest.raises(ValueError, match=r"nose|black"):
         DrivingConfig(**wrong)
+
+
+def test_controls_of_a_run_fade_frame_by_frame_and_then_show_all():
+    controls = constant_controls({"pitch": 2}, fades(6, fade_in=4))
+    assert controls(0, 5).fade.flatten().tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert controls(5, 5).fade.flatten().tolist() == [1] * 5
+    assert controls(10, 5).fade is None
+    assert controls(10, 5).offsets["pitch"].item() == 2
+    with pytest.raises(ValueError, match="nose"):
+        constant_controls({"nose": 1})

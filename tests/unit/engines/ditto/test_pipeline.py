@@ -18,6 +18,7 @@ from avatar.engines.ditto.runtime import accelerate, plain
 from avatar.engines.ditto.stitching import StitchingNetwork
 from avatar.engines.ditto.warping import DenseMotionConfig, WarpingConfig, WarpingNetwork
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
+from torch.utils._python_dispatch import TorchDispatchMode
 
 LANDMARKS = np.array([[30.0, 30.0], [50.0, 30.0], [40.0, 40.0], [33.0, 52.0], [47.0, 52.0]])
 QUICK = Performance(WindowConfig(steps=2))
@@ -127,9 +128,43 @@ def test_live_motion_counts_from_the_window_of_silence():
 def test_a_source_video_shows_its_own_frames_around_the_face():
     video = source(3)
     frames = perform(torch.rand(7, 1024), who=video)
+    assert video.paste.box[:2] != (0, 0)
     for frame, place in zip(frames, [0, 1, 2, 2, 1, 0, 0], strict=True):
-        assert video.pastes[place].box[:2] != (0, 0)
-        assert torch.equal(frame[0, 0], video.pastes[place].picture[0, 0])
+        assert torch.equal(frame[0, 0], video.pictures[place][0][0, 0])
+
+
+READ_BACKS = (
+    "aten::_local_scalar_dense",
+    "aten::item",
+    "aten::is_nonzero",
+    "aten::nonzero",
+    "aten::masked_select",
+)
+
+
+class ReadBacks(TorchDispatchMode):
+    """Names of operations whose result the CPU has to know, for which a GPU would be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.name() in READ_BACKS:
+            self.found.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+def test_nothing_is_read_back_while_motion_and_frames_are_made():
+    sampler = Sampler(engine().motion_model, 3)
+    points = torch.rand(1, 21, 3)
+    with torch.inference_mode(), ReadBacks() as read:
+        sampler(torch.rand(1, 80, 265), torch.rand(2, 80, 265), torch.rand(1, 265), torch.rand(1, 80, 1103))
+        engine().render(source().volumes, points, points)
+    assert read.found == []
+    with torch.inference_mode(), ReadBacks() as read:
+        bool(points.sum() > 0)
+    assert read.found
 
 
 def test_without_a_gpu_nothing_is_captured():

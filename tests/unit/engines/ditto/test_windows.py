@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from avatar.engines.ditto.conditions import Character, Conditions, emotion_rows
@@ -117,7 +119,7 @@ def test_no_number_of_steps_makes_nan():
     for count in range(1, 201):
         steps = Steps(count)
         for part in (steps.signal, steps.direction, steps.spread, steps.noise_of_x, steps.noise_of_x0):
-            assert torch.isfinite(part).all(), count
+            assert all(map(math.isfinite, part)), count
 
 
 @pytest.mark.parametrize(

@@ -207,12 +207,24 @@ def test_live_speech_enters_when_it_is_there_and_ends_the_video():
     assert called == ["avatar source"] * 3
 
 
-@pytest.mark.parametrize(
-    ("owner", "method", "call"),
-    [(BlockSampler, "predict", 0), (BlockSampler, "predict", 7), (StreamingDecoder, "__call__", 3)],
-)
+def running_out(monkeypatch, step: int, block: int, times: int) -> None:
+    """Let a step of a block do its work and then run out of memory, so many times."""
+    predict, left = BlockSampler.predict, [times]
+
+    def attempt(self, inputs, latents, number):
+        flow = predict(self, inputs, latents, number)
+        if (number, inputs.start) == (step, 3 * block) and left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("no memory")
+        return flow
+
+    monkeypatch.setattr(BlockSampler, "predict", attempt)
+
+
+@pytest.mark.parametrize(("step", "block"), [(0, 0), (0, 3), (1, 1), (2, 4), ("decoding", 3)])
 @pytest.mark.parametrize("performance", [Performance(), Performance(caches=CacheFormat.INT8)], ids=str)
-def test_when_memory_runs_out_only_that_stages_caches_move(monkeypatch, owner, method, call, performance):
+@pytest.mark.parametrize("times", [1, 2])
+def test_when_memory_runs_out_only_that_stages_caches_move(monkeypatch, step, block, performance, times):
     expected = torch.cat(list(shared((1, 2), performance=performance)))
     moved, move, said = [], BlockSampler.move_caches_to_cpu, []
 
@@ -221,16 +233,24 @@ def test_when_memory_runs_out_only_that_stages_caches_move(monkeypatch, owner, m
         move(self, format)
 
     monkeypatch.setattr(BlockSampler, "move_caches_to_cpu", watched)
-    failing(monkeypatch, owner, method, {call})
+    if step == "decoding":
+        failing(monkeypatch, StreamingDecoder, "__call__", set(range(block, block + times)))
+    else:
+        running_out(monkeypatch, step, block, times)
     found = torch.cat(list(shared((1, 2), performance=performance, say=said.append)))
     assert torch.equal(found, expected)
-    assert len(moved) == len(said) == 1 and "ran out" in said[0]
+    stage = range(1) if step == 0 else range(1, 3)
+    assert moved == [stage] * (times - 1) and len(said) == times - 1
 
 
-def test_a_second_time_is_an_error(monkeypatch):
-    failing(monkeypatch, BlockSampler, "predict", {3, 4, 5, 6, 7, 8})
+def test_when_nothing_is_left_to_make_smaller_it_is_an_error(monkeypatch):
+    running_out(monkeypatch, 1, 2, 3)
+    found = []
     with pytest.raises(torch.OutOfMemoryError):
-        list(shared((1, 2), say=lambda _: None))
+        for block in shared((1, 2), say=lambda _: None):
+            found.append(block)
+    done = sum(map(len, found))
+    assert done <= 21 and (not found or torch.equal(torch.cat(found), alone()[:done]))
 
 
 @pytest.mark.parametrize("then", [(3,), (1, 2), (2, 1), (1, 1, 1)])
