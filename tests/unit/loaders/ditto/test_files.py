@@ -78,7 +78,7 @@ def test_missing_files_are_named(tree):
 
 
 def test_the_repository_is_not_fetched_unasked(tmp_path):
-    with pytest.raises(FileNotFoundError, match="turn on the loader's download option"):
+    with pytest.raises(FileNotFoundError, match="Turn on the loader's download option"):
         find_files(DITTO, tmp_path)
 
 
