@@ -87,9 +87,7 @@ def open_stream(stream: AvatarStream, name: str = "stream") -> Clip:
                 done += len(part)
 
     audio = stream.audio
-    return Clip(
-        name, float(stream.fps), stream.width, stream.height, stream.frames, pieces, lambda: audio
-    )
+    return Clip(name, float(stream.fps), stream.width, stream.height, stream.frames, pieces, lambda: audio)
 
 
 def _open(path: Path) -> av.container.InputContainer:

@@ -56,7 +56,7 @@ WITHOUT = {
     "syncnet": "Give --syncnet the file syncnet_v2.model (54 MB).",
     "speaker": "Give --speaker a folder of microsoft/wavlm-base-plus-sv (400 MB).",
     "writer": "Give --whisper a folder of openai/whisper-small (970 MB).",
-    "qalign": "Give --qalign a Python with transformers 4.37 and --qalign-model a folder of q-future/one-align (16 GB).",
+    "qalign": "Give --qalign a Python with transformers 4.37, and --qalign-model q-future/one-align (16 GB).",
     "reference": "Give --reference the portrait.",
     "voice": "Give the voice that should be heard in subjects.json.",
     "text": "Give the text that should be said in subjects.json.",
@@ -68,7 +68,9 @@ WITHOUT = {
 """What to do about something that is missing, in one sentence."""
 
 
-def load_instruments(paths: Mapping[str, Path | None], device: torch.device, finder: FaceFinder | None) -> Instruments:
+def load_instruments(
+    paths: Mapping[str, Path | None], device: torch.device, finder: FaceFinder | None
+) -> Instruments:
     """The networks of "dino", "syncnet", "speaker", "whisper", "qalign" and "qalign_model".
 
     Raises:

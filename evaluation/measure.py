@@ -96,7 +96,11 @@ def measure(
         raise ValueError(f"Make {clip.name} again: it has no frames.")
     seconds = float(when[-1]) + 1 / clip.fps
     seen = Observed(
-        clip.fps, seconds, {name: joined(tracks) for name, tracks in parts.items()}, missing, layout=subject.layout
+        clip.fps,
+        seconds,
+        {name: joined(tracks) for name, tracks in parts.items()},
+        missing,
+        layout=subject.layout,
     )
     if subject.made:
         made = torch.tensor(subject.made, dtype=torch.float64)
@@ -124,7 +128,7 @@ def _regions(clip: Clip, subject: Subject, tools: Instruments, missing: dict[str
         regions = find_regions(clip, tools.finder)
     if regions is None:
         reason = NO_FINDER if tools.finder is None else NO_FACE
-        missing.update({name: reason for name in FACE_TRACKS})
+        missing.update(dict.fromkeys(FACE_TRACKS, reason))
         return None
     return regions.fit(clip.width, clip.height)
 
@@ -156,7 +160,9 @@ def _readers(
             readers.append(DinoLikeness("dino face", tools.dino, reference, regions.face))
     if tools.syncnet is not None:
         if abs(clip.fps - FPS) > 0.01:
-            missing["syncnet lips"] = f"Convert the video to {FPS} frames a second, at which SyncNet was trained."
+            missing["syncnet lips"] = (
+                f"Convert the video to {FPS} frames a second, at which SyncNet was trained."
+            )
         else:
             readers.append(Lips(tools.syncnet, regions.face, tools.device))
     return readers

@@ -42,7 +42,9 @@ class QAlign:
         """FileNotFoundError without one of the two, RuntimeError when the process does not start."""
         for path in (python, model):
             if not Path(path).exists():
-                raise FileNotFoundError(f"Give --qalign and --qalign-model paths that exist: there is no {path}.")
+                raise FileNotFoundError(
+                    f"Give --qalign and --qalign-model paths that exist: there is no {path}."
+                )
         self._process = subprocess.Popen(
             [str(python), "-c", PROGRAM, str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -18,7 +18,9 @@ def aligned(faces: Tensor, shift: Tensor) -> Tensor:
         step = torch.eye(2, 3).repeat(len(some), 1, 1)
         step[:, :, 2] = 2 * moved.float()
         grid = F.affine_grid(step, [len(some), 1, *some.shape[1:]], align_corners=False)
-        done.append(F.grid_sample(some[:, None].float(), grid, padding_mode="border", align_corners=False)[:, 0])
+        done.append(
+            F.grid_sample(some[:, None].float(), grid, padding_mode="border", align_corners=False)[:, 0]
+        )
     return torch.cat(done)
 
 

@@ -39,7 +39,13 @@ METRICS = (
         weights=WEIGHTS,
     ),
     Metric(
-        "face identity", "", "higher", ("dino face",), f"{DINO}, both cut to the face", _mean("dino face"), weights=WEIGHTS
+        "face identity",
+        "",
+        "higher",
+        ("dino face",),
+        f"{DINO}, both cut to the face",
+        _mean("dino face"),
+        weights=WEIGHTS,
     ),
     Metric(
         "portrait distance",

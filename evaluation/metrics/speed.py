@@ -27,14 +27,14 @@ def _factor(seen: Observed) -> float:
 
 def _first(seen: Observed) -> float:
     _made(seen)
+    if len(seen.tracks["made"]) < 2:
+        raise NotMeasurable("Only the time of the whole video is known.")
     return float(seen.tracks["made"].times[0])
 
 
 METRICS = (
     Metric("FPS", "frames/s", "higher", ("made",), SOURCE, _fps),
-    Metric(
-        "RTF", "s per s", "lower", ("made",), "seconds of making per second of video", _factor, warn=1.0
-    ),
+    Metric("RTF", "s per s", "lower", ("made",), "seconds of making per second of video", _factor, warn=1.0),
     Metric(
         "first frame",
         "s",

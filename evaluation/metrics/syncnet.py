@@ -58,6 +58,14 @@ METRICS = (
     Metric("Sync-C", "", "higher", NEEDS, SOURCE, _part("confidence"), warn=6, fail=4, weights=WEIGHTS),
     Metric("Sync-D", "", "lower", NEEDS, SOURCE, _part("distance"), weights=WEIGHTS),
     Metric(
-        "SyncNet offset", "frames", "near zero", NEEDS, SOURCE, _part("offset"), warn=1, fail=3, weights=WEIGHTS
+        "SyncNet offset",
+        "frames",
+        "near zero",
+        NEEDS,
+        SOURCE,
+        _part("offset"),
+        warn=1,
+        fail=3,
+        weights=WEIGHTS,
     ),
 )

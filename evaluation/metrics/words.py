@@ -14,9 +14,7 @@ UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 def words(text: str) -> str:
     """Lower case, without punctuation, with letters of unspaced languages apart."""
-    kept = "".join(
-        " " if unicodedata.category(letter)[0] in "PSZ" else letter for letter in text.casefold()
-    )
+    kept = "".join(" " if unicodedata.category(letter)[0] in "PSZ" else letter for letter in text.casefold())
     return " ".join(UNSPACED.sub(lambda match: f" {match[0]} ", kept).split())
 
 
@@ -36,7 +34,9 @@ def _language(seen: Observed) -> float:
         raise NotMeasurable("Install lingua-language-detector to tell languages apart.")
     from lingua import LanguageDetectorBuilder
 
-    found = LanguageDetectorBuilder.from_all_languages().build().detect_language_of(str(seen.values["said text"]))
+    found = (
+        LanguageDetectorBuilder.from_all_languages().build().detect_language_of(str(seen.values["said text"]))
+    )
     asked = str(seen.values["language"]).lower()
     return float(found is not None and asked == found.iso_code_639_1.name.lower())
 

@@ -16,4 +16,6 @@ class Colour:
 
     def read(self, piece: Piece) -> Track:
         columns = piece.frames.numpy().sum(1, dtype=np.uint32)
-        return Track(piece.times, torch.from_numpy((columns.mean(1) / piece.frames.shape[1]).astype(np.float32)))
+        return Track(
+            piece.times, torch.from_numpy((columns.mean(1) / piece.frames.shape[1]).astype(np.float32))
+        )

@@ -62,4 +62,6 @@ def _read(kind: type, folder: Path, example: str) -> torch.nn.Module:
     try:
         return kind.from_pretrained(str(folder), local_files_only=True).eval()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ValueError(f"Download {folder} again: {kind.__name__} cannot be read from it ({error}).") from error
+        raise ValueError(
+            f"Download {folder} again: {kind.__name__} cannot be read from it ({error})."
+        ) from error
