@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,25 +54,51 @@ class Clip:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The part of a file, or of a file's bytes, from ``start`` to ``stop``, in seconds on the file's clock."""
+
+    place: str | io.BytesIO
+    name: str
+    start: float = float("-inf")
+    stop: float = float("inf")
+
+
 def open_file(path: str | os.PathLike) -> Clip:
     """A video file; turned pictures are set upright, and times are the file's own.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the file is no video that can be read. Damage further inside is found during the pass.
     """
     path = Path(path)
-    with _open(path) as container:
+    if not path.is_file():
+        raise FileNotFoundError(f"Check the name: there is no video {path}.")
+    return _clip(_Part(os.fspath(path), path.name))
+
+
+def open_video(video: Any) -> Clip:
+    """A core VIDEO, also one that was cut; ValueError as with `open_file`."""
+    place = video.get_stream_source()
+    # Newer hosts cut a VIDEO by noting what part of the file it is.
+    start, seconds = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
+    name = Path(place).name if isinstance(place, str) else "the video"
+    return _clip(_Part(place, name, start or float("-inf"), start + seconds if seconds else float("inf")))
+
+
+def _clip(part: _Part) -> Clip:
+    with _open(part) as container:
         if not container.streams.video:
-            raise ValueError(f"Choose a file with a picture: {path.name} has none.")
+            raise ValueError(f"Choose a file with a picture: {part.name} has none.")
         stream = container.streams.video[0]
         width, height = stream.width, stream.height
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         length = stream.frames or round(fps * (container.duration or 0) / av.time_base)
     if not width or not height or width * height > MOST_PIXELS:
-        raise ValueError(f"Make {path.name} smaller: its frames are {width}x{height}.")
+        raise ValueError(f"Make {part.name} smaller: its frames are {width}x{height}.")
     if fps <= 0:
-        raise ValueError(f"Convert {path.name} to mp4: it does not say its frame rate.")
-    clip = Clip(path.name, fps, width, height, length, lambda: _pieces(clip, path), lambda: _sound(path))
+        raise ValueError(f"Convert {part.name} to mp4: it does not say its frame rate.")
+    clip = Clip(part.name, fps, width, height, length, lambda: _pieces(clip, part), lambda: _sound(part))
     return clip
 
 
@@ -90,24 +117,24 @@ def open_stream(stream: AvatarStream, name: str = "stream") -> Clip:
     return Clip(name, float(stream.fps), stream.width, stream.height, stream.frames, pieces, lambda: audio)
 
 
-def _open(path: Path) -> av.container.InputContainer:
-    if not path.is_file():
-        raise FileNotFoundError(f"Check the name: there is no video {path}.")
+def _open(part: _Part) -> av.container.InputContainer:
+    if isinstance(part.place, io.BytesIO):
+        part.place.seek(0)
     try:
-        return av.open(os.fspath(path))
+        return av.open(part.place)
     except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"Make {path.name} again: it cannot be read as a video ({error}).") from error
+        raise ValueError(f"Make {part.name} again: it cannot be read as a video ({error}).") from error
 
 
-def _pieces(clip: Clip, path: Path) -> Iterator[Piece]:
+def _pieces(clip: Clip, part: _Part) -> Iterator[Piece]:
     times: list[float] = []
     frames: list[Tensor] = []
     begin = previous = None
     uneven = count = 0
-    for time, picture in _frames(path):
+    for time, picture in _frames(part):
         begin = time if begin is None else begin
         if frames and picture.shape != frames[0].shape:
-            raise ValueError(f"Convert {path.name} to one size: it changes after {count} frames.")
+            raise ValueError(f"Convert {part.name} to one size: it changes after {count} frames.")
         if previous is not None and abs((time - previous) * clip.fps - 1) > UNEVEN:
             uneven += 1
         previous = time
@@ -120,7 +147,7 @@ def _pieces(clip: Clip, path: Path) -> Iterator[Piece]:
     if frames:
         yield Piece(torch.tensor(times, dtype=torch.float64), torch.stack(frames))
     if not count:
-        raise ValueError(f"Make {path.name} again: it has no frames.")
+        raise ValueError(f"Make {part.name} again: it has no frames.")
     if uneven:
         clip.notes.append(
             f"The frame rate is not constant: {uneven} of {count} frames come at another distance than 1/"
@@ -128,16 +155,22 @@ def _pieces(clip: Clip, path: Path) -> Iterator[Piece]:
         )
 
 
-def _frames(path: Path) -> Iterator[tuple[float, Tensor]]:
+def _frames(part: _Part) -> Iterator[tuple[float, Tensor]]:
     """Time on the file's clock in seconds, and uint8 ``[H, W, 3]``."""
     count = 0
-    with _open(path) as container:
+    with _open(part) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         try:
+            if part.start > 0:
+                container.seek(int(part.start / stream.time_base), stream=stream)
             for frame in container.decode(stream):
                 if frame.time is None:
-                    raise ValueError(f"Convert {path.name} to mp4: it has frames without a time.")
+                    raise ValueError(f"Convert {part.name} to mp4: it has frames without a time.")
+                if frame.time >= part.stop:
+                    break
+                if frame.time < part.start:
+                    continue
                 picture = torch.from_numpy(frame.to_ndarray(format="rgb24"))
                 if frame.rotation:
                     picture = picture.rot90(round(frame.rotation / 90)).contiguous()
@@ -145,14 +178,12 @@ def _frames(path: Path) -> Iterator[tuple[float, Tensor]]:
                 count += 1
         except av.error.FFmpegError as error:
             raise ValueError(
-                f"Make {path.name} again: it is damaged after {count} frames ({error.strerror})."
+                f"Make {part.name} again: it is damaged after {count} frames ({error.strerror})."
             ) from error
 
 
-def _sound(path: Path) -> dict | None:
+def _sound(part: _Part) -> dict | None:
     try:
-        with _open(path) as container:
-            first = next(container.decode(container.streams.video[0]), None)
-        return map_audio(path, begin=None if first is None else first.time)
+        return map_audio(part.place, begin=next(_frames(part))[0], end=part.stop, name=part.name)
     except NoSound:
         return None

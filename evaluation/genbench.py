@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import subprocess
@@ -37,6 +38,7 @@ SHORT, LONG = (100, 10.0), (15, 300.0)
 """How many clips, of how many seconds."""
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 SOUNDS = {".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus"}
+PLACE = re.compile(r"\{(portrait|speech|video|seconds)\}")
 FADE = 0.02
 """Seconds over which a voice fades where it is cut or repeated."""
 AT_ONCE = 1 << 20
@@ -111,9 +113,8 @@ def command_of(template: str, case: Case, speech: Path, video: Path) -> list[str
     words = shlex.split(template)
     if not any("{video}" in word for word in words):
         raise ValueError("Put {video} into --command: the engine has to know where its video goes.")
-    for name, value in values.items():
-        words = [word.replace("{" + name + "}", value) for word in words]
-    return words
+    # In one go, so that a file called {video} stays what it is.
+    return [PLACE.sub(lambda match: values[match[1]], word) for word in words]
 
 
 def make(case: Case, folder: Path, template: str, blocks: list[int] | None) -> str:

@@ -62,7 +62,7 @@ def subject_of(entry: Mapping[str, Any], folder: Path, width: int, height: int) 
         sound = MonoSound(map_audio(_inside(folder, entry["voice"])), SOUND_RATE)
         subject = replace(subject, voice=sound)
     if "face" in entry:
-        subject = replace(subject, regions=_regions(entry, width, height))
+        subject = replace(subject, regions=regions_in(entry, width, height))
     if "blocks" in entry:
         subject = replace(subject, layout=layout_of(entry["blocks"]))
     if "made" in entry:
@@ -97,7 +97,8 @@ def read_picture(path: Path) -> Tensor:
         raise ValueError(f"Choose another picture: {path} cannot be read ({error}).") from error
 
 
-def _regions(entry: Mapping[str, Any], width: int, height: int) -> Regions:
+def regions_in(entry: Mapping[str, Any], width: int, height: int) -> Regions:
+    """The regions of an entry with "face" and perhaps "mouth" and "eyes"; ValueError when they are none."""
     boxes = {
         name: _box(name, entry[name], width, height) for name in ("face", "mouth", "eyes") if name in entry
     }

@@ -12,6 +12,8 @@ LONGEST = 0.5
 """Seconds; eyes that are closed for longer do not blink."""
 NOISE = 6.0
 """A blink is deeper than this many times the usual change from frame to frame."""
+SHALLOWEST = 0.03
+"""A blink changes the darkness, from 0 to 1, by so much at least; light and the turning head change it less."""
 SLOW = 2.0
 """Seconds over which the darkness of open eyes is taken: heads turn and light changes."""
 
@@ -27,7 +29,7 @@ def blinks(track: Track, fps: float) -> Tensor:
     dip = usual - eyes
     noise = max(float(eyes.diff().abs().median()), 1e-4)
     depth = float(dip.quantile(0.998)) / 2
-    if depth < NOISE * noise / 2:
+    if depth < max(NOISE * noise, SHALLOWEST) / 2:
         return torch.zeros(0, dtype=torch.float64)
     closed = dip > depth
     edges = torch.nn.functional.pad(closed.int(), (1, 1)).diff()

@@ -19,7 +19,7 @@ EVERY = 25
 def face_distance(frame: Tensor, portrait: Tensor, mouth: Box) -> float:
     """Mean absolute colour difference, 0 to 255, of two blurred pictures ``[3, H, W]`` of 0 to 255, without the
     mouth."""
-    blurred = F.avg_pool2d(torch.stack([frame, portrait]), BLUR, 1, BLUR // 2)
+    blurred = F.avg_pool2d(torch.stack([frame, portrait]), BLUR, 1, BLUR // 2, count_include_pad=False)
     keep = torch.ones(frame.shape[-2:], dtype=torch.bool)
     keep[mouth.y1 : mouth.y2, mouth.x1 : mouth.x2] = False
     return float((blurred[0] - blurred[1]).abs()[:, keep].mean())
