@@ -23,7 +23,7 @@ from .picture import picture
 from .readers.change import Change
 from .readers.colour import Colour
 from .readers.sharpness import Sharpness
-from .tracks import Track, joined
+from .tracks import Growing, Track
 
 WAITING = 2
 """Blocks that may wait to be measured; a further one is left out."""
@@ -48,7 +48,7 @@ class LiveMeasurement:
         self._begin = self._drawn = time.monotonic()
         self._waiting: queue.Queue[tuple[int, float, Tensor] | None] = queue.Queue(WAITING)
         self._readers = [Change(), Sharpness(), Colour()]
-        self._parts: dict[str, list[Track]] = {reader.name: [] for reader in self._readers}
+        self._parts = {reader.name: Growing() for reader in self._readers}
         self._made: list[tuple[float, int]] = []
         self._sizes: list[int] = []
         self._next = self.frames = self.left_out = 0
@@ -101,7 +101,7 @@ class LiveMeasurement:
         line: dict[str, object] = {"first": first, "frames": len(block), "seconds": round(made, 3)}
         for reader in self._readers:
             track = reader.read(Piece(times, block))
-            self._parts[reader.name].append(track)
+            self._parts[reader.name].add(track)
             if len(track):
                 mean = track.values.double().mean(0)
                 line[reader.name] = (mean * 1000).round().div(1000).tolist()
@@ -112,7 +112,7 @@ class LiveMeasurement:
 
     def _found(self) -> Measurement:
         seen = Observed(self._fps, self.frames / self._fps, layout=self._layout())
-        seen.tracks = {name: joined(parts) for name, parts in self._parts.items()}
+        seen.tracks = {name: growing.track() for name, growing in self._parts.items()}
         made = torch.tensor(list(self._made), dtype=torch.float64)
         seen.tracks["made"] = Track(made[:, 0], made[:, 1])
         whole = [metric for metric in METRICS if self.left_out == 0 or "layout" not in metric.needs]

@@ -26,7 +26,7 @@ from .readers.portrait import PortraitDistance, covered
 from .readers.sharpness import Sharpness
 from .readers.syncnet import FPS, Lips, hear
 from .readers.yin import pitch
-from .tracks import Track, joined
+from .tracks import Growing, Track
 
 NO_FACE = "No face was found in the first frames; give its box with --face."
 NO_FINDER = (
@@ -81,24 +81,24 @@ def measure(
     regions = _regions(clip, subject, tools, missing)
     readers = _readers(clip, subject, tools, regions, missing)
     quality = Quality(tools.qalign) if tools.qalign else None
-    parts: dict[str, list[Track]] = {}
-    times, done = [], 0
+    parts: dict[str, Growing] = {}
+    shown, done = Growing(), 0
     for piece in clip.pieces():
         for reader in readers:
-            parts.setdefault(reader.name, []).append(reader.read(piece))
+            parts.setdefault(reader.name, Growing()).add(reader.read(piece))
         for name, track in (quality.read(piece) if quality else {}).items():
-            parts.setdefault(name, []).append(track)
-        times.append(piece.times)
+            parts.setdefault(name, Growing()).add(track)
+        shown.add(Track(piece.times, piece.times))
         done += len(piece.times)
         progress(done, max(done, clip.length))
-    when = torch.cat(times)
     if not done:
         raise ValueError(f"Make {clip.name} again: it has no frames.")
+    when = shown.track().times
     seconds = float(when[-1]) + 1 / clip.fps
     seen = Observed(
         clip.fps,
         seconds,
-        {name: joined(tracks) for name, tracks in parts.items()},
+        {name: growing.track() for name, growing in parts.items()},
         missing,
         layout=subject.layout,
     )
