@@ -4,8 +4,8 @@
 
 The checkpoint is what `training.export` writes; the speech is the corpus' held-out voices (`training.corpus` makes
 it), the portraits are drawn with held-out seeds. Every number comes from frames of the streaming pipeline; the mouth
-is read by `training.measure`, which knows nothing of the model. `--minutes` adds the long run for identity, `--decoder`
-measures a small decoder in place of the VAE's.
+is read by `training.measure`, which knows nothing of the model; what needs no drawn face is read by `evaluation`.
+`--minutes` adds the long run for identity, `--decoder` measures a small decoder in place of the VAE's.
 """
 
 from __future__ import annotations
@@ -32,12 +32,20 @@ from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.engines.liveavatar.speech_timing import feature_track
 from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.parts.face.boxes import Box
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.wan.fast_decoder import FastDecoder
 from avatar.engines.parts.wan.geometry import TEMPORAL_STRIDE
 from avatar.engines.parts.wan.streaming import to_uint8_frames
 from avatar.engines.parts.wan.vae import WanVAE
+from avatar.evaluation.clip import Piece
+from avatar.evaluation.correlation import lagged_correlation
+from avatar.evaluation.metric import Layout
+from avatar.evaluation.metrics.seams import seam_changes
+from avatar.evaluation.readers.change import Change
+from avatar.evaluation.readers.portrait import face_distance as portrait_distance
+from avatar.evaluation.readers.sharpness import Sharpness
 from avatar.loaders.liveavatar.transformer import load_transformer
 from avatar.loaders.wan.fast_decoder import load_tiny_decoder
 from avatar.loaders.wan.text import TextEncoder
@@ -47,13 +55,14 @@ from avatar.loaders.wan.wav2vec2_windows import hidden_states
 
 from training import corpus, faces
 from training.draw import mouth_box, render
-from training.measure import lagged_correlation, openings
+from training.measure import openings
 from training.motion import frames_of, still
 
 SIZE = 192
 PROMPT = "A person looks into the camera and speaks."
 IDENTITY_SEED = 424242
 BEFORE = 12  # latents
+LAYOUT = Layout(BLOCK_FRAMES, TEMPORAL_STRIDE, BLOCK_FRAMES - PRE_ROLL_FRAMES)
 
 
 @dataclass
@@ -155,12 +164,9 @@ def lip_sync(
 
 
 def face_distance(frame: Tensor, portrait: Tensor, identity: faces.Identity) -> float:
-    """Mean absolute colour difference of the blurred picture without the mouth, 0..255."""
-    blurred = torch.nn.functional.avg_pool2d(torch.stack([frame, portrait]), 9, 1, 4)
-    keep = torch.ones(SIZE, SIZE, dtype=torch.bool)
-    left, top, right, bottom = mouth_box(identity, SIZE)[0].round().int().tolist()
-    keep[top:bottom, left:right] = False
-    return ((blurred[0] - blurred[1]).abs()[:, keep].mean() * 127.5).item()
+    """`portrait.face_distance` of two pictures [3, S, S] in [-1, 1], over the whole picture."""
+    mouth = Box(*mouth_box(identity, SIZE)[0].round().int().tolist())
+    return portrait_distance((frame + 1) * 127.5, (portrait + 1) * 127.5, mouth)
 
 
 def identity_over_time(
@@ -193,14 +199,14 @@ def seams(video: Tensor) -> dict:
 
     Four frames share a latent, so a seam shows only where a border of blocks is compared with one of latents.
     """
-    change = video.diff(dim=0).abs().mean((1, 2, 3)) * 127.5
-    place = (torch.arange(len(change)) + 1 + PRE_ROLL_FRAMES) % BLOCK_FRAMES
-    border, latent = place == 0, place % TEMPORAL_STRIDE == 0
-    sharp = video.diff(dim=-1).abs().mean((1, 2, 3)) * 127.5
+    frames = ((video + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+    piece = Piece(torch.arange(len(frames)).double() / FPS, frames)
+    inside, latents, blocks = seam_changes(Change().read(piece).values, LAYOUT)
+    sharp = Sharpness().read(piece).values
     return {
-        "change inside latents": round(change[~latent].mean().item(), 3),
-        "change between latents of a block": round(change[latent & ~border].mean().item(), 3),
-        "change between blocks": round(change[border].mean().item(), 3),
+        "change inside latents": round(inside.mean().item(), 3),
+        "change between latents of a block": round(latents.mean().item(), 3),
+        "change between blocks": round(blocks.mean().item(), 3),
         "sharpness of frames 0-8": round(sharp[:9].mean().item(), 3),
         "sharpness of later frames": round(sharp[9:].mean().item(), 3),
     }

@@ -68,7 +68,8 @@ class AvatarStream:
     ``start()`` begins one pass and returns an iterator of uint8 CPU tensors [F, H, W, 3], ``frames`` in all
     (the last block is cut off there), or as many as come where that is None. ``audio`` is the
     ComfyUI AUDIO that belongs to the picture, both starting at 0 s, or a SpeechFeed where ``frames`` is None.
-    With ``resumable``, ``start(state)`` begins a pass at a state's first frame.
+    With ``resumable``, ``start(state)`` begins a pass at a state's first frame. ``on_file``, if there is one, is
+    told the path of a file that the frames are about to be written to.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class AvatarStream:
         fps: float = 25,
         audio: dict | SpeechFeed | None = None,
         resumable: Resumable | None = None,
+        on_file: Callable[[Path], None] | None = None,
     ) -> None:
         for name, value in (("frames", frames), ("width", width), ("height", height), ("fps", fps)):
             if value is not None and value <= 0:
@@ -92,6 +94,7 @@ class AvatarStream:
         self.fps = fps
         self.audio = audio
         self.resumable = resumable
+        self.on_file = on_file
 
     @property
     def live(self) -> bool:

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.liveavatar import folders
 from ..serving import live as routes
+from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
 from .liveavatar.condition import (
@@ -48,6 +49,8 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarSampler,
             AvatarStreamToVideo,
             AvatarStreamToFrames,
+            AvatarMeasureStream,
+            AvatarMeasureVideo,
             PersonaLiveLoadModel,
             PersonaLivePortrait,
             PersonaLiveExtractMotion,

@@ -124,6 +124,8 @@ class AvatarStreamToVideo(SavingNode):
             about=stream.resumable and stream.resumable.about,
         )
         path = writer.path
+        if stream.on_file is not None:
+            stream.on_file(path)
         place = ui.SavedResult(
             path.name, subfolder, io.FolderType.output if save_output else io.FolderType.temp
         )

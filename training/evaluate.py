@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
 import torch
+from avatar.evaluation.correlation import lagged_correlation
 from torch import Tensor
 
 from . import loop
-from .measure import lagged_correlation, openings
+from .measure import openings
 from .parallel import Condition, sample, schedule
 from .pool import FRAMES, LEAD, STILL, Encoder, condition_of
 

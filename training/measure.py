@@ -45,13 +45,19 @@ def openings(video: Tensor, identity: Identity, reach: int = 7) -> Tensor:
     return weight @ grid[:, 0]
 
 
-def lagged_correlation(read: Tensor, target: Tensor, reach: int = 6) -> tuple[float, int]:
-    """Best correlation of two tracks [F] over shifts of up to `reach` frames, and that shift: positive when `read`
-    comes late."""
-    scores = {}
-    for lag in range(-reach, reach + 1):
-        a = read[max(lag, 0) : len(read) + min(lag, 0)]
-        b = target[max(-lag, 0) : len(target) + min(-lag, 0)]
-        scores[lag] = torch.corrcoef(torch.stack([a, b]))[0, 1].item()
-    best = max(scores, key=scores.get)
-    return scores[best], best
+def parts(identity: Identity) -> dict[str, list[float]]:
+    """Face, mouth and eyes of one drawn face at rest, as left, top, right and bottom in parts of the picture."""
+    one = {name: value[0] for name, value in identity.items() if value.dim() == 1}
+
+    def box(left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> list[float]:
+        places = one["x"] + left * one["scale"], one["y"] + top * one["scale"]
+        ends = one["x"] + right * one["scale"], one["y"] + bottom * one["scale"]
+        return [round(float(value) + 0.5, 4) for value in (*places, *ends)]
+
+    eye, wide = one["eye_x"] + 1.3 * one["eye_w"], one["face_w"]
+    high = 1.3 * one["eye_h"]
+    return {
+        "face": box(-wide, -one["face_h"], wide, one["face_h"]),
+        "mouth": [round(float(value), 4) for value in mouth_box(identity, 1)[0]],
+        "eyes": box(-eye, one["eye_y"] - high, eye, one["eye_y"] + high),
+    }

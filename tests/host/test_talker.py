@@ -6,10 +6,11 @@ import json
 
 import pytest
 import torch
+from avatar.evaluation.correlation import lagged_correlation
 
 from tools.environment import ROOT
 from training.examples import SEEDS, portrait
-from training.measure import lagged_correlation, openings
+from training.measure import openings
 
 from .browser import drop_workflow, queue_and_wait, screenshot
 from .media import check_talks, read_video

@@ -11,10 +11,11 @@ import torch
 
 from benchmarks.talker import SIZE, Talker, face_distance, seams
 from training.examples import SEEDS, portrait
-from training.measure import lagged_correlation, openings
+from training.measure import openings
 
 # isort: split
 from avatar.engines.liveavatar.config import SamplingConfig
+from avatar.evaluation.correlation import lagged_correlation
 
 from tools.demo_media import EXAMPLE
 from tools.environment import ROOT

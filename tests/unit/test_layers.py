@@ -9,12 +9,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
-    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "media"),
+    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "evaluation", "media"),
     "serving": ("serving", "sessions", "loaders", "host", "engines", "media"),
     "sessions": ("sessions", "loaders", "host", "engines", "media"),
     "loaders": ("loaders", "host", "engines", "media"),
     "host": ("host", "media"),
     "media": ("media",),
+    "evaluation": ("evaluation", "engines/parts", "media"),
+    "evaluation/metrics": ("evaluation", "engines/parts", "media"),
+    "evaluation/readers": ("evaluation", "engines/parts", "media"),
     "engines/liveavatar": ("engines/liveavatar", "engines/parts", "engines/gpu"),
     "engines/ditto": ("engines/ditto", "engines/parts", "engines/gpu"),
     "engines/personalive": ("engines/personalive", "engines/parts", "engines/gpu"),

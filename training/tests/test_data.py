@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+
+# isort: split
 import numpy as np
 import torch
+from avatar.evaluation.correlation import lagged_correlation
 
 from training import faces
 from training.draw import render
-from training.measure import lagged_correlation, openings
+from training.measure import openings
 from training.motion import still, talking
 from training.speech import Phoneme
 from training.visemes import mouth_track

@@ -1,0 +1,1 @@
+"""Readers: each turns the frames of a video, piece by piece, into tracks."""
