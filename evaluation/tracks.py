@@ -76,7 +76,8 @@ class Growing:
 
     def _larger(self, old: Tensor, like: Tensor, size: int) -> Tensor:
         new = like.new_empty((size, *like.shape[1:]))
-        new[: self._count] = old[: self._count]
+        if self._count:
+            new[: self._count] = old[: self._count]
         return new
 
     def track(self) -> Track:
