@@ -2,6 +2,7 @@
 
     python -m benchmarks.choices --json choices.json
     python -m benchmarks.choices --only fast "fast, 3 steps"
+    python -m benchmarks.choices --gpus 2 --json two.json
     python -m benchmarks.choices --config tiny --size 64x64 --device cpu --only quality   # a dry run
 
 All rows use the same random weights, in bf16 first and then in float8; each is measured as by
@@ -34,6 +35,10 @@ ROWS = {
     "fast, fast decoder": f"{FAST} --decoder fast",
     "fast, 3 steps": f"{FAST} --steps 3",
     "fast, 3 steps, fast decoder": f"{FAST} --steps 3 --decoder fast",
+    "auto, without the last forward": "--fp8 --skip-last-step",
+    "fast, without the last forward": f"{FAST} --skip-last-step",
+    "fast, without it, fast decoder": f"{FAST} --skip-last-step --decoder fast",
+    "fast, 3 steps without the last forward": f"{FAST} --steps 3 --skip-last-step",
     "fast, 576x320": f"{FAST} --size 576x320",
     "fast, 384x256": f"{FAST} --size 384x256",
     "auto, 128x64": "--fp8 --size 128x64",
@@ -58,7 +63,7 @@ def show(report: dict[str, dict[str, Any]]) -> None:
         rows.append(
             [
                 name,
-                times["step, full"].median,
+                row["gpus"] or times["step, full"].median,
                 times["end to end per block"].median,
                 row["fps"]["end to end"],
                 times["first frames"].median / 1e3,
@@ -68,7 +73,7 @@ def show(report: dict[str, dict[str, Any]]) -> None:
         )
     header = [
         "",
-        "ms per step",
+        "ms per step, or the GPUs' steps",
         "ms per block, end to end",
         "FPS end to end",
         "first frames, s",
@@ -83,12 +88,16 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="by name")
     parser.add_argument("--size", default="704x384", help="where a row does not name another")
-    parser.add_argument("--blocks", default="9")
+    parser.add_argument("--blocks", help="9, and 4 more for each further GPU and for graphs")
+    parser.add_argument("--graphs", action="store_true", help="replay denoising steps as CUDA graphs")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the steps of a block")
     parser.add_argument("--config", choices=["14b", "tiny"], default="14b")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write all figures to this file, after every row anew")
     args = parser.parse_args()
-    options = ["--size", args.size, "--blocks", args.blocks, "--config", args.config, "--device", args.device]
+    blocks = args.blocks or str(9 + 4 * (args.gpus - 1) + 4 * args.graphs)
+    options = ["--size", args.size, "--blocks", blocks, "--config", args.config, "--device", args.device]
+    options += ["--gpus", str(args.gpus), *(["--graphs"] if args.graphs else [])]
     found = {"environment": environment(torch.device(args.device)), "rows": {}}
     print(json.dumps(found["environment"]), flush=True)
     models = None

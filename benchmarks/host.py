@@ -160,20 +160,16 @@ class Prompts:
         }
         file = f"{source.get(kind, 'liveavatar')}{'_core' if kind in ('core', 'bf16', 'fp8', 'personalive') else ''}"
         prompt = json.loads((ROOT / "workflows" / "api" / f"{file}.json").read_text(encoding="utf-8"))
-        for key in [key for key, node in prompt.items() if node["class_type"] == "SaveVideo"]:
-            del prompt[key]
         size = (64, 64) if self.tiny else (704, 384)
         settings = {
             "LiveAvatarLoadCheckpoint": {"checkpoint": CHECKPOINT, "lora": LORA},
             "LiveAvatarReferenceImage": {"size": "exact", "width": size[0], "height": size[1]},
             "LiveAvatarSampler": {"seed": self.seed, "steps": self.steps, "performance": performance},
-            "AvatarStreamToVideo": {
-                "filename_prefix": f"video/{name}",
-                "save_output": True,
-                "resume": False,
-            },
+            "AvatarStreamToVideo": {"filename_prefix": f"video/{name}", "resume": False},
             "LiveAvatarLiveSpeech": {"id": LIVE_ID},
             "LoadImage": {"image": self.portrait},
+            "LoadAudio": {"audio": "speech.wav"},
+            "LoadVideo": {"file": "pose.mp4" if kind == "pose" else "driving.mp4"},
             "CLIPTextEncode": {"text": self.text},
             "PersonaLiveLoadModel": {"checkpoint": "benchmark"},
             "PersonaLivePortrait": {"width": 128, "height": 128} if self.tiny else {},
@@ -221,6 +217,12 @@ def measure(host: Host, name: str, prompt: dict[str, Any], limit: float) -> dict
     stop.set()
     watch()
     memory = host.get("/probe")
+    spent = {
+        prompt[part.removeprefix("node ")]["class_type"] if part.startswith("node ") else part: round(
+            value, 2
+        )
+        for part, value in memory.pop("seconds").items()
+    }
     frames = 0
     for file in sorted(host.output_dir.glob(f"video/{name}*.mp4"))[-1:]:
         with av.open(str(file)) as container:
@@ -234,7 +236,7 @@ def measure(host: Host, name: str, prompt: dict[str, Any], limit: float) -> dict
         "FPS over all": frames / total,
         "FPS after the first bytes": frames / (total - first) if first and total > first else None,
     }
-    return found | {f"{key} GB": value / 1e9 for key, value in memory.items()}
+    return found | {"seconds": spent} | {f"{key} GB": value / 1e9 for key, value in memory.items()}
 
 
 def speak(host: Host, stop: threading.Event) -> None:
@@ -273,6 +275,7 @@ def main() -> None:
     args = parser.parse_args(own)
 
     base = args.work / "base"
+    shutil.rmtree(base / "output", ignore_errors=True)  # files of another time would pass for the first bytes
     prepare_base(base, args.host)
     probe = base / "custom_nodes" / "host_probe"
     shutil.copytree(Path(__file__).parent / "host_probe", probe, dirs_exist_ok=True)

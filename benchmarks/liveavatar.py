@@ -19,9 +19,11 @@ import contextlib
 import gc
 import itertools
 import json
+import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,19 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
+from avatar.engines.gpu.chain import on
 from avatar.engines.gpu.fp8 import require_fp8
+from avatar.engines.gpu.generation import indexed
+from avatar.engines.gpu.replica import replica
 from avatar.engines.gpu.transfer import fetch
 from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, encode_reference
 from avatar.engines.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.engines.liveavatar.pipeline import generate
+from avatar.engines.liveavatar.stages import Stage, generate_in_stages
 from avatar.engines.liveavatar.transformer import S2VTransformer
 from avatar.engines.parts.planning.performance import Performance
+from avatar.engines.parts.planning.sharing import DECODING, DECODING_FAST, Share, partitions
 from avatar.engines.parts.wan.streaming import to_uint8_frames
 from avatar.engines.parts.wan.vae import WanVAE
 from torch import Tensor
@@ -77,10 +84,21 @@ class Models:
     transformer: S2VTransformer
     vae: WanVAE | None
     fp8: bool = False
+    replicas: dict[torch.device, S2VTransformer] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> S2VTransformer:
+        """The transformer, or a copy of it that is kept on another GPU."""
+        source = self.transformer.blocks[0].modulation.device
+        if device == source:
+            return self.transformer
+        if device not in self.replicas:
+            self.replicas[device] = replica(self.transformer, source, device)
+        return self.replicas[device]
 
     def quantise(self) -> None:
         """Turn the transformer's blocks to float8, for good."""
         require_fp8(self.transformer.blocks[0].modulation.device)
+        self.replicas.clear()
         quantise_transformer(self.transformer)
         self.fp8 = True
 
@@ -93,18 +111,21 @@ class Benchmark:
 
     def __init__(self, args: argparse.Namespace, models: Models | None = None) -> None:
         self.args, self.models = args, models
-        self.device, self.dtype = torch.device(args.device), DTYPES[args.dtype]
+        self.device, self.dtype = indexed(torch.device(args.device)), DTYPES[args.dtype]
         self.clock = Clock(self.device)
         self.config = S2VConfig() if args.config == "14b" else TINY
         if args.layers:
             kept = tuple(i for i in self.config.audio_inject_layers if i < args.layers)
             self.config = replace(self.config, num_layers=args.layers, audio_inject_layers=kept)
-        self.sampling = SamplingConfig(steps=args.steps)
+        self.sampling = SamplingConfig(steps=args.steps, skip_last_step=args.skip_last_step)
         self.performance = Performance(
-            args.fp8, cache_format(args.int8_caches, args.attention8), ahead=not args.no_ahead
+            args.fp8,
+            cache_format(args.int8_caches, args.attention8),
+            ahead=not args.no_ahead,
+            graphs=args.graphs,
         )
-        self.full = self.sampling.clip_blocks + 1
-        """The first block that sees a full window and prefills nothing."""
+        self.full = 1 + self.sampling.clip_blocks * (1 + args.graphs)
+        """The first block that sees a full window and neither prefills nor captures anything."""
         self.shown = "fast decoder" if args.decoder == "fast" else "VAE"
 
     def run(self) -> dict[str, Any]:
@@ -120,10 +141,12 @@ class Benchmark:
             report |= self.measure()
             if clock.cuda:
                 report["memory_GB"]["weights"] = weights
-            report["caches"] = cache_state(self.sampler)
-            if args.profile:
-                report["profile"] = self._profile()
-        del self.sampler, self.model, self.models
+            if not self.stages:
+                report["caches"] = cache_state(self.sampler)
+                if args.profile:
+                    report["profile"] = self._profile()
+        self.sampler = self.model = self.models = None
+        self.stages = []
         gc.collect()
         report["step_TFLOP"] = self._operations()
         if clock.cuda:
@@ -133,13 +156,16 @@ class Benchmark:
     def measure(self) -> dict[str, Any]:
         """Cold and warm times, and the peak of memory."""
         report: dict[str, Any] = {"cold_ms": self._first_use()}
+        used = {self.device, *(stage.device for stage in self.stages)}
         if self.clock.cuda:
-            torch.cuda.reset_peak_memory_stats()
-        report["times_ms"] = {**self._whole(), **self._stages()}
+            for device in used:
+                torch.cuda.reset_peak_memory_stats(device)
+        report["times_ms"] = {**self._whole(), **(self._alone() if self.stages else self._parts())}
+        report["gpus"] = " / ".join(share.text for share in self.shares)
         if self.clock.cuda:
             report["memory_GB"] = {
-                "peak allocated": torch.cuda.max_memory_allocated() / 1e9,
-                "peak reserved": torch.cuda.max_memory_reserved() / 1e9,
+                "peak allocated": max(torch.cuda.max_memory_allocated(device) for device in used) / 1e9,
+                "peak reserved": max(torch.cuda.max_memory_reserved(device) for device in used) / 1e9,
             }
         report["fps"] = self._fps(report["times_ms"])
         return report
@@ -164,6 +190,31 @@ class Benchmark:
         columns, rows = args.size
         portrait = torch.rand(1, 3, 1, rows, columns, generator=torch.Generator().manual_seed(2))
         self.portrait = portrait.mul_(2).sub_(1)
+        self.shares = self._shares()
+        places = [(share.device or self.device, share.steps) for share in self.shares if share.steps]
+        self.stages = [Stage(self.models.on(device), steps, device) for device, steps in places]
+
+    def _shares(self) -> list[Share]:
+        """Which GPU does what; on a CPU all stages are on it. None on a single one."""
+        args, decoding = self.args, DECODING_FAST if self.args.decoder == "fast" else DECODING
+        if args.gpus == 1:
+            return []
+        if self.clock.cuda and args.gpus > torch.cuda.device_count():
+            raise ValueError(f"--gpus is {args.gpus}, and there are {torch.cuda.device_count()}.")
+        ways = partitions(self.sampling.forwards, args.gpus, decoding)
+        if args.share:
+            ways = [way for way in ways if [len(steps) for steps in way] == args.share]
+            if not ways:
+                raise ValueError(
+                    f"--share does not fit {self.sampling.forwards} forwards on {args.gpus} GPUs."
+                )
+        chosen, last = ways[0], len(ways[0]) - 1
+        others = [torch.device("cuda", index) for index in range(args.gpus)] if self.clock.cuda else []
+        others = [device for device in others if device != self.device] or [self.device] * args.gpus
+        devices = [*others[:last], None]
+        return [
+            Share(device, steps, device is None, 0, 0) for device, steps in zip(devices, chosen, strict=True)
+        ]
 
     def _draw_models(self) -> Models:
         width = 96 if self.args.config == "14b" else 8
@@ -179,9 +230,8 @@ class Benchmark:
         """The product's own loop, or, without a VAE, blocks of latents on the host."""
         if self.vae is not None:
             frames = self.args.blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES
-            yield from generate(
-                self.model, self.decoder, self.scene, self.sampling, frames, performance=self.performance
-            )
+            make = partial(generate_in_stages, self.stages) if self.stages else partial(generate, self.model)
+            yield from make(self.decoder, self.scene, self.sampling, frames, performance=self.performance)
             return
         sampler = sampler_for(self.model, self.scene, self.sampling, self.performance)
         for features in itertools.islice(self.scene.speech.blocks(), self.args.blocks):
@@ -219,11 +269,36 @@ class Benchmark:
             firsts.append(self.clock.wall(lambda video=video: next(video))[0])
             video.close()
         found["first frames"] = Figure.of(firsts)
-        # The last one has no other beside it.
-        found["end to end per block"] = Figure.of(later[self.full - 1 : -1])
+        # The last ones have no other beside them.
+        steady = later[self.full - 1 : -max(1, len(self.shares))]
+        if self.stages:  # blocks do not come out evenly
+            found["end to end per block"] = replace(Figure.of(steady), median=statistics.mean(steady))
+        else:
+            found["end to end per block"] = Figure.of(steady)
         return found
 
-    def _stages(self) -> dict[str, Figure]:
+    def _alone(self) -> dict[str, Figure]:
+        """A full block in each stage while the others rest, and its decoding."""
+        found = {f"stage {n}, alone": self._stage_alone(stage) for n, stage in enumerate(self.stages, 1)}
+        if self.vae is not None:
+            stream = self.decoder.stream()
+            stream.prime(self.scene.motion[:, :, :PRIME_LATENTS])
+            latents = self.scene.motion[:, :, :BLOCK_LATENTS]
+            times = [self.clock.wall(lambda: _on_host(stream(latents)))[0] for _ in range(4)]
+            found[f"{self.shown} decode, alone"] = Figure.of(times[1:])
+        return found
+
+    def _stage_alone(self, stage: Stage) -> Figure:
+        scene, clock, times = self.scene.on(stage.device), Clock(stage.device), []
+        sampler = sampler_for(stage.model, scene, self.sampling, self.performance, stage.steps)
+        given = torch.randn_like(scene.motion[:, :, :BLOCK_LATENTS]).to(self.dtype)
+        sampler.first_latent = given[:, :, :1]
+        with on(stage.device):
+            for features in itertools.islice(self.scene.speech.blocks(), self.full + 3):
+                times.append(clock.wall(partial(sampler.next_block, features, latents=given))[0])
+        return Figure.of(times[self.full :])
+
+    def _parts(self) -> dict[str, Figure]:
         """Warm runs of the parts, on the device's clock."""
         args, recorder = self.args, Recorder(self.clock)
         gc.collect()
@@ -245,15 +320,14 @@ class Benchmark:
         self.latents = latents
         steps, blocks = recorder.milliseconds("predict"), recorder.milliseconds("next_block")
         prefills = recorder.milliseconds("set_condition")
+        forwards = self.sampling.forwards
         found = {
             "prefill": Figure.of(prefills[:3]),
             "speech and positions per block": Figure.of(recorder.milliseconds("prepare_block")),
         }
         for block in range(self.full - 1):
-            found[f"step, block {block + 1}"] = Figure.of(
-                steps[block * args.steps : (block + 1) * args.steps]
-            )
-        found["step, full"] = Figure.of(steps[self.full * args.steps :])
+            found[f"step, block {block + 1}"] = Figure.of(steps[block * forwards : (block + 1) * forwards])
+        found["step, full"] = Figure.of(steps[self.full * forwards :])
         found["block, full"] = Figure.of(blocks[self.full :])
         found["block with new reference"] = Figure.of(blocks[self.full - 1 : self.full])
         if self.vae is not None:
@@ -297,7 +371,7 @@ def show(report: dict[str, Any]) -> None:
     title = "{config}, {size[0]}x{size[1]}, {steps} steps, {dtype}, attention {attention}, {decoder} decoder"
     title = title.format(**flags)
     chosen = [name for name in ("fp8", "int8_caches", "attention8") if flags[name]]
-    print(", ".join([title, *chosen]))
+    print(", ".join([title, *chosen, *([report["gpus"]] if report["gpus"] else [])]))
     rows = [[f"{name} (cold)", ms, "", "", 1] for name, ms in report["cold_ms"].items()]
     rows += [[name, *asdict(figure).values()] for name, figure in report["times_ms"].items()]
     print_table(["ms", "median", "min", "max", "n"], rows)
@@ -305,11 +379,12 @@ def show(report: dict[str, Any]) -> None:
     for name in ("memory_GB", "ceilings"):
         if name in report:
             print_table([name, ""], list(report[name].items()))
-    step, work = report["times_ms"]["step, full"].median, report["step_TFLOP"]
-    print_table(
-        ["TFLOP of a full step", ""], [*work.items(), ["per second", sum(work.values()) / step * 1e3]]
-    )
-    print_table(list(report["caches"][0]), [list(cache.values()) for cache in report["caches"]])
+    if "caches" in report:
+        step, work = report["times_ms"]["step, full"].median, report["step_TFLOP"]
+        print_table(
+            ["TFLOP of a full step", ""], [*work.items(), ["per second", sum(work.values()) / step * 1e3]]
+        )
+        print_table(list(report["caches"][0]), [list(cache.values()) for cache in report["caches"]])
     for name, found in report.get("profile", {}).items():
         print_profile(name, found)
 
@@ -326,6 +401,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", default="704x384", help="width x height in pixels, multiples of 64")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps per block")
+    parser.add_argument(
+        "--skip-last-step", action="store_true", help="leave out each block's last forward pass"
+    )
+    parser.add_argument("--graphs", action="store_true", help="replay denoising steps as CUDA graphs")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the steps of a block")
+    parser.add_argument("--share", help="steps of each GPU, such as 3+1; the last one decodes")
     parser.add_argument(
         "--blocks", type=int, default=12, help="blocks per run; those with a full window count"
     )
@@ -366,7 +447,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args.size = (width, height)
     if args.decoder == "fast" and args.no_vae:
         parser.error("--decoder fast and --no-vae exclude each other.")
-    least = SamplingConfig().clip_blocks + 3
+    if args.gpus > 1 and (args.no_vae or args.profile):
+        parser.error("--gpus goes with neither --no-vae nor --profile.")
+    if args.share:
+        args.share = [int(steps) for steps in args.share.split("+")]
+    least = SamplingConfig().clip_blocks * (1 + args.graphs) + 3 + 2 * (args.gpus - 1)
     if args.blocks < least:
         parser.error(f"--blocks is {args.blocks}; at least {least} are needed to see a full window.")
     return args

@@ -99,7 +99,11 @@ def random_scene(config: S2VConfig, size: tuple[int, int], blocks: int, device: 
 
 
 def sampler_for(
-    model: S2VTransformer, scene: Scene, config: SamplingConfig, performance: Performance = RESIDENT
+    model: S2VTransformer,
+    scene: Scene,
+    config: SamplingConfig,
+    performance: Performance = RESIDENT,
+    steps: range | None = None,
 ) -> BlockSampler:
     return BlockSampler(
         model,
@@ -108,6 +112,7 @@ def sampler_for(
         reference=scene.reference,
         motion=scene.motion,
         performance=performance,
+        steps=steps,
     )
 
 

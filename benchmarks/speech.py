@@ -29,11 +29,12 @@ from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES
 from avatar.engines.liveavatar.config import BLOCK_FRAMES, FPS
 from avatar.engines.liveavatar.speech_timing import FEATURE_RATE, TRACK_RATE, frame_indices
 from avatar.loaders.liveavatar import live_speech
-from avatar.loaders.liveavatar.speech import encode_speech
+from avatar.loaders.liveavatar.speech import listen
 from avatar.loaders.wan.wav2vec2 import SAMPLE_RATE, AudioEncoder
 from avatar.loaders.wan.wav2vec2_windows import hidden_state_windows, hidden_states, loudness
 from avatar.media.audio import to_mono
 from avatar.media.mapped_sound import map_audio
+from avatar.media.speech import LiveSpeech, Speech
 from avatar.media.speech_feed import SpeechFeed
 
 from tools.tiny_checkpoint import write_audio_encoder
@@ -65,7 +66,8 @@ def live(encoder: AudioEncoder, sound: Tensor, context_blocks: int, future_secon
     feed = SpeechFeed(SAMPLE_RATE)
     feed.write(sound, SAMPLE_RATE)
     blocks = len(sound) // BLOCK - 1
-    found = torch.cat(list(islice(live_speech.LiveSpeech(encoder, feed).blocks(), blocks))[4:])
+    source = listen(LiveSpeech(feed, encoder=encoder))
+    found = torch.cat(list(islice(source.blocks(), blocks))[4:])
     lead = torch.zeros(PRE_ROLL_FRAMES * SAMPLE_RATE // FPS)
     states = hidden_states(encoder, torch.cat((lead, sound))).float()
     places = frame_indices(4 * BLOCK_FRAMES, (blocks - 4) * BLOCK_FRAMES) * (FEATURE_RATE / TRACK_RATE)
@@ -93,10 +95,10 @@ def memory(encoder: AudioEncoder, sound: Tensor, seconds: float) -> None:
             for _ in range(int(seconds * SAMPLE_RATE / len(sound)) + 1):
                 file.writeframesraw(part)
         begun = time.perf_counter()
-        speech = encode_speech(encoder, [map_audio(path, folder)])
+        source = listen(Speech.of([map_audio(path, folder)], encoder))
         print(f"decoded and looked through in {time.perf_counter() - begun:.1f} s, {own_megabytes():.0f} MB")
         blocks = int(seconds * FPS) // BLOCK_FRAMES
-        for number, _ in enumerate(islice(speech.source.blocks(), blocks)):
+        for number, _ in enumerate(islice(source.blocks(), blocks)):
             if number % max(1, blocks // 12) == 0:
                 print(f"  {number * BLOCK_FRAMES / FPS:7.0f} s: {own_megabytes():.0f} MB", flush=True)
         print(f"all features in {time.perf_counter() - begun:.1f} s")

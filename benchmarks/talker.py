@@ -245,6 +245,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument(
+        "--skip-last-step", action="store_true", help="leave out each block's last forward pass"
+    )
     parser.add_argument("--fp8", action="store_true", help="matrix products in float8 (a GPU is needed)")
     parser.add_argument("--attention8", action="store_true", help="attention to keys and values in 8 bits")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
@@ -253,7 +256,7 @@ def main() -> None:
     performance = Performance(
         fp8=args.fp8, caches=CacheFormat.ATTENTION8 if args.attention8 else CacheFormat.MODEL
     )
-    config = SamplingConfig(steps=args.steps)
+    config = SamplingConfig(steps=args.steps, skip_last_step=args.skip_last_step)
     talker = Talker.load(args.checkpoint, device, getattr(torch, args.dtype), performance)
     if args.decoder:
         talker = talker.with_fast_decoder(args.decoder)

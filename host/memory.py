@@ -33,6 +33,17 @@ def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:
     model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
 
 
+def pass_through(patcher: Any, beside: int) -> None:
+    """Have a model's layers ready to be called once each, with ``beside`` bytes of its device free for what is made.
+
+    A model that does not fit whole beside them stays in CPU memory, where the host's layers fetch their weights from:
+    a part of it on the GPU would have to be carried back to make room again.
+    """
+    _, free = memory_of(patcher.load_device)
+    fits = 1.1 * patcher.model_size() + beside <= free
+    bring([patcher], beside if fits else free, whole=False)
+
+
 def memory_of(device: torch.device) -> tuple[int, int]:
     """Bytes of ``device``: all of them, and those that would be free with every model out of the way."""
     from comfy import model_management as management

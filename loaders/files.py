@@ -25,20 +25,28 @@ MOST_JSON = 100_000_000
 """Bytes of a JSON file, or of the header of a safetensors file (that format's own limit)."""
 
 
-def load_state_dict(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+def load_state_dict(
+    path: str | Path, device: str | torch.device = "cpu", part: str | None = None
+) -> dict[str, Tensor]:
     """All tensors of one weight file (.safetensors, or .pth/.pt/.bin/.ckpt read without running code).
 
     On the CPU the tensors are mapped from the file where the format allows it, so that loading costs no
     second copy. FileNotFoundError when the file is missing; ValueError, naming the file, when it is not
     usable.
+
+    Args:
+        part: the entry that holds the weights, or in a flat file what their names begin with; a file without it
+            holds them at its top level.
     """
     path = Path(path)
     check_file(path)
     if path.suffix in SAFETENSORS:
         try:
-            return load_file(path, device=str(device))
+            state = load_file(path, device=str(device))
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged ({error}); download it again") from error
+        inside = {key[len(part) + 1 :]: state[key] for key in state if key.startswith(f"{part}.")}
+        return inside or state
     if path.suffix not in PICKLES:
         raise ValueError(f"{path} is no weight file: expected {', '.join(SAFETENSORS + PICKLES)}")
     zipped = zipfile.is_zipfile(path)
@@ -58,6 +66,8 @@ def load_state_dict(path: str | Path, device: str | torch.device = "cpu") -> dic
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{path} is damaged or no weight file; download it again") from error
+    if isinstance(state, Mapping) and part in state:
+        state = state[part]
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         found = ", ".join(map(str, list(state)[:5])) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(f"{path} holds no weights at its top level (found: {found})")

@@ -269,8 +269,8 @@ def _what_to_do(repo: str, folder: Path, faults: dict[str, str]) -> str:
     # A command that names many files is not read: then the whole repository.
     wanted = "".join(f" {name}" for name in names) if len(names) <= SHORT_LIST else ""
     return (
-        f"{repo} is not complete in {folder}: {_listed(faults.values())}; turn on the loader's download "
-        f'option{amount}, or run: hf download {repo}{wanted} --local-dir "{folder}"'
+        f"Turn on the loader's download option{amount}, or run: hf download {repo}{wanted} --local-dir "
+        f'"{folder}". {repo} is not complete there: {_listed(faults.values())}.'
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .files import check_keys
+
+logger = logging.getLogger(__name__)
 
 MOST_LAYERS = 1000
 LARGEST = 1 << 24
@@ -68,3 +71,19 @@ def fill(make: Callable[[], nn.Module], state: Mapping[str, Tensor], where: str,
     model = make()
     model.load_state_dict(state, assign=True)
     return model
+
+
+def only_known(state: dict[str, Tensor], model: nn.Module, where: str) -> dict[str, Tensor]:
+    """The state without weights that the model has no place for, for files that need not fit exactly."""
+    known = model.state_dict().keys()
+    extra = sorted(state.keys() - known)
+    if extra:
+        logger.warning("%s: %d weights are not used (%s).", where, len(extra), ", ".join(extra[:3]))
+    return {key: value for key, value in state.items() if key in known}
+
+
+def shape_of(state: Mapping[str, Tensor], key: str, path: Path) -> torch.Size:
+    """The shape of a weight that gives a size of the model; ValueError, naming the file, when it is not there."""
+    if key not in state or not state[key].ndim:
+        raise ValueError(f"{path} is a file of another model: it has no weight {key}")
+    return state[key].shape

@@ -15,11 +15,13 @@ from fractions import Fraction
 import av
 import torch
 
-from .audio import resample, usable
+from .audio import converted, resample, usable
 from .speech_feed import SpeechFeed
 
 MOVFLAGS = "empty_moov+default_base_moof+delay_moov+use_metadata_tags"
 AAC_FRAME = 1024  # samples per AAC packet
+LIVE_RATE = 48_000
+"""Live sound has this rate at least: AAC's packets are shorter then, so less sound waits for what comes behind it."""
 WARM_UP = 64  # packets that are encoded and thrown away where an encoder begins in the middle
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 # H.264's colour description: sRGB's primaries, BT.709's transfer, and the BT.601 matrix, which swscale uses and
@@ -32,10 +34,10 @@ class FragmentEncoder:
 
     The sound of n frames is the first round(n / fps * rate) samples; audio that ends before the picture goes
     on as silence. Its rate and channels are kept where AAC can carry them: another rate becomes the next
-    higher AAC rate (at most 96 kHz), and more than 6 channels become their mean. Live sound (a SpeechFeed) may
-    come in the fragment after its picture's, since the sound encoder looks ahead. ``crf`` and ``preset`` are
-    libx264's. ``frames`` and ``fragments`` say what an earlier encoder with the same arguments has made
-    already: this one goes on behind it.
+    higher AAC rate (at most 96 kHz), and more than 6 channels become their mean. Live sound (a SpeechFeed) has
+    48 kHz at least; its last 0.06 s come in the fragment after their picture's, since the sound encoder looks
+    ahead. ``crf`` and ``preset`` are libx264's. ``frames`` and ``fragments`` say what an earlier encoder with the
+    same arguments has made already: this one goes on behind it.
 
     Raises:
         ValueError: a side is odd, which H.264 in yuv420p cannot carry, or the audio is bad.
@@ -164,11 +166,47 @@ class _Finished:
         return torch.nn.functional.pad(window, (0, stop - start - window.shape[1]))
 
 
+class _Live:
+    """A SpeechFeed at LIVE_RATE or more, read as it grows."""
+
+    channels = SpeechFeed.channels
+
+    def __init__(self, feed: SpeechFeed) -> None:
+        self.rate = max(LIVE_RATE, feed.rate)
+        self._feed = feed
+        self._converter = av.AudioResampler(format="fltp", layout="mono", rate=self.rate)
+        self._samples, self._start = torch.zeros(0), 0
+        self._taken = 0  # samples of the feed
+        self._ended = False
+
+    @property
+    def ready(self) -> float:
+        """Samples that are final; all of them at the end, after which there is silence."""
+        ended = self._feed.ready == float("inf")
+        if (reached := round(self._feed.spoken_seconds * self._feed.rate)) > self._taken:
+            self._keep(self._feed.read(self._taken, reached)[0])
+            self._taken = reached
+        if ended and not self._ended:
+            self._keep(None)
+            self._ended = True
+        return float("inf") if ended else self._start + len(self._samples)
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        """Samples [1, S], silence behind the end; those before ``start`` are not kept."""
+        self._samples, self._start = self._samples[start - self._start :], start
+        window = self._samples[: stop - start]
+        return torch.nn.functional.pad(window, (0, stop - start - len(window)))[None]
+
+    def _keep(self, samples: torch.Tensor | None) -> None:
+        found = converted(self._converter, samples, self._feed.rate, self.rate)
+        self._samples = torch.cat([self._samples, *found])
+
+
 class _Sound:
     """The AAC track: encodes as far ahead as a block needs to be complete."""
 
     def __init__(self, audio: Mapping | SpeechFeed) -> None:
-        self._source = audio if isinstance(audio, SpeechFeed) else _Finished(audio)
+        self._source = _Live(audio) if isinstance(audio, SpeechFeed) else _Finished(audio)
         self.rate = self._source.rate
         self._layout = AAC_LAYOUTS[self._source.channels]
         self._encoder = av.CodecContext.create("aac", "w")

@@ -33,6 +33,9 @@ class PassState(Protocol):
     first_frame: int
     frames: int | None
 
+    def settle(self) -> None:
+        """Have ``frames`` and ``save`` ready soon, where the pass is ahead of its consumer."""
+
     def size(self) -> int:
         """Bytes that ``save`` takes now."""
 

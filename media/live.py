@@ -13,6 +13,8 @@ from contextlib import contextmanager
 ENDED_STREAMS_KEPT = 16
 JOIN_SECONDS = 10.0
 """A viewer who comes late to a stream gets about this much of its end."""
+RECENT_BLOCKS = 5
+"""The recent speed is that of so many blocks: the first ones of a run may be much slower than the rest."""
 LINGER_SECONDS = 15.0
 """A viewer who has read a stream piece by piece is expected back within this time."""
 
@@ -53,7 +55,7 @@ class LiveStream:
         self._recent: deque[tuple[int, int]] = deque()  # (first frame, offset) of the last fragments
         self._started = time.monotonic()
         self._first_block: tuple[float, int] | None = None
-        self._last_block = 0.0
+        self._last_blocks: deque[tuple[float, int]] = deque(maxlen=RECENT_BLOCKS + 1)
 
     @contextmanager
     def readable(self, path: str | os.PathLike) -> Iterator[None]:
@@ -86,7 +88,7 @@ class LiveStream:
                 self._first_block = now, frames
                 self.header_size = _header_size(self._file)
                 self.mime_type = mime_type
-            self._last_block = now
+            self._last_blocks.append((now, frames))
             self.frames, self.size = frames, os.fstat(self._file.fileno()).st_size
 
     def end(self, state: str) -> None:
@@ -126,16 +128,22 @@ class LiveStream:
             self._file.seek(offset)
             return self._file.read(count)
 
-    def status(self) -> dict[str, object]:
-        """The figures that the page shows, as JSON types. ``speed`` is in frames per second since the first block;
-        ``join`` is the offset at which a late viewer goes on after the first ``header_size`` bytes."""
+    def newest(self) -> tuple[int, int]:
+        """Offset and size of the last fragment."""
         with self._lock:
-            first_frame = speed = None
+            offset = self._recent[-1][1] if self._recent else 0
+            return offset, self.size - offset
+
+    def status(self) -> dict[str, object]:
+        """The figures that the page shows, as JSON types. ``speed`` is in frames per second since the first block,
+        ``recent_speed`` that of the last blocks; ``join`` is the offset at which a late viewer goes on after the first
+        ``header_size`` bytes."""
+        with self._lock:
+            first_frame = speed = recent = None
             if self._first_block is not None:
-                at, frames = self._first_block
-                first_frame = at - self._started
-                if self._last_block > at:
-                    speed = (self.frames - frames) / (self._last_block - at)
+                first_frame = self._first_block[0] - self._started
+                speed = self._speed_since(self._first_block)
+                recent = self._speed_since(self._last_blocks[0])
             return {
                 "id": self.id,
                 **self.owner,
@@ -149,9 +157,15 @@ class LiveStream:
                 "total_frames": self.total_frames,
                 "fps": self.fps,
                 "speed": speed,
+                "recent_speed": recent,
                 "first_frame_seconds": first_frame,
                 "file": self.place,
             }
+
+    def _speed_since(self, block: tuple[float, int]) -> float | None:
+        """Frames per second since a block (time, frames); None before the next one."""
+        seconds = self._last_blocks[-1][0] - block[0]
+        return (self.frames - block[1]) / seconds if seconds > 0 else None
 
     def _linger(self) -> None:
         """Close the file as soon as nobody reads it or is expected back."""

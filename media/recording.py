@@ -156,8 +156,11 @@ def record(
             if reached > writer.frames_written:
                 writer.write(block[writer.frames_written - reached :])
             yield reached, block
-            if in_step() and reached < stream.frames and snapshots.due(state):
-                snapshots.take(state)
+            if state is not None and reached < stream.frames and snapshots.due(state):
+                if in_step():
+                    snapshots.take(state)
+                else:
+                    state.settle()
     except BaseException:
         if in_step() and snapshots.worth(state):
             snapshots.take(state)

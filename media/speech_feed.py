@@ -71,7 +71,7 @@ class SpeechFeed:
         self._arrived = float("-inf")
         self._heard_until = float("-inf")
         self._speaking = False
-        self._ended = self._closing = self.closed = False
+        self._ended = self._closing = self._begun = self.closed = False
         self._spoken, self._spoken_start = torch.zeros(0), 0
         self._count, self._sum, self._squares = 0, 0.0, 0.0
 
@@ -136,6 +136,15 @@ class SpeechFeed:
         return (self._spoken_start + len(self._spoken)) / self.rate
 
     # For the one taker.
+
+    def begin(self) -> None:
+        """To be called before the first sound is taken; RuntimeError when somebody has begun already."""
+        with self._changed:
+            if self._begun:
+                raise RuntimeError(
+                    "Run the workflow again to begin anew: live speech is over once it was heard."
+                )
+            self._begun = True
 
     def take(self, size: int) -> Tensor | float | None:
         """The next ``size`` samples; or the seconds after which to ask again, unless something is written before; or

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 AvatarStreamType = io.Custom("AVATAR_STREAM")
 """`media.frames.AvatarStream`: a video that is generated while it is consumed, of every engine."""
 AvatarSpeech = io.Custom("AVATAR_SPEECH")
-"""`loaders.liveavatar.speech.Speech`: the encoded speech of one or two people."""
+"""`media.speech.Speech` or `LiveSpeech`: the sound of one or two people, to which each engine listens by itself."""
 AvatarDecoder = io.Custom("AVATAR_DECODER")
 """`loaders.wan.fast_decoder.HostDecoder`: a small decoder in place of the VAE's."""
 AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")

@@ -7,10 +7,12 @@ the workflow (its own random id) to which the stream belongs; no request carries
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 from comfy.model_management import InterruptProcessingException
@@ -23,13 +25,17 @@ from ..media.live import LiveStream, streams
 from . import speech as speech_routes
 
 PIECE = 256 * 1024
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.02
 OFFSET_DIGITS = 18
 FOLLOWERS = 2
 """So many streams one browser may follow: it has six connections to a server, for all of its tabs."""
+NO_ID = "00000000-0000-0000-0000-000000000000"
+"""The id of every workflow in API format that a page without the pack's own scripts has opened."""
 HEADERS = {"Cache-Control": "no-store", "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
 
 _followers: Counter[str] = Counter()  # by the name that a browser gives itself
+_pages: WeakKeyDictionary[LiveStream, frozenset[str]] = WeakKeyDictionary()
+"""The pages that read a stream piece by piece, by their ids in the host's sockets."""
 
 
 def register() -> None:
@@ -72,19 +78,33 @@ def watchable(video: AvatarStream, place: dict[str, str], extra_pnginfo: Any) ->
 
 
 def announce(live: LiveStream, *, to_all: bool = False) -> None:
-    """Tell the page that started the run how far it is; ``to_all``: let every page ask for its streams."""
+    """Tell the page that started the run, and those that read the stream, how far it is; ``to_all``: let every page ask
+    for its streams. Readers get the newest fragment at once."""
     server = PromptServer.instance
     if server is None:
         return
-    if server.client_id is not None:
-        server.send_sync("liveavatar.stream", live.status(), server.client_id)
+    status, readers = live.status(), _pages.get(live, frozenset())
+    fragment = _newest_fragment(live) if readers else None
+    for page in {server.client_id, *readers} - {None}:
+        if fragment is not None and page in readers:
+            server.send_sync("liveavatar.fragment", fragment, page)
+        server.send_sync("liveavatar.stream", status, page)
     if to_all:
         server.send_sync("liveavatar.streams", {})
 
 
+def _newest_fragment(live: LiveStream) -> dict[str, Any] | None:
+    """A message with the newest fragment; None for a large one, which is asked for."""
+    offset, size = live.newest()
+    if not 0 < size <= PIECE:
+        return None
+    return {"id": live.id, "from": offset, "bytes": b64encode(live.read(offset, size)).decode()}
+
+
 async def list_streams(request: web.Request) -> web.Response:
-    """``?workflow=ID``: the status of the last stream of each node of that workflow."""
-    found = streams.latest(request.query.get("workflow", ""))
+    """``?workflow=ID``: the status of the last stream of each node of that workflow; none for the id of zeros."""
+    workflow = request.query.get("workflow", "")
+    found = [] if workflow == NO_ID else streams.latest(workflow)
     return web.json_response([live.status() for live in found], headers=HEADERS)
 
 
@@ -97,7 +117,8 @@ async def stream_bytes(request: web.Request) -> web.StreamResponse:
     """The stream itself, followed to its end. ``?from=N`` leaves out the first N bytes.
 
     ``?now`` ends the answer after what there is by now: 204 while nothing is, an empty answer at the stream's end. So
-    any number of tabs can watch. ``?browser=NAME`` counts who follows, at most FOLLOWERS under one name.
+    any number of tabs can watch. ``&client=ID``: the page with this socket is sent what comes.
+    ``?browser=NAME`` counts who follows, at most FOLLOWERS under one name.
     A Range that ends, or starts after byte 0, is answered with what there is of it by now.
     """
     live = _stream(request)
@@ -110,6 +131,7 @@ async def stream_bytes(request: web.Request) -> web.StreamResponse:
     try:
         with live.reader(comes_back=now):
             if now:
+                _tell(live, request.query.get("client"))
                 return await _what_there_is(live, start)
             with _following(request.query.get("browser")):
                 while not live.size and not live.complete:
@@ -123,6 +145,13 @@ async def stream_bytes(request: web.Request) -> web.StreamResponse:
             return await _part(live, wanted)
     except LookupError as error:
         raise web.HTTPGone(text=str(error)) from None
+
+
+def _tell(live: LiveStream, page: str | None) -> None:
+    """From now on send each block to a page that has a socket."""
+    sockets = PromptServer.instance.sockets
+    if page in sockets:
+        _pages[live] = frozenset(known for known in {page, *_pages.get(live, ())} if known in sockets)
 
 
 @contextmanager
@@ -155,7 +184,7 @@ async def _follow(request: web.Request, live: LiveStream, offset: int) -> web.St
     await response.prepare(request)
     while True:
         complete = live.complete  # asked first: what was written before it is still read
-        if piece := await asyncio.to_thread(live.read, offset, PIECE):
+        if offset < live.size and (piece := await asyncio.to_thread(live.read, offset, PIECE)):
             await response.write(piece)
             offset += len(piece)
         elif complete:

@@ -11,22 +11,27 @@ from functools import partial
 from torch import Tensor
 
 from ..engines.gpu.offload import BlockOffload
+from ..engines.gpu.replica import replica
 from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
 from ..engines.liveavatar.pipeline import Scene, generate
-from ..engines.liveavatar.speech_source import nothing
+from ..engines.liveavatar.speech_source import SpeechSource, nothing
+from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
+from ..engines.liveavatar.transformer import S2VTransformer
 from ..engines.parts.planning.advice import explained
 from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
+from ..engines.parts.planning.sharing import Share
 from ..engines.parts.wan.streaming import LatentDecoder
 from ..loaders.liveavatar.conditioning import Condition
 from ..loaders.liveavatar.fingerprint import run_fingerprint
 from ..loaders.liveavatar.model import Placed, TransformerSource
-from ..loaders.liveavatar.speech import Speech
+from ..loaders.liveavatar.speech import listen, video_frames
 from ..loaders.wan.fast_decoder import HostDecoder, check_fits
 from ..loaders.wan.vae import HostVAE, OwnVAE
 from ..media.audio import trim
 from ..media.frames import AvatarStream, Resumable
+from ..media.speech import LiveSpeech, Speech
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +44,14 @@ class Inputs:
 
     Attributes:
         condition: prompt, portrait and pose.
+        speech: with a wav2vec2 large as its encoder.
         decoder: stands in for the VAE's where it is given.
     """
 
     model: TransformerSource
     vae: HostVAE | OwnVAE
     condition: Condition
-    speech: Speech
+    speech: Speech | LiveSpeech
     decoder: HostDecoder | None = None
 
 
@@ -58,10 +64,13 @@ def open_video(
     check_interrupt: Callable[[], None] = nothing,
     say: Callable[[str], None] = logger.info,
 ) -> AvatarStream:
-    """The stream of a video, which can be read several times and gone on with; nothing is loaded before it is read.
+    """The stream of a video, which can be read several times and gone on with.
+
+    The speech is listened to at once, unless it was before; nothing else is loaded before the stream is read.
 
     Args:
-        wish: how fast or small; the fast decoder in it is that of ``inputs``.
+        wish: how fast or small; the fast decoder in it is that of ``inputs``, and the last step is left out if either
+            it or ``config`` says so.
         max_seconds: where the video ends if the speech does not end before; 0: with the speech.
         check_interrupt: called before every step; raises to stop.
         say: is told what is going on, for people; each text replaces the one before.
@@ -74,7 +83,10 @@ def open_video(
     frames = _frames(inputs.speech, max_seconds)
     if inputs.decoder is not None:
         wish = replace(wish, fast_decoder=inputs.decoder.name)
-    run = _Run(inputs, config, wish, frames, check_interrupt, say)
+    if wish.skip_last_step:
+        config = replace(config, skip_last_step=True)
+    features = _listened(inputs, check_interrupt, say)
+    run = _Run(inputs, features, config, wish, frames, check_interrupt, say)
     audio = inputs.speech.audio
     return AvatarStream(
         run.blocks,
@@ -89,7 +101,7 @@ def open_video(
 
 def check_inputs(inputs: Inputs) -> None:
     """ValueError for everything that would otherwise fail after the models have been loaded."""
-    expected, source = inputs.model.architecture, inputs.speech.source
+    expected = inputs.model.architecture
     if inputs.decoder is not None:
         check_fits(inputs.decoder, inputs.vae.vae)
     width = inputs.condition.context.shape[-1]
@@ -98,24 +110,33 @@ def check_inputs(inputs: Inputs) -> None:
             f"Use the UMT5-XXL text encoder: the prompt was encoded {width} wide, the model expects "
             f"{expected.text_dim}."
         )
+    if inputs.speech.speakers > 1 and inputs.speech.masks is None:
+        raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
+
+
+def _listened(
+    inputs: Inputs, check_interrupt: Callable[[], None], say: Callable[[str], None]
+) -> SpeechSource:
+    """The features of the speech; ValueError when the model expects others."""
+    expected, source = inputs.model.architecture, listen(inputs.speech, check_interrupt, say)
     if (source.layers, source.dim) != (expected.audio_layers, expected.audio_dim):
         raise ValueError(
             f"Use wav2vec2-large-xlsr-53-english: the speech was encoded as {source.layers} layers of {source.dim}, "
             f"the model expects {expected.audio_layers} of {expected.audio_dim}."
         )
-    if source.speakers > 1 and inputs.speech.masks is None:
-        raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
+    return source
 
 
-def _frames(speech: Speech, max_seconds: float) -> int | None:
+def _frames(speech: Speech | LiveSpeech, max_seconds: float) -> int | None:
     """How many frames the video has; None for live speech."""
-    if speech.frames is None:
+    if isinstance(speech, LiveSpeech):
         if max_seconds:
             raise ValueError(
                 "Set max_seconds of LiveAvatar Sampler to 0: live speech ends by its own max_seconds."
             )
         return None
-    return max(1, min(speech.frames, round(max_seconds * FPS)) if max_seconds else speech.frames)
+    frames = video_frames(speech.seconds)
+    return max(1, min(frames, round(max_seconds * FPS)) if max_seconds else frames)
 
 
 class _Run:
@@ -124,6 +145,7 @@ class _Run:
     def __init__(
         self,
         inputs: Inputs,
+        features: SpeechSource,
         config: SamplingConfig,
         wish: Wish,
         frames: int | None,
@@ -131,7 +153,7 @@ class _Run:
         say: Callable[[str], None],
     ) -> None:
         self.inputs, self.config, self.wish, self.frames = inputs, config, wish, frames
-        self.check_interrupt, self.say = check_interrupt, say
+        self.features, self.check_interrupt, self.say = features, check_interrupt, say
         model = inputs.model
         known = Model(model.architecture, model.bytes, model.dtype, model.streams)
         self.costs = VideoCosts(known, *inputs.condition.size, config)
@@ -158,6 +180,7 @@ class _Run:
             given.vae.vae,
             given.condition,
             given.speech,
+            self.features,
             self.config,
             self.frames,
             rounding,
@@ -176,9 +199,10 @@ class _Run:
                 self.say(text)
 
             self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
+            stages = self._stages(placed)
             with BlockOffload(placed.waiting, device):
-                blocks = generate(
-                    placed.transformer,
+                blocks = (generate_in_stages if stages else generate)(
+                    stages or placed.transformer,
                     decoder,
                     self._scene(placed),
                     self.config,
@@ -213,8 +237,20 @@ class _Run:
         beside = [] if shows.patcher is None else [shows.patcher]
         return given.model.place(self.plan.performance, needed, beside, report), decoder
 
+    def _stages(self, placed: Placed) -> list[Stage]:
+        """What each GPU does if there are several; the models on others than the first last as long as this pass."""
+        main = self.inputs.model.device
+
+        def model(share: Share) -> S2VTransformer:
+            if share.device is None:
+                return placed.transformer
+            self.check_interrupt()
+            return replica(placed.transformer, main, share.device)
+
+        return [Stage(model(s), s.steps, s.device or main) for s in self.plan.shares if s.steps]
+
     def _scene(self, placed: Placed) -> Scene:
-        condition, speech = self.inputs.condition, self.inputs.speech
+        condition = self.inputs.condition
         vae, device, dtype = self.inputs.vae.vae, self.inputs.model.device, placed.transformer.dtype
 
         def normalised(raw: Tensor) -> Tensor:
@@ -224,7 +260,7 @@ class _Run:
             context=condition.context,
             reference=normalised(condition.reference),
             motion=normalised(condition.motion),
-            speech=speech.source,
+            speech=self.features,
             pose=None if condition.pose is None else normalised(condition.pose),
-            masks=speech.masks,
+            masks=self.inputs.speech.masks,
         )

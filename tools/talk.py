@@ -23,13 +23,13 @@ from avatar.engines.parts.planning.plan import CHOICES, Wish
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.folder_model import FolderModel
-from avatar.loaders.liveavatar.speech import encode_speech
 from avatar.loaders.wan.text import TextEncoder
 from avatar.loaders.wan.vae import OwnVAE, load_vae
 from avatar.loaders.wan.wav2vec2 import AudioEncoder
 from avatar.media.frames import AvatarStream
 from avatar.media.mapped_sound import map_audio
 from avatar.media.portrait import prepare_portrait
+from avatar.media.speech import Speech
 from avatar.media.writer import VideoWriter
 from avatar.sessions.liveavatar import Inputs, open_video
 from PIL import Image
@@ -63,7 +63,7 @@ def open_folder(
         pose=None,
     )
     encoder = AudioEncoder.from_folder(checkpoint / "wav2vec2-large-xlsr-53-english", device, dtype)
-    said = encode_speech(encoder, [map_audio(speech)])
+    said = Speech.of([map_audio(speech)], encoder)
     model = FolderModel(checkpoint, device, dtype, lora)
     return open_video(Inputs(model, vae, condition, said), config, wish, say=print)
 

@@ -1,16 +1,17 @@
-"""The portraits and the speech that are shipped with the checkpoint.
+"""The portraits, voices and videos that are shipped with the checkpoint.
 
     python -m training.examples --out talker/example --openings tests/talker/openings.json
 
 The faces are drawn with seeds that no training used, the sentence is spoken by espeak-ng with a voice that only the
 held-out recordings have. `openings.json` says how far the mouth should be open in each frame; the tests compare the
-video with it.
+video with it. The large pictures, the second voice and the videos are for the workflows of the large models.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,27 @@ from scipy.signal import resample_poly
 from . import faces
 from .corpus import RATE
 from .draw import render
+from .example_videos import write_driving, write_pose
 from .motion import FPS, frames_of, still
 from .speech import Speaker
 from .visemes import TRACK_RATE, mouth_track
 
 SEEDS = {"portrait": 7009, "portrait_2": 7007, "portrait_3": 7042}
+LARGE = {"portrait_large": 7009, "portrait_2_large": 7007}
 TEXT = (
     "Hello! I am the small avatar that comes with this pack. Somebody drew me with a few lines of code, "
     "and my voice is synthetic too. Play me your own words, and I will say them."
 )
-SIZE = 256
+ANSWER = "And I am the second speaker. I wait until you are done, and then I answer."
+SIZE, LARGE_SIZE = 256, 512
+
+
+@dataclass(frozen=True)
+class Saying:
+    """Sound as float64 [samples] at RATE, and mouth shapes [T, 3] at TRACK_RATE that begin and end with it."""
+
+    sound: np.ndarray
+    track: np.ndarray
 
 
 def portrait(seed: int, size: int = SIZE) -> tuple[faces.Identity, np.ndarray]:
@@ -42,6 +54,21 @@ def portrait(seed: int, size: int = SIZE) -> tuple[faces.Identity, np.ndarray]:
     return who, (small * 255).round().byte().numpy()
 
 
+def say(
+    speaker: Speaker, text: str, voice: str, rate: int, before: float = 0.2, after: float = 0.5
+) -> Saying:
+    """A sentence between silences of ``before`` and ``after`` seconds."""
+    said, phonemes = speaker.say(text, voice, rate, 55, 55)
+    sound = resample_poly(said.astype(np.float64) / 32768, 320, speaker.sample_rate * 320 // RATE)
+    sound = np.pad(sound / np.abs(sound).max() * 0.8, (int(RATE * before), int(RATE * after)))
+    track = mouth_track(phonemes, said, speaker.sample_rate)
+    return Saying(sound, np.pad(track, ((int(TRACK_RATE * before), int(TRACK_RATE * after)), (0, 0))))
+
+
+def write_sound(path: Path, sound: np.ndarray) -> None:
+    soundfile.write(path, sound, RATE, format="OGG", subtype="OPUS")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("talker/example"))
@@ -50,16 +77,21 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name, seed in SEEDS.items():
         Image.fromarray(portrait(seed)[1]).save(args.out / f"{name}.png", optimize=True)
+    large = {name: portrait(seed, LARGE_SIZE)[1] for name, seed in LARGE.items()}
+    for name, pixels in {**large, "two_people": np.concatenate(list(large.values()), axis=1)}.items():
+        Image.fromarray(pixels).save(args.out / f"{name}.png", optimize=True)
+
     speaker = Speaker()
-    said, phonemes = speaker.say(TEXT, "en-us+Alicia", 185, 55, 55)
-    sound = resample_poly(said.astype(np.float64) / 32768, 320, speaker.sample_rate * 320 // RATE)
-    sound = np.pad(sound / np.abs(sound).max() * 0.8, (RATE // 5, RATE // 2))
-    soundfile.write(args.out / "speech.ogg", sound, RATE, format="OGG", subtype="OPUS")
+    first = say(speaker, TEXT, "en-us+Alicia", 185)
+    write_sound(args.out / "speech.ogg", first.sound)
+    answer = say(speaker, ANSWER, "en-us+m3", 175)
+    # The second person is silent while the first one speaks.
+    write_sound(args.out / "speech_2.ogg", np.concatenate([np.zeros(len(first.sound)), answer.sound]))
+    seconds = len(answer.sound) / RATE
+    write_pose(args.out / "pose.mp4", seconds, LARGE_SIZE)
+    write_driving(args.out / "driving.mp4", SEEDS["portrait_3"], answer.track, answer.sound, LARGE_SIZE)
     if args.openings:
-        track = np.pad(
-            mouth_track(phonemes, said, speaker.sample_rate), ((TRACK_RATE // 5, TRACK_RATE // 2), (0, 0))
-        )
-        opened = frames_of(torch.from_numpy(track), 0.0, len(track) * FPS // TRACK_RATE)[:, 0]
+        opened = frames_of(torch.from_numpy(first.track), 0.0, len(first.track) * FPS // TRACK_RATE)[:, 0]
         args.openings.parent.mkdir(parents=True, exist_ok=True)
         args.openings.write_text(json.dumps([round(value, 2) for value in opened.tolist()]) + "\n")
 

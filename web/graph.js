@@ -1,8 +1,19 @@
 import { app } from "../../scripts/app.js";
 
+const ZEROS = "00000000-0000-0000-0000-000000000000";
+
 /** The page's outermost graph. */
 export function rootGraph() {
     return app.rootGraph ?? app.graph;
+}
+
+/**
+ * Give the page's graph an id of its own where it has the one of zeros, which a page gives to every graph made from a
+ * workflow in API format: the id of somebody else's graph as well, and one that newer pages change at a reload.
+ */
+export function ensureOwnId() {
+    const graph = rootGraph();
+    if (graph?.id === ZEROS) graph.id = LiteGraph.uuidv4();
 }
 
 /** The node of an execution id such as "7", or "12:7" inside a subgraph. */

@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { addElement, findNode, isShown, rootGraph } from "./graph.js";
+import { addElement, ensureOwnId, findNode, isShown, rootGraph } from "./graph.js";
 import { LivePlayer } from "./live_player.js";
 
 // Puts a live player on each Avatar Stream to Video whose stream this page may watch: those of the workflow
@@ -58,6 +58,7 @@ app.registerExtension({
     name: "LiveAvatar.LivePlayer",
     setup() {
         api.addEventListener("liveavatar.stream", ({ detail }) => show(detail));
+        api.addEventListener("liveavatar.fragment", ({ detail }) => players.forEach((player) => player.bring(detail)));
         api.addEventListener("liveavatar.streams", ask);
         api.addEventListener("executed", ({ detail }) => {
             const node = findNode(detail.display_node ?? detail.node);
@@ -67,8 +68,10 @@ app.registerExtension({
         app.canvas.canvas.addEventListener("litegraph:set-graph", changeGraph);
     },
     nodeCreated(node) {
+        if (node.comfyClass !== NODE) return;
         // Where the page shows the file itself. It also keeps previews, which are pictures, off the canvas.
-        if (node.comfyClass === NODE) node.previewMediaType = "video";
+        node.previewMediaType = "video";
+        ensureOwnId(); // before the page keeps the graph
     },
     afterConfigureGraph: ask,
 });

@@ -1,13 +1,13 @@
 import { api } from "../../scripts/api.js";
-import { canFeed, feed, secondsAhead } from "./live_source.js";
+import { Pace } from "./live_pace.js";
+import { canFeed, feed, News, secondsAhead } from "./live_source.js";
+import { figures, progress } from "./live_words.js";
 
-// What a node shows of its stream: the video with sound, figures, stop, download.
+// What a node shows of its stream: the video with sound, how far it is, stop, download.
 
-const TICK_MS = 500;
+const TICK_MS = 500; // between two looks at what no event tells of
 const SILENCE_MS = 2000; // without news for so long, the player asks
-const REFILL = 2; // seconds that are collected after the buffer has run dry,
-const PATIENCE_MS = 5000; // unless that takes longer than this
-const BLOCK = 0.3; // seconds that are worth going on for then
+const RETRY_MS = 5000;
 
 const CROWDED = "Close another tab that plays this, or wait: the video is shown here when it is finished.";
 
@@ -16,11 +16,14 @@ const STYLE = `
     min-height: 280px; color: var(--input-text, #ddd); overflow: hidden; }
 .liveavatar-player .screen { flex: 1; min-height: 0; position: relative; }
 .liveavatar-player video { position: absolute; width: 100%; height: 100%; background: #000; border-radius: 4px; }
-.liveavatar-player .figures { min-height: 2.4em; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.liveavatar-player :is(.progress, .figures) { line-height: 1.2; font-variant-numeric: tabular-nums; }
+.liveavatar-player .progress { min-height: 1.2em; }
 .liveavatar-player .controls { display: flex; gap: 6px; min-height: 24px; }
 .liveavatar-player button, .liveavatar-player a { font: inherit; padding: 3px 10px; border-radius: 4px;
     border: 1px solid var(--border-color, #555); background: var(--comfy-input-bg, #222); color: inherit;
     cursor: pointer; text-decoration: none; }
+.liveavatar-player button[aria-pressed="true"] { background: var(--input-text, #ddd); color: var(--comfy-input-bg, #222); }
+.liveavatar-player button[aria-expanded] { margin-left: auto; }
 .liveavatar-player [hidden] { display: none; }
 .lg-node-widgets:has(.liveavatar-player) ~ :is(img, img + div, :has(img, video, .lg-node-content)) {
     display: none; }
@@ -52,33 +55,49 @@ export class LivePlayer {
     #status = null;
     #shown = null; // the address of the finished file, when that is shown
     #feeding = null; // AbortController while bytes of the stream arrive
-    #held = 0; // when we paused until the buffer is filled again
+    #news = new News();
     #cut = false; // the stream ended before all of it had been read
     #crowded = false; // other tabs of this browser have all the connections that may stay open,
     #retry = Infinity; // and then one is asked for again
     #heard = 0;
+    #reached = false; // somebody points at the video
     #timer = setInterval(() => this.#tick(), TICK_MS);
 
     constructor() {
         addStyle();
         // In Nodes 2.0, a widget with this class gets the height that a node has left.
         this.element = element("div", { className: "liveavatar-player widget-expands" });
-        this.video = element("video", { controls: true, playsInline: true });
-        this.figures = element("div", { className: "figures" });
+        this.video = element("video", { playsInline: true });
+        this.pace = new Pace(this.video);
+        this.progress = element("div", { className: "progress" });
+        this.figures = element("div", { className: "figures", hidden: true });
         this.stopButton = element("button", { textContent: "Stop", title: "Stop the run and keep what was made" });
         this.soundButton = element("button", { textContent: "Sound on", hidden: true });
+        this.newestButton = element("button", { textContent: "Newest frame", hidden: true });
+        this.newestButton.title = "Show each block's last frame when it is made, without sound, in place of waiting";
         this.link = element("a", { textContent: "Download", hidden: true });
+        this.detailsButton = element("button", { textContent: "Details", hidden: true });
         const controls = element("div", { className: "controls" });
-        controls.append(this.stopButton, this.soundButton, this.link);
+        controls.append(this.stopButton, this.soundButton, this.newestButton, this.link, this.detailsButton);
         const screen = element("div", { className: "screen" });
         screen.append(this.video);
-        this.element.append(screen, this.figures, controls);
+        this.element.append(screen, this.progress, this.figures, controls);
 
         this.stopButton.addEventListener("click", () => api.interrupt(this.#status?.prompt));
         this.soundButton.addEventListener("click", () => (this.video.muted = false));
         this.video.addEventListener("volumechange", () => (this.soundButton.hidden = !this.video.muted));
-        this.video.addEventListener("waiting", () => this.#hold());
-        this.video.addEventListener("play", () => (this.#held = 0));
+        this.newestButton.addEventListener("click", () => {
+            this.pace.newest = !this.pace.newest;
+            this.#refresh();
+        });
+        this.detailsButton.addEventListener("click", () => {
+            this.figures.hidden = !this.figures.hidden;
+            this.#refresh();
+        });
+        this.#news.addEventListener("appended", () => this.pace.decide());
+        this.video.tabIndex = 0;
+        for (const name of ["pointerenter", "focusin"]) screen.addEventListener(name, () => this.#reach(true));
+        for (const name of ["pointerleave", "focusout"]) screen.addEventListener(name, () => this.#reach(false));
         this.element.addEventListener("pointerdown", (event) => event.stopPropagation());
         for (const name of ["wheel", "contextmenu"])
             this.video.addEventListener(name, (event) => event.stopPropagation());
@@ -98,9 +117,16 @@ export class LivePlayer {
         if (before && (before.state !== "running" || before.frames > status.frames) && status.state === "running")
             return;
         this.#status = status;
+        this.pace.follow(status);
+        this.#news.tell(status);
         if (!status.mime_type) this.video.removeAttribute("src");
         else if (!this.#feeding && !this.#shown) this.#start();
         this.#refresh();
+    }
+
+    /** The server has sent a part of a stream. */
+    bring(fragment) {
+        if (this.#feeding && fragment.id === this.#status?.id) this.#news.bring(fragment);
     }
 
     /** Show a finished file that belongs to no stream of this player. */
@@ -125,12 +151,19 @@ export class LivePlayer {
     #reset() {
         this.#feeding?.abort(new DOMException("Another stream is shown.", "AbortError"));
         this.#feeding = this.#shown = this.#status = null;
-        this.#held = 0;
+        this.pace.reset();
+        this.#news.clear();
         this.#cut = this.#crowded = false;
         this.#retry = Infinity;
         this.video.pause();
         this.video.removeAttribute("src");
         this.video.load();
+    }
+
+    /** While a stream is live, the browser's controls, whose shadow lies over the picture, are there on demand only. */
+    #reach(wanted) {
+        this.#reached = wanted;
+        this.video.controls = wanted || !this.live;
     }
 
     async #start() {
@@ -139,7 +172,7 @@ export class LivePlayer {
         const feeding = (this.#feeding = new AbortController());
         try {
             if (!canFeed(stream.mime_type)) throw new Error(`This browser cannot feed ${stream.mime_type}.`);
-            const fed = feed(this.video, stream, feeding.signal);
+            const fed = feed(this.video, stream, this.#news, feeding.signal);
             this.#play();
             const size = await fed;
             await this.#ask();
@@ -157,7 +190,7 @@ export class LivePlayer {
     async #playPlainly() {
         const stream = this.#status;
         if (stream.state !== "running") return this.#showFinished();
-        this.#retry = performance.now() + PATIENCE_MS;
+        this.#retry = performance.now() + RETRY_MS;
         this.video.removeAttribute("src");
         const path = `/liveavatar/stream/${stream.id}?browser=${browserName()}`;
         const answer = await api.fetchApi(path, { method: "HEAD" }).catch(() => null);
@@ -181,13 +214,6 @@ export class LivePlayer {
         }
     }
 
-    /** Collect a little before going on, so that a slow run does not stutter with every block. */
-    #hold() {
-        if (!this.live || !this.video.src.startsWith("blob:") || this.video.seeking || !this.video.currentTime) return;
-        this.#held = performance.now();
-        this.video.pause();
-    }
-
     /** The finished file, in which one can seek; played on from `time` where one is given. */
     #showFinished(time = null) {
         const { state, frames, file } = this.#status ?? {};
@@ -206,10 +232,7 @@ export class LivePlayer {
     }
 
     #tick() {
-        // What answers somebody who speaks to it (its length is unknown) must not fall behind.
-        const quick = this.#status?.total_frames === null || performance.now() - this.#held > PATIENCE_MS;
-        const wanted = quick ? BLOCK : REFILL;
-        if (this.#held && (!this.live || secondsAhead(this.video) >= wanted)) this.#play();
+        this.pace.decide();
         if (this.live && performance.now() - this.#heard > SILENCE_MS) this.#ask();
         if (this.#status && performance.now() > this.#retry) this.#playPlainly();
         if (this.video.ended) this.#showFinished(this.#cut ? this.video.currentTime : null);
@@ -229,28 +252,19 @@ export class LivePlayer {
     #refresh() {
         const status = this.#status;
         this.stopButton.hidden = !this.live;
+        this.#reach(this.#reached);
         const address = this.#shown ?? (status && !this.live && status.frames ? fileAddress(status.file) : null);
         this.link.hidden = !address;
         if (address) {
             this.link.href = address;
             this.link.download = new URL(address, location.href).searchParams.get("filename");
         }
-        const line = status ? figures(status, this.#shown ? null : secondsAhead(this.video)) : "";
-        this.figures.textContent = this.#crowded && this.live ? CROWDED : line;
+        this.newestButton.hidden = !this.live || !(this.pace.slow || this.pace.newest);
+        this.newestButton.setAttribute("aria-pressed", this.pace.newest);
+        this.detailsButton.hidden = !status?.frames;
+        this.detailsButton.setAttribute("aria-expanded", !this.figures.hidden);
+        const line = status ? progress(status, this.pace.wait) : "";
+        this.progress.textContent = this.#crowded && this.live ? CROWDED : line;
+        this.figures.textContent = status ? figures(status, this.#shown ? null : secondsAhead(this.video)) : "";
     }
-}
-
-/** The line of figures: speed, real-time factor, time to first frame, buffer, seconds done and in all. */
-function figures(status, ahead) {
-    const { state, frames, total_frames, fps, speed, first_frame_seconds } = status;
-    if (!frames) return { running: "Preparing the first block…", stopped: "Stopped." }[state] ?? "The run failed.";
-    const parts = [];
-    if (speed) parts.push(`${speed.toFixed(1)} fps`, `${(speed / fps).toFixed(2)}× real time`);
-    // A run that goes on with a video has frames before it has made one.
-    if (first_frame_seconds !== null) parts.push(`first frame ${first_frame_seconds.toFixed(1)} s`);
-    if (ahead !== null) parts.push(`buffer ${ahead.toFixed(1)} s`);
-    const total = total_frames === null ? "" : ` / ${(total_frames / fps).toFixed(1)}`;
-    parts.push(`${(frames / fps).toFixed(1)}${total} s`);
-    if (state !== "running") parts.push(state);
-    return parts.join(" · ");
 }

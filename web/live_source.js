@@ -6,7 +6,38 @@ const AHEAD = 60; // seconds buffered before reading pauses
 const BEHIND = 30; // seconds of what was played that stay, to seek back
 const LATE = 30; // who joins a stream longer than this goes on near its end
 const RETRY_MS = 1000;
-const POLL_MS = 250; // between two questions whether there is more
+const POLL_MS = 1000; // between two questions whether there is more, where nobody tells
+
+/** What is known of a stream that is fed; its event "more" says that this has changed. */
+export class News extends EventTarget {
+    size = 0; // bytes
+    running = true;
+    #fragments = new Map(); // position -> bytes in base64, of those that the server has sent by itself
+
+    /** The server has sent a fragment. */
+    bring({ from, bytes }) {
+        this.#fragments.set(from, bytes);
+    }
+
+    /** The fragment that begins at `position`, if it was sent; those before it are forgotten. */
+    take(position) {
+        const bytes = this.#fragments.get(position);
+        for (const from of this.#fragments.keys()) if (from <= position) this.#fragments.delete(from);
+        return bytes && Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
+    }
+
+    /** Another stream is fed. */
+    clear() {
+        this.#fragments.clear();
+    }
+
+    /** The server tells more. */
+    tell({ size, state }) {
+        this.size = size;
+        this.running = state === "running";
+        this.dispatchEvent(new Event("more"));
+    }
+}
 
 /** Whether this browser can play the stream while it grows; a page's security policy may still forbid it. */
 export function canFeed(mimeType) {
@@ -21,8 +52,11 @@ export function secondsAhead(video) {
     return 0;
 }
 
-/** Play `stream` (a status of the server) in `video`; resolves to the number of its bytes when all are appended. */
-export async function feed(video, stream, signal) {
+/**
+ * Play `stream` (a status of the server) in `video`; resolves to the number of its bytes when all are appended. `news` is
+ * the stream's News; it is told of bytes that can be played by "appended".
+ */
+export async function feed(video, stream, news, signal) {
     const source = await openSource(video, signal);
     const buffer = source.addSourceBuffer(stream.mime_type);
     let position = 0;
@@ -34,14 +68,16 @@ export async function feed(video, stream, signal) {
     }
     for (;;) {
         await room(video, buffer, signal);
-        const piece = await read(stream.id, position, signal);
+        const piece = news.take(position) ?? (await read(stream.id, position, signal));
         if (piece === null) break;
-        if (!piece.byteLength) await pause(POLL_MS, signal);
-        else {
+        if (piece.byteLength) {
             await append(video, buffer, piece, signal);
             position += piece.byteLength;
             enter(video);
+            news.dispatchEvent(new Event("appended"));
         }
+        if (news.running && news.size <= position)
+            await Promise.race([event(news, "more", signal), pause(POLL_MS, signal)]);
     }
     if (source.readyState === "open") source.endOfStream();
     return position;
@@ -60,11 +96,13 @@ async function openSource(video, signal) {
 }
 
 /** What there is of a stream from `position`, maybe nothing yet; null at its end. Each answer ends at once: a browser
- *  has six connections to a server for all of its tabs. */
+ *  has six connections to a server for all of its tabs. The server tells this page of what comes next. */
 async function read(id, position, signal) {
     for (;;) {
         try {
-            const response = await api.fetchApi(`/liveavatar/stream/${id}?now&from=${position}`, { signal });
+            const response = await api.fetchApi(`/liveavatar/stream/${id}?now&from=${position}&client=${api.clientId}`, {
+                signal,
+            });
             if (response.status === 410) return null; // it has ended, and its file is closed
             if (response.status === 204) return new ArrayBuffer(0);
             if (!response.ok) throw new Error("The stream cannot be read any more.");

@@ -1,4 +1,4 @@
-"""Generations of NVIDIA GPUs, which decide about the formats and instructions that kernels may use."""
+"""Which GPU a device is, and of which generation, which decides about formats and instructions that kernels may use."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def generation(device: torch.device) -> tuple[int, int]:
     if device.type != "cuda" or torch.version.hip:
         return 0, 0
     return torch.cuda.get_device_capability(device)
+
+
+def indexed(device: torch.device) -> torch.device:
+    """``device`` with its number, as tensors name it; "cuda" alone means the current one."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def is_hopper(device: torch.device) -> bool:

@@ -32,8 +32,8 @@ class CapturedCall:
     and always a copy. All captures in the same `GraphLane` share scratch memory, so they must run one at a time.
     """
 
-    def __init__(self, function: Callable[..., Any], lane: GraphLane) -> None:
-        self.function, self.lane = function, lane
+    def __init__(self, function: Callable[..., Any], lane: GraphLane, warm_up: int = WARM_UP_RUNS) -> None:
+        self.function, self.lane, self._warm_up = function, lane, warm_up
         self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, tuple, Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
@@ -52,10 +52,11 @@ class CapturedCall:
         before, cudnn.benchmark = cudnn.benchmark, True  # shapes are fixed: the fastest convolutions are kept
         try:
             with self.lane.working():
-                for _ in range(WARM_UP_RUNS):
+                for _ in range(self._warm_up):
                     self.function(*static)
             self.lane.computation_waits(self.lane.mark())
-            with torch.cuda.graph(graph, self.lane.pool, self.lane.stream):
+            # Other threads may go on with their GPUs meanwhile.
+            with torch.cuda.graph(graph, self.lane.pool, self.lane.stream, capture_error_mode="thread_local"):
                 output = self.function(*static)
         finally:
             cudnn.benchmark = before

@@ -51,6 +51,35 @@ class Lane:
                 tensor.record_stream(self.stream)
 
 
+class Crossing:
+    """The way of tensors from one device to another, beside what both compute; on a CPU everything happens at once.
+
+    An ordinary copy between two GPUs waits for all that either was told to compute before.
+    """
+
+    def __init__(self, source: torch.device, target: torch.device) -> None:
+        self._target = target
+        apart = source.type == target.type == "cuda" and source != target
+        self._lanes = (Lane(source), Lane(target)) if apart else None
+
+    def send(self, x: Tensor) -> tuple[Tensor, Any]:
+        """``x`` on its way, and a mark for `arrive`; call it where ``x`` was computed."""
+        if self._lanes is None:
+            return x.to(self._target), None
+        leaving, coming = self._lanes
+        with leaving.working():
+            leaving.uses(x)
+            with torch.cuda.stream(coming.stream):
+                return x.to(self._target, non_blocking=True), coming.mark()
+
+    def arrive(self, x: Tensor, mark: Any) -> Tensor:
+        """What was sent, for computation asked for from now on in the thread of the target."""
+        if mark is not None:
+            self._lanes[1].computation_waits(mark)
+            x.record_stream(torch.cuda.current_stream(x.device))
+        return x
+
+
 class Prefetcher:
     """Fills a few buffers in turn with the items that are needed next.
 

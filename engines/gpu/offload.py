@@ -44,6 +44,10 @@ class WaitingBlock:
         """Be an ordinary block on the CPU again."""
         self.use(self._resting)
 
+    def leave(self) -> None:
+        """Let the block have memory of its own on the CPU; this object is of no more use."""
+        self.use([tensor.clone() for tensor in self._resting])
+
 
 class BlockOffload:
     """Brings waiting blocks to the GPU in the order in which the transformer runs them, over and over.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ Layout = Sequence[tuple[Sequence[int], torch.dtype]]
 class PinnedMemory:
     """CPU memory that a GPU reads at full speed; ordinary memory where there is no GPU.
 
+    Locking takes seconds, so what is given back is kept for the next one who asks; see `keep_while`.
+
     Attributes:
         bytes: uint8 [size]; keep this object as long as tensors over it are in use.
 
@@ -25,22 +28,71 @@ class PinnedMemory:
     """
 
     def __init__(self, size: int) -> None:
-        self.bytes = torch.empty(size, dtype=torch.uint8)
         if not torch.cuda.is_available():
+            self.bytes = torch.empty(size, dtype=torch.uint8)
             return
-        # Not torch's own pinned memory, which rounds up to powers of two and is never given back.
-        runtime, address = torch.cuda.cudart(), self.bytes.data_ptr()
-        if int(runtime.cudaHostRegister(address, size, 0)) != 0:
-            raise MemoryError(
-                f"The system does not lock {size / 1e9:.1f} GB of memory for the GPU; close other programs or choose "
-                "a smaller video."
-            )
-        weakref.finalize(self, _unlock, address).atexit = False
+        piece = _kept_piece(size)
+        if piece is None:
+            piece = _locked(-(-size // GRANULE) * GRANULE)
+        self.bytes = piece[:size]
+        weakref.finalize(self, _give_back, piece).atexit = False
 
 
-def _unlock(address: int) -> None:
+GRANULE = 2**26
+"""Locked memory comes in multiples of so many bytes, so that one video's holds what a similar one needs."""
+_kept: list[Tensor] = []
+_keepers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def keep_while(owner: Any) -> None:
+    """Keep locked memory that is given back while ``owner`` lives, such as the model that will ask for it again."""
+    if owner not in _keepers:
+        _keepers.add(owner)
+        weakref.finalize(owner, _let_go).atexit = False
+
+
+def kept_bytes() -> int:
+    """Locked memory that nobody uses at present."""
+    return sum(piece.nbytes for piece in _kept)
+
+
+def _kept_piece(size: int) -> Tensor | None:
+    fitting = [piece for piece in _kept if size <= piece.nbytes <= 2 * size]
+    if not fitting:
+        _unlock_kept()  # they would only take room from the new piece
+        return None
+    piece = min(fitting, key=lambda piece: piece.nbytes)
+    _kept[:] = [other for other in _kept if other is not piece]
     torch.cuda.synchronize()  # a copy may still be on its way
-    torch.cuda.cudart().cudaHostUnregister(address)
+    return piece
+
+
+def _locked(size: int) -> Tensor:
+    # Not torch's own pinned memory, which rounds up to powers of two and is never given back.
+    piece = torch.empty(size, dtype=torch.uint8)
+    if int(torch.cuda.cudart().cudaHostRegister(piece.data_ptr(), size, 0)) != 0:
+        raise MemoryError(
+            f"The system does not lock {size / 1e9:.1f} GB of memory for the GPU; close other programs or choose a "
+            "smaller video."
+        )
+    return piece
+
+
+def _give_back(piece: Tensor) -> None:
+    _kept.append(piece)
+    if not list(_keepers):  # its length counts those that are just dying
+        _unlock_kept()
+
+
+def _let_go() -> None:
+    if not list(_keepers):  # its length counts those that are just dying
+        _unlock_kept()
+
+
+def _unlock_kept() -> None:
+    torch.cuda.synchronize()  # a copy may still be on its way
+    while _kept:
+        torch.cuda.cudart().cudaHostUnregister(_kept.pop().data_ptr())
 
 
 def layout_bytes(layout: Layout) -> int:

@@ -60,6 +60,10 @@ class VideoCosts:
         return self.sampling.steps
 
     @property
+    def forwards(self) -> int:
+        return self.sampling.forwards
+
+    @property
     def layers(self) -> int:
         return self.model.architecture.num_layers
 
@@ -71,12 +75,12 @@ class VideoCosts:
     def streams(self) -> bool:
         return self.model.streams
 
-    def caches(self, performance: Performance) -> tuple[int, int]:
+    def caches(self, performance: Performance, forwards: int | None = None) -> tuple[int, int]:
         """See `Costs`."""
         size = self.height // SPATIAL_STRIDE, self.width // SPATIAL_STRIDE
         return caches_bytes(
             cache_shape(self.model.architecture, *size, self.sampling),
-            self.steps,
+            self.forwards if forwards is None else forwards,
             self.model.dtype,
             performance.caches,
             performance.caches_on_cpu,

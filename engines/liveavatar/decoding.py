@@ -26,7 +26,7 @@ class Decoding:
 
     def __init__(self, decoder: StreamingDecoder, attempt: Fallback, beside: torch.device | None) -> None:
         self._decoder, self._attempt = decoder, attempt
-        self._lane = _lane(beside or torch.device("cpu"))  # there, everything happens at once
+        self._lane = lane_beside(beside or torch.device("cpu"))  # there, everything happens at once
         self._lane.uses(*decoder.state().values())
         self._next: tuple[int, Tensor] | None = None
         self._wait: Callable[[], Tensor] | None = None
@@ -39,7 +39,7 @@ class Decoding:
         """Begin to decode what was put; errors as in `Fallback.each`."""
         if self._next is not None:
             following, self._next = self._next, None
-            self._wait = self._attempt(self._decode, *following)
+            self._wait = self._attempt(self._begin, *following)
 
     def frames(self) -> Iterator[Tensor]:
         """The uint8 frames [F, H, W, 3] on the CPU of the block that is on its way, if there is one; waits for them."""
@@ -48,14 +48,20 @@ class Decoding:
             wait, self._wait = self._wait, None
             yield wait()
 
-    def _decode(self, block: int, latents: Tensor) -> Callable[[], Tensor]:
+    def _begin(self, block: int, latents: Tensor) -> Callable[[], Tensor]:
         with self._lane.working():
             self._lane.uses(latents)
-            pixels = self._decoder(latents)
-            return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
+            return decode_block(self._decoder, block, latents)
+
+
+def decode_block(decoder: StreamingDecoder, block: int, latents: Tensor) -> Callable[[], Tensor]:
+    """Begin to decode the next block, of latents [1, 16, 3, h, w]; the answer waits for its uint8 frames [F, H, W, 3]
+    on the CPU."""
+    pixels = decoder(latents)
+    return fetch(to_uint8_frames(pixels[:, :, PRE_ROLL_FRAMES:] if block == 0 else pixels))
 
 
 @cache
-def _lane(device: torch.device) -> Lane:
-    # One for all runs: PyTorch keeps memory for every stream that it has worked on.
+def lane_beside(device: torch.device) -> Lane:
+    """The lane for work beside the sampling; one for all runs, since PyTorch keeps memory for every stream."""
     return Lane(device)

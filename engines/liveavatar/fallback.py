@@ -1,8 +1,9 @@
-"""Going on after the device ran out of memory: with smaller caches, from the block that failed."""
+"""Going on after the device ran out of memory, from the block that failed: tidied up, then with smaller caches."""
 
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -12,21 +13,26 @@ from ..parts.kv.cache import CacheFormat
 from ..parts.wan.streaming import StreamingDecoder
 from .sampler import BlockSampler
 
+logger = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
 
 
 class Fallback:
-    """Does a generation's work, and once more after the device ran out of memory: then the caches wait in CPU memory.
+    """Does a generation's work, and again after the device ran out of memory: first with what nobody uses given back,
+    then with the caches in CPU memory.
 
     Args:
+        sampler: whose caches are moved; None where there are none.
+        decoder: goes back to where it was; None where there is none.
         format: how caches in the model's format are kept then; see `BlockSampler.move_caches_to_cpu`.
         say: told in one sentence what happened.
     """
 
     def __init__(
         self,
-        sampler: BlockSampler,
-        decoder: StreamingDecoder,
+        sampler: BlockSampler | None,
+        decoder: StreamingDecoder | None,
         format: CacheFormat,
         say: Callable[[str], None],
     ) -> None:
@@ -44,20 +50,34 @@ class Fallback:
         Raises:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.
         """
-        before = self._decoder.snapshot()
-        try:
-            yield from begin(*args)
-            return
-        except torch.OutOfMemoryError:
-            if self._sampler.caches_on_cpu:
-                raise
-        # Outside of the except clause, where the failed work's tensors are gone.
+        for make_room in (self._tidy_up, self._move_caches):
+            before = None if self._decoder is None else self._decoder.snapshot()
+            try:
+                yield from begin(*args)
+                return
+            except torch.OutOfMemoryError:
+                done = self._sampler is None or self._sampler.caches_on_cpu
+                if make_room == self._move_caches and done:
+                    raise
+            # Outside of the except clause, where the failed work's tensors are gone.
+            make_room()
+            if self._sampler is not None:
+                self._sampler.drop_unfinished()
+            if before is not None:
+                self._decoder.rewind(before)
+        yield from begin(*args)
+
+    def _tidy_up(self) -> None:
+        """Give memory back that is reserved but not in use: on a full GPU there may be gigabytes between what is."""
+        logger.info("The GPU's memory ran out and was tidied up; the work is done once more.")
         gc.collect()
-        if self._sampler.device.type == "cuda":
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
             torch.cuda.empty_cache()
+
+    def _move_caches(self) -> None:
+        self._tidy_up()
         self._sampler.move_caches_to_cpu(self._format)
-        self._decoder.rewind(before)
         self._say(
             "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."
         )
-        yield from begin(*args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import torch
@@ -46,6 +46,12 @@ class Scene:
     speech: SpeechSource
     pose: Tensor | None = None
     masks: Tensor | None = None
+
+    def on(self, device: torch.device) -> Scene:
+        """The same with its latents and its prompt on another device."""
+        pose = None if self.pose is None else self.pose.to(device)
+        latents = {"reference": self.reference.to(device), "motion": self.motion.to(device), "pose": pose}
+        return replace(self, context=self.context.to(device), **latents)
 
     def pose_of(self, block: int) -> Tensor | None:
         """A block's pose latents [1, 16, 3, h, w]."""
@@ -98,7 +104,7 @@ def generate(
     )
     decoder = vae.stream()
     decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
-    first = 0 if state is None else state.attach(sampler, decoder)
+    first = 0 if state is None else state.attach([sampler], decoder)
     attempt = Fallback(sampler, decoder, CacheFormat.INT8 if performance.fp8 else CacheFormat.MODEL, say)
     ahead = performance.ahead and frames is not None  # live speech has no next block yet while one is decoded
     decoding = Decoding(decoder, attempt, beside=sampler.device if ahead else None)

@@ -17,6 +17,7 @@ from ..parts.wan.rope import RotaryEmbedding, Rotation, concatenate
 from ..parts.wan.schedule import Schedule, clip_noise
 from . import regions
 from .audio_injection import SpeechTokens
+from .captured import captured_steps
 from .config import BLOCK_LATENTS, SamplingConfig
 from .costs import cache_shape
 from .framepack import motion_rotation
@@ -76,7 +77,7 @@ class BlockSampler:
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
         self.device = reference.device
-        self.schedule = Schedule(config.steps, config.shift)
+        self.schedule = Schedule(config.steps, config.shift, config.skip_last_step)
         self.steps = range(len(self.schedule)) if steps is None else steps
         self.rope = RotaryEmbedding(model.config.head_dim, config.half_precision_rope)
         self.height, self.width = reference.shape[-2:]
@@ -102,6 +103,7 @@ class BlockSampler:
                 performance.caches_on_cpu,
             )
         self.caches = dict(zip(self.steps, caches, strict=True))
+        self._captured = captured_steps(self._forward, self.device, performance)
         self.set_condition(reference, motion)
 
     @torch.inference_mode()
@@ -170,12 +172,17 @@ class BlockSampler:
         time = self.reference_time(inputs.start, step)
         if time != cache.reference_time:
             cache.place_reference(time, self._rotated_reference(time))
+        if self._captured is not None and cache.blocks >= cache.shape.slots:
+            return self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
+        return self._forward(step, latents, inputs)
+
+    def _forward(self, step: int, latents: Tensor, inputs: BlockInputs) -> Tensor:
         return self.model(
             latents,
             self.times[step],
             self.text,
             inputs.speech,
-            cache.attend,
+            self.caches[step].attend,
             inputs.rotation,
             inputs.pose,
             inputs.speaker_mask,
@@ -243,12 +250,16 @@ class BlockSampler:
 
         Caches in the model's format are kept in ``format`` from then on; others keep theirs.
         """
-        self._placed = None
         caches, self.caches = (
             list(self.caches.values()),
             {},
         )  # nobody else may hold what is given up one by one
         self.caches = dict(zip(self.steps, move_to_cpu(caches, format), strict=True))
+        self.drop_unfinished()
+
+    def drop_unfinished(self) -> None:
+        """Forget what steps of a block that could not be finished have left, so that it can be done again."""
+        self._placed = self._captured = None
         for cache in self.caches.values():
             cache.blocks = self.block_index
 

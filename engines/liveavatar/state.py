@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -37,6 +37,11 @@ CHECKSUM = "checksum"
 class GenerationState:
     """Where one pass over a video is: handed to `generate`, then saved whenever the consumer wants to.
 
+    Attributes:
+        settling: whether the consumer waits for a block after which nothing is under way.
+        at_rest: whether nothing works on the pass while its consumer has a block. A pass on several devices is so only
+            after `settle`.
+
     Args:
         source: a saved state to go on from; None to begin at the beginning. ValueError when it cannot be read,
             is not what was saved, or belongs to another video.
@@ -51,8 +56,9 @@ class GenerationState:
         check_interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self._source, self._fingerprint = source, fingerprint
-        self._sampler: BlockSampler | None = None
+        self._samplers: Sequence[BlockSampler] = ()
         self._decoder: StreamingDecoder | None = None
+        self.settling, self.at_rest = False, True
         self._first_block = 0
         if source is not None:
             _verify(source, check_interrupt)
@@ -70,21 +76,32 @@ class GenerationState:
     @property
     def frames(self) -> int | None:
         """Video frames that the pass has reached; None while there is no whole block to go on from."""
-        sampler, decoder = self._sampler, self._decoder
-        if sampler is None or sampler.block_index == 0:
-            return None
-        # A decoder that failed within a block is ahead of the sampler, or behind it.
-        whole = decoder.latents == PRIME_LATENTS + sampler.block_index * BLOCK_LATENTS
-        return frames_of(sampler.block_index) if whole else None
+        blocks = self._blocks()
+        return frames_of(blocks) if blocks else None
 
-    def attach(self, sampler: BlockSampler, decoder: StreamingDecoder) -> int:
-        """Bring a new sampler and decoder to where the pass begins; returns the block to generate next."""
-        self._sampler, self._decoder = sampler, decoder
+    def _blocks(self) -> int | None:
+        """Blocks that all samplers and the decoder have done; None while they differ or something is under way."""
+        done = {sampler.block_index for sampler in self._samplers}
+        if not self.at_rest or len(done) != 1:
+            return None
+        (blocks,) = done
+        # A decoder that failed within a block is ahead of the sampler, or behind it.
+        return blocks if self._decoder.latents == PRIME_LATENTS + blocks * BLOCK_LATENTS else None
+
+    def settle(self) -> None:
+        """Let the pass come to rest, as soon as what is under way has become frames, so that it can be saved."""
+        self.settling = not self.at_rest
+
+    def attach(self, samplers: Sequence[BlockSampler], decoder: StreamingDecoder) -> int:
+        """Bring new samplers, which share the steps, and a decoder to where the pass begins; returns the block to
+        generate next."""
+        self._samplers, self._decoder = samplers, decoder
         if self._source is not None:
             try:
                 with safe_open(self._source, "pt") as file:
                     saved = _Lazily(file)
-                    sampler.restore(saved, self._first_block)
+                    for sampler in samplers:
+                        sampler.restore(saved, self._first_block)
                     decoder.restore(saved, PRIME_LATENTS + self._first_block * BLOCK_LATENTS)
             except (SafetensorError, KeyError, ValueError) as error:
                 raise RuntimeError(
@@ -94,8 +111,8 @@ class GenerationState:
         return self._first_block
 
     def release(self) -> None:
-        """Let go of the sampler and its memory; nothing can be saved any more."""
-        self._sampler = self._decoder = None
+        """Let go of the samplers and their memory; nothing can be saved any more."""
+        self._samplers, self._decoder = (), None
 
     def size(self) -> int:
         """Bytes that saving takes now."""
@@ -105,13 +122,17 @@ class GenerationState:
         """Replace the file in one step. Each tensor passes through the CPU's memory by itself. OSError when full."""
         if self.frames is None:
             raise RuntimeError("There is no whole block whose state could be saved.")
-        if self._sampler.device.type == "cuda":
-            torch.cuda.synchronize(self._sampler.device)
-        metadata = {"fingerprint": self._fingerprint, "blocks": str(self._sampler.block_index)}
+        for device in {sampler.device for sampler in self._samplers}:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        metadata = {"fingerprint": self._fingerprint, "blocks": str(self._blocks())}
         save_tensors(path, self._tensors(), metadata)
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {**self._sampler.state(), **self._decoder.state()}
+        state = self._decoder.state()
+        for sampler in self._samplers:
+            state |= sampler.state()
+        return state
 
 
 def frames_of(blocks: int) -> int:

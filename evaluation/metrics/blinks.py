@@ -14,6 +14,8 @@ NOISE = 6.0
 """A blink is deeper than this many times the usual change from frame to frame."""
 SHALLOWEST = 0.03
 """A blink changes the darkness, from 0 to 1, by so much at least; light and the turning head change it less."""
+GAP = 0.2
+"""Seconds; dips that are as near are one blink, since the lashes of a closed eye are dark again."""
 SLOW = 2.0
 """Seconds over which the darkness of open eyes is taken: heads turn and light changes."""
 
@@ -34,6 +36,8 @@ def blinks(track: Track, fps: float) -> Tensor:
     closed = dip > depth
     edges = torch.nn.functional.pad(closed.int(), (1, 1)).diff()
     begins, ends = (edges == 1).nonzero()[:, 0], (edges == -1).nonzero()[:, 0]
+    apart = begins[1:] - ends[:-1] > GAP * fps
+    begins, ends = torch.cat((begins[:1], begins[1:][apart])), torch.cat((ends[:-1][apart], ends[-1:]))
     return ((begins + ends - 1) / 2 / fps)[(ends - begins) <= LONGEST * fps].double()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...engines.liveavatar.config import SamplingConfig
+from ...engines.liveavatar.speech_source import SpeechSource
+from ...media.speech import Speech
 from ..identity import device_identity, fingerprint, weights_identity
 from .conditioning import Condition
 from .model import TransformerSource
-from .speech import Speech
 
 if TYPE_CHECKING:
     from ...engines.parts.wan.vae import WanVAE
@@ -22,6 +23,7 @@ def run_fingerprint(
     vae: WanVAE,
     condition: Condition,
     speech: Speech,
+    features: SpeechSource,
     config: SamplingConfig,
     frames: int,
     rounding: list[bool | str],
@@ -30,16 +32,16 @@ def run_fingerprint(
     """A hash of everything that decides a LiveAvatar video.
 
     It covers every value of prompt, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
-    decoder and audio encoder (by its features of the first block); the kind of device, and how it rounds
+    decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
     (``rounding``)."""
     return fingerprint(
         FORMAT,
         condition,
         config,
         frames,
-        speech.audio,
+        speech.sounds,
         speech.masks,
-        next(iter(speech.source.blocks())),
+        next(features.blocks()),
         model.identity(),
         weights_identity(vae.model.named_parameters()),
         device_identity(model.device, model.dtype),

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import torch
 
+from ...engines.gpu.generation import indexed
 from ...engines.gpu.offload import WaitingBlock, spread
 from ...engines.liveavatar.config import S2VConfig
 from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
@@ -41,7 +42,7 @@ class FolderModel:
         strength: float = 1.0,
     ) -> None:
         self.architecture: S2VConfig = read_config(folder)
-        self.device, self.dtype = torch.device(device), dtype
+        self.device, self.dtype = indexed(torch.device(device)), dtype
         self._read = lambda: load_transformer(folder, dtype, "cpu", lora, strength)
         with torch.device("meta"):
             sizes = S2VTransformer(self.architecture).parameters()

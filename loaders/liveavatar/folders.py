@@ -72,6 +72,26 @@ def find_lora(name: str, download: bool, progress: Callable[[int, int], None]) -
     return Path(folder_paths.get_full_path_or_raise("loras", name))
 
 
+def find_both(
+    checkpoint: str, lora: str, download: bool, progress: Callable[[int, int], None]
+) -> tuple[Path, Path | None]:
+    """`find_checkpoint` and `find_lora`; one FileNotFoundError names all that is missing."""
+    found: list[Path | None] = []
+    missing: list[str] = []
+    for find, name in ((find_checkpoint, checkpoint), (find_lora, lora)):
+        try:
+            found.append(find(name, download, progress))
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    if missing:
+        if _shipped():
+            missing.append(
+                f"To try it without a download, choose '{SHIPPED}' as checkpoint and lora; it knows drawn faces only."
+            )
+        raise FileNotFoundError(" ".join(missing))
+    return found[0], found[1]
+
+
 def _shipped() -> list[str]:
     """The name of the shipped checkpoint and LoRA, where the pack was installed with its folder ``talker``."""
     return [SHIPPED] if (TALKER / "base" / "config.json").is_file() else []

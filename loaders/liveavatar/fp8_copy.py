@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from ...engines.gpu.fp8 import require_fp8
 from ...engines.gpu.offload import WaitingBlock, spread
+from ...engines.gpu.pinned import keep_while
+from ...engines.liveavatar.costs import fp8_bytes
 from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.precision import Float32Layer, input_dtype
-from ...host.memory import bring, patcher_of
+from ...host.memory import pass_through, patcher_of
 from .host_model import CASTS, HostModel
 from .model import Report
 
@@ -35,25 +37,49 @@ class Fp8Copy:
     Attributes:
         transformer: the engine's; its blocks that wait lie in locked CPU memory.
         waiting: those blocks, for `BlockOffload`.
-        resident: all other layers.
-        patcher: what the host moves to ``device``, and to ``rest`` for others.
+        patcher: what the host moves to ``device``, and to ``rest`` for others: all other layers.
     """
 
     def __init__(
-        self, transformer: S2VTransformer, blocks_on_cpu: int, device: torch.device, rest: torch.device
+        self,
+        transformer: S2VTransformer,
+        waiting: dict[int, WaitingBlock],
+        device: torch.device,
+        rest: torch.device,
     ) -> None:
-        self.transformer = transformer
-        chosen = spread(blocks_on_cpu, len(transformer.blocks))
-        self.waiting = [WaitingBlock(transformer.blocks[index]) for index in chosen]
-        self.resident = nn.ModuleList(
-            child for name, child in transformer.named_children() if name != "blocks"
+        self.transformer, self._device, self._rest = transformer, device, rest
+        self._waiting = waiting
+        self._register()
+
+    @property
+    def waiting(self) -> list[WaitingBlock]:
+        return [self._waiting[index] for index in sorted(self._waiting)]
+
+    @property
+    def blocks_on_cpu(self) -> int:
+        return len(self._waiting)
+
+    def deal(self, blocks_on_cpu: int) -> None:
+        """Let another number of blocks wait from now on; only those that change places are moved."""
+        blocks = self.transformer.blocks
+        chosen = set(spread(blocks_on_cpu, len(blocks)))
+        for index in self._waiting.keys() - chosen:
+            # Not where the block has lain: that memory is locked, and can hold another one.
+            self._waiting.pop(index).leave()
+        for index in chosen - self._waiting.keys():
+            self._waiting[index] = WaitingBlock(blocks[index])
+        self._register()
+
+    def _register(self) -> None:
+        resident = nn.ModuleList(
+            child for name, child in self.transformer.named_children() if name != "blocks"
         )
-        self.resident.extend(block for i, block in enumerate(transformer.blocks) if i not in chosen)
-        self.patcher = patcher_of(self.resident, device, rest)
+        resident.extend(block for i, block in enumerate(self.transformer.blocks) if i not in self._waiting)
+        self.patcher = patcher_of(resident, self._device, self._rest)
 
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
-"""The latest copy, by the host's module, with the state of the model and the settings that it was made from."""
+"""The latest copy, by the host's module, with the state of the model that it was made from."""
 
 
 def copied_bytes(model: HostModel) -> int:
@@ -66,48 +92,56 @@ def copied_bytes(model: HostModel) -> int:
 
 
 def fp8_copy(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
-    """The float8 copy of a MODEL; the same one again while model, LoRAs and ``blocks_on_cpu`` stay the same.
+    """The float8 copy of a MODEL with so many blocks in CPU memory; the same one again while model and LoRAs stay.
 
-    The host's weights pass through the GPU one layer at a time; the copy is made in CPU memory.
+    The host's weights pass through the GPU one layer at a time, and the copy's blocks stay there, except those that
+    wait.
 
     Raises:
         RuntimeError: the device cannot multiply float8 matrices.
     """
     require_fp8(model.device)
-    made_from = (model.patcher.patches_uuid, blocks_on_cpu)
+    keep_while(model.module)
     found = _copies.get(model.module)
-    if found is not None and found[0] == made_from:
-        return found[1]
-    _copies.clear()  # one at a time: each takes as much CPU memory as the model in 8 bits
-    bring([model.patcher], WORKING_BYTES, whole=False)
-    quantised = _quantised(model, report)
-    copy = Fp8Copy(quantised, blocks_on_cpu, model.device, model.patcher.offload_device)
-    _copies[model.module] = (made_from, copy)
+    if found is not None and found[0] == model.patcher.patches_uuid:
+        copy = found[1]
+        if copy.blocks_on_cpu != blocks_on_cpu:
+            copy.deal(blocks_on_cpu)
+        return copy
+    _copies.clear()  # one at a time: each takes as much memory as the model in 8 bits
+    copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), model.device, model.patcher.offload_device)
+    _copies[model.module] = (model.patcher.patches_uuid, copy)
     return copy
 
 
 @torch.no_grad()
-def _quantised(model: HostModel, report: Report) -> S2VTransformer:
+def _quantised(
+    model: HostModel, blocks_on_cpu: int, report: Report
+) -> tuple[S2VTransformer, dict[int, WaitingBlock]]:
+    """A float8 transformer on the MODEL's device, and its blocks that wait."""
+    whole, one = fp8_bytes(model.architecture, DTYPE)
+    pass_through(model.patcher, WORKING_BYTES + whole - blocks_on_cpu * one)
     source, computed, device = model.adopt(), model.dtype, model.device
     with torch.device("meta"):
         copy = S2VTransformer(model.architecture, DTYPE)
     copy.eval().requires_grad_(False)
-    for name, child in copy.named_children():
-        if name not in ("blocks", "audio_injector"):
-            _take_over(child, source.get_submodule(name), device, computed)
-            child.to("cpu")
     total = len(copy.blocks)
+    chosen, waiting = set(spread(blocks_on_cpu, total)), {}
     for index in range(total):
         report(index, total)
         _take_over(copy.blocks[index], source.blocks[index], device, computed, DTYPE)
-        copy.blocks[index] = Fp8Block(copy.blocks[index]).to("cpu")
+        copy.blocks[index] = Fp8Block(copy.blocks[index])
+        if index in chosen:
+            waiting[index] = WaitingBlock(copy.blocks[index])
     injection = copy.audio_injector
     _take_over(injection, source.audio_injector, device, computed, DTYPE)
     for index, injector in enumerate(injection.injector):
         injection.injector[index] = Fp8Attention(injector)
-    injection.to("cpu")
+    for name, child in copy.named_children():
+        if name not in ("blocks", "audio_injector"):
+            _take_over(child, source.get_submodule(name), device, computed)
     report(total, total)
-    return copy
+    return copy, waiting
 
 
 def _take_over(
@@ -124,8 +158,7 @@ def _take_over(
     """
     for path, layer in target.named_modules():
         theirs = source.get_submodule(path)
-        for name, _ in list(layer.named_parameters(recurse=False)):
-            value = _as_it_acts(theirs, layer, name, device, computed)
+        for name, value in _as_it_acts(theirs, layer, device, computed).items():
             exact = isinstance(theirs, Float32Layer) or (
                 computed != torch.float32 and getattr(_layer(theirs), name).dtype == torch.float32
             )
@@ -134,48 +167,47 @@ def _take_over(
 
 
 def _as_it_acts(
-    theirs: nn.Module, layer: nn.Module, name: str, device: torch.device, computed: torch.dtype
-) -> Tensor:
-    """A parameter of ``theirs``, a host's layer, as the ordinary ``layer`` of the same sizes would hold it.
+    theirs: nn.Module, layer: nn.Module, device: torch.device, computed: torch.dtype
+) -> dict[str, Tensor]:
+    """The parameters of ``theirs``, a host's layer, as the ordinary ``layer`` of the same sizes would hold them.
 
-    It is computed from the layer's outputs for unit vectors and for zeros, because the host may keep weights in any
-    form, bring them to the GPU while the layer computes, and patch them there. Parameters that belong to no leaf layer
-    are read.
+    They are computed from the layer's outputs for unit vectors and for zeros, because the host may keep weights in any
+    form, bring them to the GPU while the layer computes, and patch them there. It is called once, since a host may
+    bring its weights anew each time. Parameters that belong to no leaf layer are read.
     """
+    names = [name for name, _ in layer.named_parameters(recurse=False)]
+    found: dict[str, Tensor] = {}
     if isinstance(layer, nn.Embedding):
-        return theirs(torch.arange(layer.num_embeddings, device=device))
-    if isinstance(layer, nn.Linear):
+        found["weight"] = theirs(torch.arange(layer.num_embeddings, device=device))
+    elif isinstance(layer, nn.Linear):
         dtype = input_dtype(theirs, computed)
-        bias = theirs(torch.zeros(1, 1, layer.in_features, device=device, dtype=dtype))[0, 0]
-        if name == "bias":
-            return bias
-        units = UNIT * torch.eye(layer.in_features, device=device, dtype=dtype)[None]
-        return (
-            theirs(units)[0]
-            .float()
-            .sub_(bias.float() if layer.bias is not None else 0)
-            .div_(UNIT)
-            .t()
-            .contiguous()
-        )
-    if isinstance(layer, (nn.Conv1d, nn.Conv3d)):
+        inputs = torch.zeros(1, 1 + layer.in_features, layer.in_features, device=device, dtype=dtype)
+        inputs[0, 1:].fill_diagonal_(UNIT)
+        outputs = theirs(inputs)[0]
+        bias, weight = outputs[0], outputs[1:].float()
+        if layer.bias is not None:
+            weight -= bias.float()
+        found = {"weight": weight.div_(UNIT).t().contiguous(), "bias": bias}
+    elif isinstance(layer, (nn.Conv1d, nn.Conv3d)):
         call, dtype = _precise(theirs, computed)
         shape = (layer.in_channels, *layer.kernel_size)
         bias = call(torch.zeros(1, *shape, device=device, dtype=dtype)).flatten()
-        if name == "bias":
-            return bias
         units = torch.eye(math.prod(shape), device=device, dtype=dtype).unflatten(1, shape)
-        return (call(units).flatten(1) - bias).t().unflatten(1, shape).contiguous()
-    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
+        weight = (call(units).flatten(1) - bias).t().unflatten(1, shape).contiguous()
+        found = {"weight": weight, "bias": bias}
+    elif isinstance(layer, (nn.LayerNorm, nn.RMSNorm)) and names:
         call, dtype = _precise(theirs, computed)
         zero = torch.zeros(1, *layer.normalized_shape, device=device, dtype=dtype)
-        if name == "bias":
-            return call(zero)[0]
         # Signs have mean 0 and variance 1, so the norm changes them by its epsilon only.
         signs = torch.ones_like(zero)
         signs[..., 1::2] = -1
-        return ((call(signs) - call(zero)) * signs * math.sqrt(1 + (layer.eps or 0)))[0]
-    return getattr(theirs, name).detach().to(device).as_subclass(Tensor)
+        shift = call(zero)
+        weight = ((call(signs) - shift) * signs * math.sqrt(1 + (layer.eps or 0)))[0]
+        found = {"weight": weight, "bias": shift[0]}
+    return {
+        name: found[name] if name in found else getattr(theirs, name).detach().to(device).as_subclass(Tensor)
+        for name in names
+    }
 
 
 def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor], Tensor], torch.dtype]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,60 +13,49 @@ from ...engines.liveavatar.config import BLOCK_FRAMES, FPS
 from ...engines.liveavatar.speech_source import Features, nothing
 from ...engines.liveavatar.speech_timing import FEATURE_RATE, TRACK_RATE, frame_indices
 from ...media.sound import MonoSound
-from ...media.speech_feed import SpeechFeed
-from ..wan.wav2vec2 import FRAME_RATE, RECEPTIVE_FIELD, SAMPLE_RATE
-from ..wan.wav2vec2_windows import encode_window, frame_count, hidden_states
+from ...media.speech import LiveSpeech
+from ..wan.wav2vec2 import FRAME_RATE, SAMPLE_RATE
+from ..wan.wav2vec2_windows import encode_window, encoder_shape, frame_count
 
 CONTEXT_BLOCKS = 17
 """Number of blocks that the audio encoder hears, the current one included (8.2 s)."""
 FUTURE_SECONDS = 1.0
 """Most seconds of sound behind the block that it hears."""
-POLL_SECONDS = 0.05
 
 
-class LiveSpeech:
-    """A `SpeechSource` of the sound in a feed: a block as soon as it is there, silence while nothing is.
+class LiveSource:
+    """A `SpeechSource` of live speech: a block as soon as it is there, silence while nothing is.
 
     The encoder hears the seconds before the block and the speech that waits behind it. Loudness is normalised over
     all speech that has arrived.
 
     Args:
-        encoder: an AUDIO_ENCODER, ours or the host's.
-        feed: source of the sound; its rate must be a multiple of 25, as those of AAC are.
-        max_seconds: the video's length at most; 0: until the feed ends.
+        speech: with an AUDIO_ENCODER, ours or the host's; the rate of its feed must be a multiple of 25, as those of
+            AAC are.
         check_interrupt: called while waiting too; raises to stop.
-        poll: called while waiting and before each block, to fetch sound into the feed.
+
+    ValueError when the encoder is no wav2vec2 large.
     """
 
     speakers = 1
 
-    def __init__(
-        self,
-        encoder: Any,
-        feed: SpeechFeed,
-        max_seconds: float = 0.0,
-        check_interrupt: Callable[[], None] = nothing,
-        poll: Callable[[], None] = nothing,
-    ) -> None:
-        self.encoder, self.feed = encoder, feed
-        self.max_blocks = int((max_seconds * FPS + PRE_ROLL_FRAMES) // BLOCK_FRAMES) if max_seconds else None
-        self.check_interrupt, self.poll = check_interrupt, poll
-        self.layers, _, self.dim = hidden_states(encoder, torch.zeros(RECEPTIVE_FIELD)).shape
-        self._begun = False
+    def __init__(self, speech: LiveSpeech, check_interrupt: Callable[[], None] = nothing) -> None:
+        self.speech, self.check_interrupt = speech, check_interrupt
+        self.layers, self.dim = encoder_shape(speech.encoder)
 
     def blocks(self, first: int = 0, after_encoding: Callable[[], None] = nothing) -> Features:
         """As in `SpeechSource`, once only. The feed is closed when the pass ends or is abandoned."""
-        if self._begun or first:
-            raise RuntimeError("Live speech is over once it was heard; run the workflow again to begin anew.")
-        self._begun = True
+        feed, seconds = self.speech.feed, self.speech.max_seconds
+        feed.begin()
         try:
-            size = BLOCK_FRAMES * self.feed.rate // FPS
-            lead = torch.zeros(PRE_ROLL_FRAMES * self.feed.rate // FPS)
+            last = int((seconds * FPS + PRE_ROLL_FRAMES) // BLOCK_FRAMES) - 1 if seconds else None
+            size = BLOCK_FRAMES * feed.rate // FPS
+            lead = torch.zeros(PRE_ROLL_FRAMES * feed.rate // FPS)
             heard = torch.zeros(CONTEXT_BLOCKS * size)
             for block in count():
-                if self.max_blocks is not None and block + 1 >= self.max_blocks:
-                    self.feed.finish()
-                piece = self._take(size if block else size - len(lead))
+                if last is not None and block >= last:
+                    feed.finish()
+                piece = self.speech.take(size if block else size - len(lead), self.check_interrupt)
                 if piece is None:
                     return
                 heard = torch.cat((heard, piece) if block else (heard, lead, piece))[-len(heard) :]
@@ -75,24 +63,16 @@ class LiveSpeech:
                 after_encoding()
                 yield features[None]
         finally:
-            self.feed.close()
-
-    def _take(self, size: int) -> Tensor | None:
-        while True:
-            self.check_interrupt()
-            self.poll()
-            piece = self.feed.take(size)
-            if not isinstance(piece, float):
-                return piece
-            self.feed.wait(min(piece, POLL_SECONDS))
+            feed.close()
 
     def _features(self, block: int, heard: Tensor) -> Tensor:
         """Features of the last block that was heard: [layers, dim, 12]."""
-        future = self.feed.peek(round(FUTURE_SECONDS * self.feed.rate))
+        feed = self.speech.feed
+        future = feed.peek(round(FUTURE_SECONDS * feed.rate))
         sound = MonoSound(
-            {"waveform": torch.cat((heard, future))[None, None], "sample_rate": self.feed.rate}, SAMPLE_RATE
+            {"waveform": torch.cat((heard, future))[None, None], "sample_rate": feed.rate}, SAMPLE_RATE
         )
-        states = encode_window(self.encoder, sound.read(0, sound.samples), self.feed.statistics())
+        states = encode_window(self.speech.encoder, sound.read(0, sound.samples), feed.statistics())
         # Frames of the encoder before the first one of this window.
         before = (block + 1 - CONTEXT_BLOCKS) * BLOCK_FRAMES * FRAME_RATE // FPS
         places = frame_indices(block * BLOCK_FRAMES, BLOCK_FRAMES) * (FEATURE_RATE / TRACK_RATE) - before

@@ -109,8 +109,8 @@ def merge_lora(model: nn.Module, lora: Lora, strength: float = 1.0) -> None:
     """
     from peft import LoraConfig, LoraModel
 
-    _check_strength(strength)
-    lora = _resolve(lora, model)
+    check_strength(strength)
+    lora = resolve(lora, model)
     rank, alpha = lora.rank, lora.alpha
     config = LoraConfig(
         r=rank,
@@ -154,8 +154,8 @@ def apply_to_host(model_patcher: Any, lora: Lora, strength: float = 1.0) -> Any:
     """
     from comfy.sd import load_lora_for_models
 
-    _check_strength(strength)
-    lora = _resolve(lora, model_patcher.model.diffusion_model)
+    check_strength(strength)
+    lora = resolve(lora, model_patcher.model.diffusion_model)
     patched, _ = load_lora_for_models(model_patcher, None, host_state_dict(lora), strength, 0.0)
 
     def patches(patcher: Any, module: str) -> int:
@@ -197,14 +197,15 @@ def _finite(tensor: torch.Tensor) -> bool:
     return bool(tensor.float().isfinite().all())  # not every format of 8 bits can be asked itself
 
 
-def _check_strength(strength: float) -> None:
+def check_strength(strength: float) -> None:
+    """ValueError unless it is a number."""
     if not math.isfinite(strength):
         raise ValueError(
             f"Set the LoRA's strength to a number (1 is what it was trained with): it is {strength}."
         )
 
 
-def _resolve(lora: Lora, model: nn.Module) -> Lora:
+def resolve(lora: Lora, model: nn.Module) -> Lora:
     """The LoRA with the model's own module paths; ValueError unless every pair fits a linear layer."""
     # Sizes come from the layer's attributes: a host's quantised weights are packed, and its layers may be no nn.Linear.
     linears = {

@@ -10,13 +10,16 @@ import psutil
 import torch
 
 from ...engines.gpu.fp8 import require_fp8
+from ...engines.gpu.generation import generation
 from ...engines.gpu.offload import WaitingBlock
+from ...engines.gpu.pinned import kept_bytes
 from ...engines.liveavatar.config import S2VConfig
 from ...engines.liveavatar.speech_source import nothing
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.attention import eight_bit
 from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
+from ...engines.parts.planning.sharing import Neighbour
 
 CPU_PART = 0.8
 """Share of the free CPU memory that is taken at most."""
@@ -44,12 +47,26 @@ def machine_on(
     return Machine(
         free=free,
         total=total,
-        free_cpu=int(CPU_PART * psutil.virtual_memory().available),
+        free_cpu=int(CPU_PART * (psutil.virtual_memory().available + kept_bytes())),
         gpu=True,
         fp8=multiplies_fp8(device),
         attention8=asked and eight_bit.available(device, head_dim),
         copied=copied,
+        others=() if wish.gpus == 1 else neighbours(device),
     )
+
+
+def neighbours(device: torch.device) -> tuple[Neighbour, ...]:
+    """The other GPUs of the generation of ``device``, those with the most free memory first."""
+    found = []
+    for index in range(torch.cuda.device_count()):
+        other = torch.device("cuda", index)
+        if other != device and generation(other) == generation(device):
+            free, total = torch.cuda.mem_get_info(other)
+            # PyTorch's own stock is free for us.
+            free += torch.cuda.memory_reserved(other) - torch.cuda.memory_allocated(other)
+            found.append(Neighbour(other, free, total))
+    return tuple(sorted(found, key=lambda gpu: -gpu.free))
 
 
 @dataclass(frozen=True)

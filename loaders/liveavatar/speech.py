@@ -1,10 +1,10 @@
-"""Speech for an avatar: from AUDIO to feature tracks that are in step with the video."""
+"""What LiveAvatar hears in a speech: wav2vec2's features, in step with the video."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,42 +22,28 @@ from ...engines.liveavatar.speech_timing import (
     track_blocks,
     track_parts,
 )
-from ...media.audio import duration, mix, usable
+from ...media.audio import duration
 from ...media.sound import MonoSound
-from ...media.speech_feed import SpeechFeed
-from ..wan.wav2vec2 import FRAME_RATE, RECEPTIVE_FIELD, SAMPLE_RATE
+from ...media.speech import LiveSpeech, Speech
+from ..wan.wav2vec2 import FRAME_RATE, SAMPLE_RATE
 from ..wan.wav2vec2_windows import (
     WINDOW_SECONDS,
+    encoder_shape,
     frame_count,
     hidden_state_windows,
     hidden_states,
     loudness,
 )
+from .live_speech import LiveSource
 
+ENGINE = "liveavatar"
 TAIL_SECONDS = 0.2
 """Seconds of silence behind the last block, since wav2vec2's last frame ends a little before the sound does."""
 
 
 @dataclass(frozen=True)
-class Speech:
-    """The encoded speech of one or several speakers: the type of AVATAR_SPEECH edges.
-
-    Attributes:
-        source: features of all speakers, block by block; they begin with the pre-roll.
-        audio: ComfyUI AUDIO of all speakers together, at the source's own rate; the feed of live speech.
-        frames: video frames at 25 per second that the sound lasts; None for live speech.
-        masks: the pixels of each speaker, [speakers, frames or 1, H, W]; None with a single speaker.
-    """
-
-    source: SpeechSource
-    audio: dict[str, Any] | SpeechFeed
-    frames: int | None
-    masks: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class WindowedSpeech:
-    """Long speech that is encoded while the video is sampled, a window of about a minute at a time.
+class WindowedSource:
+    """A `SpeechSource` of long speech, which is encoded while the video is sampled, about a minute at a time.
 
     Attributes:
         encoder: an AUDIO_ENCODER, ours or the host's.
@@ -104,72 +90,60 @@ def video_frames(seconds: float) -> int:
     return max(1, math.ceil(seconds * FPS - 1e-6))
 
 
-def encode_speech(
-    encoder: Any, audios: Sequence[dict[str, Any]], check_interrupt: Callable[[], None] = nothing
-) -> Speech:
-    """Encode each speaker's sound; the sounds start together and the shorter ones end in silence.
+def check_encoder(speech: Speech | LiveSpeech) -> None:
+    """ValueError when LiveAvatar cannot hear with a speech's encoder, which is tried on the shortest sound."""
+    encoder_shape(_encoder(speech))
 
-    Up to a minute is encoded at once. Longer speech is looked through, and encoded while it is sampled.
+
+def listen(
+    speech: Speech | LiveSpeech,
+    check_interrupt: Callable[[], None] = nothing,
+    say: Callable[[str], None] = lambda text: None,
+) -> SpeechSource:
+    """The features of a speech, block by block, behind the pre-roll.
+
+    Up to a minute is encoded at once. Longer speech is looked through, and encoded while it is sampled. Both are
+    remembered with the speech. Live speech is encoded as it arrives.
 
     Args:
-        encoder: an AUDIO_ENCODER, ours or the host's.
-        audios: ComfyUI AUDIO per speaker, at any rate, mono or more.
-        check_interrupt: called now and then while audio is read or encoded; raises to stop.
+        check_interrupt: called now and then while sound is read or encoded, here and by the result; raises to stop.
+        say: is told when it takes a while.
 
     Raises:
-        ValueError: audio is empty or broken, or the encoder is no wav2vec2 large.
+        ValueError: the workflow offers no encoder, or none that is a wav2vec2 large.
     """
-    audios = [usable(audio) for audio in audios]
-    frames = max(video_frames(duration(audio)) for audio in audios)
+    encoder = _encoder(speech)
+    if isinstance(speech, LiveSpeech):
+        return LiveSource(speech, check_interrupt)
     lead = PRE_ROLL_FRAMES / FPS
-    total = block_count(frames) * BLOCK_FRAMES / FPS + TAIL_SECONDS
+    total = block_count(video_frames(speech.seconds)) * BLOCK_FRAMES / FPS + TAIL_SECONDS
     sounds = [
-        MonoSound(audio, SAMPLE_RATE, lead, max(0.0, total - lead - duration(audio))) for audio in audios
+        MonoSound(audio, SAMPLE_RATE, lead, max(0.0, total - lead - duration(audio)))
+        for audio in speech.sounds
     ]
-    check_interrupt()
+
+    def whole() -> Tracks:
+        say(f"Listening to {speech.seconds:.0f} s of speech")
+        return Tracks([feature_track(_encoded(encoder, sound, check_interrupt)) for sound in sounds])
+
+    def looked_through() -> tuple[list[tuple[float, float]], int, int]:
+        say(f"Looking through {speech.seconds / 60:.0f} minutes of speech")
+        layers, dim = encoder_shape(encoder)
+        return [loudness(sound.read, sound.samples, check_interrupt) for sound in sounds], layers, dim
+
     if max(frame_count(sound.samples) for sound in sounds) <= WINDOW_SECONDS * FRAME_RATE:
-        states = (hidden_states(encoder, sound.read(0, sound.samples)) for sound in sounds)
-        source: SpeechSource = Tracks([feature_track(hidden) for hidden in states])
-    else:
-        layers, _, dim = hidden_states(encoder, torch.zeros(RECEPTIVE_FIELD)).shape
-        statistics = [loudness(sound.read, sound.samples, check_interrupt) for sound in sounds]
-        source = WindowedSpeech(encoder, sounds, statistics, layers, dim, check_interrupt)
-    return Speech(source, mix(audios) if len(audios) > 1 else audios[0], frames)
+        return speech.remember(ENGINE, whole)
+    return WindowedSource(encoder, sounds, *speech.remember(ENGINE, looked_through), check_interrupt)
 
 
-def assign_masks(speech: Speech, masks: Sequence[Tensor]) -> Speech:
-    """Say which pixels belong to which speaker.
+def _encoder(speech: Speech | LiveSpeech) -> Any:
+    if speech.encoder is None:
+        raise ValueError(
+            "Connect wav2vec2-large-xlsr-53-english as the audio encoder: LiveAvatar hears the speech with it."
+        )
+    return speech.encoder
 
-    ``masks`` holds a ComfyUI MASK [H, W] or [frames, H, W] per speaker, at 25 frames per second; anything above
-    0 marks the speaker. ValueError when their number or sizes do not fit, or one marks nothing.
-    """
-    if speech.source.speakers == 1:
-        raise ValueError(
-            "Only one person speaks, who needs no mask; connect a second sound to LiveAvatar Encode Speech or "
-            "leave out LiveAvatar Speaker Masks."
-        )
-    if len(masks) != speech.source.speakers:
-        raise ValueError(
-            f"There are {speech.source.speakers} speakers but {len(masks)} masks; connect one mask per speaker."
-        )
-    if any(mask.ndim < 2 or mask.numel() == 0 for mask in masks):
-        raise ValueError("A speaker's mask has no pixels; paint one over the picture.")
-    stacked = [mask.reshape(-1, *mask.shape[-2:]).float().cpu() for mask in masks]
-    sizes = {tuple(mask.shape[-2:]) for mask in stacked}
-    if len(sizes) > 1:
-        found = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
-        raise ValueError(
-            f"The speakers' masks have different sizes ({found}); draw them on the same picture."
-        )
-    longest = max(len(mask) for mask in stacked)
-    # The last frame of a shorter mask video, or of a single mask, is held.
-    held = [mask[torch.arange(longest).clamp(max=len(mask) - 1)] for mask in stacked]
-    marked = torch.stack(held)
-    for speaker in range(len(marked)):
-        # Where masks overlap, the later speaker is heard.
-        if not ((marked[speaker] > 0) & ~(marked[speaker + 1 :] > 0).any(0)).any():
-            raise ValueError(
-                f"The mask of speaker {speaker + 1} is empty, or entirely covered by another speaker's; paint the "
-                "area of that speaker's face and body."
-            )
-    return replace(speech, masks=marked)
+
+def _encoded(encoder: Any, sound: MonoSound, check_interrupt: Callable[[], None]) -> Tensor:
+    check_interrupt()
+    return hidden_states(encoder, sound.read(0, sound.samples))

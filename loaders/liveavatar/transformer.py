@@ -12,7 +12,7 @@ from ...engines.liveavatar.config import FLOAT32_PARTS, S2VConfig
 from ...engines.liveavatar.transformer import S2VTransformer
 from ..files import check_keys, load_sharded, read_json
 from ..sizes import check_layers, check_whole, empty
-from .lora import merge_lora, read_lora
+from .lora import apply_to_host, merge_lora, read_lora
 
 MOST_TOKENS = 4096
 """Upper limit of a prompt's tokens, padding included."""
@@ -103,11 +103,14 @@ def load_host_model(
 
     The result is what the host's "Load Diffusion Model" would give for the same weights in one file, so it goes
     through every node that takes a MODEL. ``dtype`` is the stored weights' number format; None lets the host choose.
+    The LoRA is on the MODEL like any other, so the weights stay as they are mapped from the file, and the host adds it
+    where it computes; only with weights in 8 bits it is merged first, since the rounding has to come last.
     """
-    from comfy import model_detection, model_management, supported_models
-    from comfy.model_patcher import ModelPatcher
+    from comfy import model_detection, model_management, model_patcher, supported_models
 
-    model = _read_transformer(Path(folder), lora, strength)
+    merged = dtype is not None and dtype.itemsize == 1
+    pairs = None if lora is None or merged else read_lora(lora)
+    model = _read_transformer(Path(folder), lora if merged else None, strength)
     config, state = model.config, model.state_dict()
     found = model_detection.model_config_from_unet(state, "")
     if not isinstance(found, getattr(supported_models, "WAN22_S2V", ())):
@@ -137,4 +140,7 @@ def load_host_model(
     wanted = {name: parameter.dtype for name, parameter in host.diffusion_model.named_parameters()}
     state = {name: tensor.to(wanted.get(name, stored)) for name, tensor in state.items()}
     host.diffusion_model.load_state_dict(state, assign=True)
-    return ModelPatcher(host, load_device=device, offload_device=offload_device)
+    # Newer hosts have their own choice of patcher here: the one that loads weights as they are needed.
+    patcher = getattr(model_patcher, "CoreModelPatcher", model_patcher.ModelPatcher)
+    loaded = patcher(host, load_device=device, offload_device=offload_device)
+    return loaded if pairs is None else apply_to_host(loaded, pairs, strength)

@@ -5,7 +5,6 @@ To import this brings diffusers and transformers in: import it where an engine i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,6 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ...engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from ...engines.personalive.codec import Codec, KLCodec, TinyCodec, channels_last
 from ...engines.personalive.config import MotionEncoderConfig, PoseGuiderConfig, UNetConfig
 from ...engines.personalive.denoising_unet import DenoisingUNet
@@ -27,14 +25,13 @@ from ...engines.personalive.pipeline import PersonaLive
 from ...engines.personalive.pose_guider import PoseGuider
 from ...engines.personalive.reference_unet import ReferenceUNet
 from ..files import check_keys, load_sharded, load_state_dict, read_json
-from ..sizes import check_layers, check_whole, empty, fill
+from ..motion_extractor import load_motion_extractor
+from ..sizes import check_layers, check_whole, empty, fill, only_known, shape_of
 from .files import IMAGE_VARIATIONS, STEM, PersonaLiveFiles, has_base_unet, has_weights
 
 MOST_POSITIONS = 4096
 # Names of the VAE's attention layers in files of early diffusers versions.
 OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
-
-logger = logging.getLogger(__name__)
 
 
 def load_personalive(
@@ -85,7 +82,7 @@ def load_personalive(
         ready(_denoising_unet(files, config)),
         ready(_reference_unet(files.weights["reference_unet"], config)),
         ready(_motion_encoder(files.weights["motion_encoder"])),
-        _motion_extractor(files.weights["motion_extractor"]).to(device).requires_grad_(False),
+        load_motion_extractor(files.weights["motion_extractor"]).to(device).requires_grad_(False),
         ready(guider),
         image_encoder,
         codec,
@@ -107,7 +104,7 @@ def _denoising_unet(files: PersonaLiveFiles, config: UNetConfig) -> DenoisingUNe
         if isinstance(module, PositionTable) and f"{name}.pe" not in state:
             state[f"{name}.pe"] = PositionTable(module.pe.shape[-1], module.pe.shape[1]).pe
     where = f"{files.weights['denoising_unet']} and {files.weights['temporal_module'].name} together"
-    _fill(model, _only_known(state, model, where), where)
+    _fill(model, only_known(state, model, where), where)
     return model
 
 
@@ -122,54 +119,23 @@ def _reference_unet(path: Path, config: UNetConfig) -> ReferenceUNet:
 
 def _motion_encoder(path: Path) -> MotionEncoder:
     state = load_state_dict(path)
-    width = _shape(state, "model.att_1.pos_embed.proj.weight", path)[0]
+    width = shape_of(state, "model.att_1.pos_embed.proj.weight", path)[0]
     heads = MotionEncoderConfig.heads
     return fill(lambda: MotionEncoder(MotionEncoderConfig(heads, width // heads)), state, str(path), path)
 
 
-def _motion_extractor(path: Path) -> MotionExtractor:
-    state = load_state_dict(path)
-    dims = tuple(_shape(state, f"detector.stages.{i}.0.norm.weight", path)[0] for i in range(4))
-    depths = tuple(
-        len({key.split(".")[3] for key in state if key.startswith(f"detector.stages.{i}.")}) for i in range(4)
-    )
-    check_layers(path, {"number of blocks": sum(depths)}, state)
-    points = _shape(state, "detector.fc_kp.weight", path)[0] // 3
-    config = MotionExtractorConfig(depths, dims, points)
-    with empty(path, "motion extractor"):
-        model = MotionExtractor(config)
-    state.setdefault("idx_tensor", torch.arange(len(model.idx_tensor)))
-    state = {key: value.float() for key, value in _only_known(state, model, str(path)).items()}
-    return fill(lambda: MotionExtractor(config), state, str(path), path)
-
-
 def _pose_guider(path: Path) -> PoseGuider:
     state = load_state_dict(path)
-    first = _shape(state, "conv_in.weight", path)[0]
+    first = shape_of(state, "conv_in.weight", path)[0]
     strided = (f"blocks.{i}.weight" for i in range(1, 2 * len(PoseGuiderConfig.channels) - 2, 2))
-    channels = (first, *(_shape(state, key, path)[0] for key in strided))
-    config = PoseGuiderConfig(channels, _shape(state, "conv_out_modify.weight", path)[0])
+    channels = (first, *(shape_of(state, key, path)[0] for key in strided))
+    config = PoseGuiderConfig(channels, shape_of(state, "conv_out_modify.weight", path)[0])
     return fill(lambda: PoseGuider(config), state, str(path), path)
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     check_keys(state, model, where)
     model.load_state_dict(state, assign=True)
-
-
-def _only_known(state: dict[str, Tensor], model: nn.Module, where: str) -> dict[str, Tensor]:
-    """The state without weights that the model has no place for; these files need not fit exactly."""
-    known = model.state_dict().keys()
-    extra = sorted(state.keys() - known)
-    if extra:
-        logger.warning("%s: %d weights are not used (%s).", where, len(extra), ", ".join(extra[:3]))
-    return {key: value for key, value in state.items() if key in known}
-
-
-def _shape(state: Mapping[str, Tensor], key: str, path: Path) -> torch.Size:
-    if key not in state or not state[key].ndim:
-        raise ValueError(f"{path} is a file of another model: it has no weight {key}")
-    return state[key].shape
 
 
 def _image_encoder(folder: Path) -> CLIPVisionModelWithProjection:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ...engines.parts.wan.vae import WanVAE
 
+PUBLISHED_WIDTH = 96  # channels next to the pixels
 WANTED = "use Wan 2.1's VAE (Wan2.1_VAE.pth or wan_2.1_vae.safetensors)."
 
 # Names of the original checkpoint -> names in AutoencoderKLWan. A decoder stage is four entries of one flat
@@ -115,6 +116,11 @@ class OwnVAE:
         """The VAE on its computing device; nobody else's models are moved."""
         self.vae.model.to(self.device)
         return self.vae
+
+
+def is_small(vae: WanVAE) -> bool:
+    """Whether this is a narrow VAE like the tiny talker's, which has learnt drawn faces only."""
+    return vae.model.config.base_dim < PUBLISHED_WIDTH
 
 
 _vaes: WeakKeyDictionary[nn.Module, HostVAE] = WeakKeyDictionary()

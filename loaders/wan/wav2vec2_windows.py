@@ -27,6 +27,12 @@ def hidden_states(encoder: Any, waveform: Tensor) -> Tensor:
     return _encode(encoder, at_least_one_frame(waveform.float()))
 
 
+def encoder_shape(encoder: Any) -> tuple[int, int]:
+    """Number and width of an encoder's hidden layers, from the shortest sound; ValueError as in `hidden_states`."""
+    layers, _, dim = hidden_states(encoder, torch.zeros(RECEPTIVE_FIELD)).shape
+    return layers, dim
+
+
 def loudness(read: Read, samples: int, check_interrupt: Callable[[], None]) -> tuple[float, float]:
     """Mean and variance of a whole sound, from a minute of it at a time."""
     total = squares = 0.0

@@ -8,15 +8,16 @@ from ...engines.liveavatar.condition import encode_pose, encode_reference
 from ...engines.liveavatar.config import FPS, SIZE_MULTIPLE
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import picture_size, with_pose, with_reference
-from ...loaders.liveavatar.speech import assign_masks, encode_speech
-from ...loaders.wan.vae import vae_from_host
-from ...media.portrait import check_size, fit_size, prepare_portrait, resample_fps, resize_frames
+from ...loaders.liveavatar.speech import check_encoder
+from ...loaders.wan.vae import is_small, vae_from_host
+from ...media.portrait import check_size, fit_size, is_drawn, prepare_portrait, resample_fps, resize_frames
+from ...media.speech import Speech, assign_masks
 from ..schema import Node, schema
 from ..types import AvatarSpeech
 
 
 class LiveAvatarEncodeSpeech(Node):
-    """Turns AUDIO into speech features."""
+    """Takes the speech that the sampler listens to."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,8 +26,8 @@ class LiveAvatarEncodeSpeech(Node):
             search_aliases=["audio to lips", "wav2vec", "lip sync", "voice"],
             display_name="LiveAvatar Encode Speech",
             description=(
-                "Turns speech into the features that move the lips. Takes any sample rate, mono or stereo; the video "
-                "keeps the original sound. Silence gives an avatar that waits."
+                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar Sampler hears "
+                "in it how the lips move; the video keeps the original sound. Silence gives an avatar that waits."
             ),
             inputs=[
                 io.AudioEncoder.Input(
@@ -45,7 +46,9 @@ class LiveAvatarEncodeSpeech(Node):
     @classmethod
     def execute(cls, audio_encoder, audio, audio_2=None) -> io.NodeOutput:
         audios = [audio] if audio_2 is None else [audio, audio_2]
-        return io.NodeOutput(encode_speech(audio_encoder, audios, check_interrupt))
+        speech = Speech.of(audios, audio_encoder)
+        check_encoder(speech)  # said where it is connected, and before larger models are loaded
+        return io.NodeOutput(speech)
 
 
 class LiveAvatarSpeakerMasks(Node):
@@ -133,8 +136,14 @@ class LiveAvatarReferenceImage(Node):
         else:
             height, width = fit_size(image.shape[1], image.shape[2], width * height)
         prepared = prepare_portrait(image, height, width)
-        show_text(f"{width} x {height}", cls.hidden)
         wan_vae = vae_from_host(vae).load()
+        said = f"{width} x {height}"
+        if is_small(wan_vae) and not is_drawn(image):
+            said += (
+                "\nChoose the real model for this picture: the tiny talker knows drawn faces only, and it looks like "
+                "a photograph."
+            )
+        show_text(said, cls.hidden)
         pixels = prepared.permute(0, 3, 1, 2)[:, :, None] * 2 - 1
         reference, motion = encode_reference(wan_vae, pixels, settled=history == "settled")
         positive = with_reference(positive, wan_vae, reference, motion)

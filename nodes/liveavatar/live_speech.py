@@ -13,11 +13,10 @@ from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-from ...engines.liveavatar.speech_source import nothing
-from ...host.progress import check_interrupt, is_running, workflow_id
-from ...loaders.liveavatar.live_speech import LiveSpeech
-from ...loaders.liveavatar.speech import Speech
+from ...host.progress import is_running, workflow_id
+from ...loaders.liveavatar.speech import check_encoder
 from ...media.growing_file import GrowingFile
+from ...media.speech import LiveSpeech
 from ...media.speech_feed import SpeechFeed, feeds
 from ..names import inside
 from ..schema import Node, schema
@@ -58,8 +57,8 @@ class LiveAvatarLiveSpeech(Node):
                     options=[str(rate) for rate in RATES],
                     default="24000",
                     tooltip=(
-                        "Sample rate of the video's sound. Posts of another rate are converted, a WAV file keeps its "
-                        "own."
+                        "Sample rate at which speech is kept. Posts of another rate are converted, a WAV file keeps "
+                        "its own."
                     ),
                 ),
                 io.Float.Input(
@@ -137,18 +136,18 @@ class LiveAvatarLiveSpeech(Node):
         file: str = "",
         file_rests: float = 10.0,
     ) -> io.NodeOutput:
-        poll = nothing
-        rate = int(sample_rate)
         if file:
-            growing = GrowingFile(inside(file), rate, file_rests)
+            growing = GrowingFile(inside(file), int(sample_rate), file_rests)
             rate = min(found for found in Codec("aac", "w").audio_rates if found >= growing.rate)
-        feed = SpeechFeed(rate, ahead_seconds=lookahead)
-        if file:
-            poll = lambda: growing.poll(feed)  # noqa: E731
-        source = LiveSpeech(audio_encoder, feed, max_seconds, check_interrupt, poll)
+            feed = SpeechFeed(rate, ahead_seconds=lookahead)
+            speech = LiveSpeech(feed, max_seconds, partial(growing.poll, feed), audio_encoder)
+        else:
+            feed = SpeechFeed(int(sample_rate), ahead_seconds=lookahead)
+            speech = LiveSpeech(feed, max_seconds, encoder=audio_encoder)
+        check_encoder(speech)  # said where it is connected, and before larger models are loaded
         if not file:
             cls._open(feed, id or secrets.token_urlsafe(16))
-        return io.NodeOutput(Speech(source, feed, None))
+        return io.NodeOutput(speech)
 
     @classmethod
     def _open(cls, feed: SpeechFeed, id_: str) -> None:

@@ -89,8 +89,7 @@ class LiveAvatarLoadCheckpoint(Node):
         from comfy.sd import VAE
 
         progress = Progress()
-        folder = folders.find_checkpoint(checkpoint, download, progress)
-        lora_file = folders.find_lora(lora, download, progress)
+        folder, lora_file = folders.find_both(checkpoint, lora, download, progress)
         # The small parts come first, so that a missing one is noticed before the large file is read.
         vae = VAE(sd=load_state_dict(folder / VAE_FILE))
         on_cpu = model_management.is_device_cpu(model_management.text_encoder_device())

@@ -10,6 +10,8 @@ from ..schema import Node, schema
 from ..types import AvatarPerformance
 
 PRECISION = {"auto": None, "model": False, "fp8": True}
+GPUS = {"one": 1, "all": None, **{str(count): count for count in range(2, 9)}}
+LAST_STEP = {"forward": False, "skip": True}
 FORMATS = {
     "auto": {
         "auto": tuple(CacheFormat),
@@ -84,6 +86,22 @@ class LiveAvatarPerformanceOptions(Node):
                         "plan chooses."
                     ),
                 ),
+                io.Combo.Input(
+                    "last_step",
+                    options=list(LAST_STEP),
+                    tooltip=(
+                        "The last denoising step hardly moves the picture (by 0.0089 of what it predicts). skip: the "
+                        "step before it goes all the way, which saves a quarter of the time and memory of 4 steps."
+                    ),
+                ),
+                io.Combo.Input(
+                    "gpus",
+                    options=list(GPUS),
+                    tooltip=(
+                        "How many GPUs of one kind share the denoising steps; each holds a copy of the model. One for "
+                        "each step and one for the VAE are the most that help."
+                    ),
+                ),
             ],
             outputs=[AvatarPerformance.Output(display_name="options")],
         )
@@ -96,6 +114,8 @@ class LiveAvatarPerformanceOptions(Node):
         attention: str,
         caches_in_cpu_memory: int,
         blocks_in_cpu_memory: int,
+        last_step: str,
+        gpus: str,
     ) -> io.NodeOutput:
         return io.NodeOutput(
             Wish(
@@ -103,5 +123,7 @@ class LiveAvatarPerformanceOptions(Node):
                 caches=FORMATS[caches][attention],
                 caches_on_cpu=None if caches_in_cpu_memory < 0 else caches_in_cpu_memory,
                 blocks_on_cpu=None if blocks_in_cpu_memory < 0 else blocks_in_cpu_memory,
+                skip_last_step=LAST_STEP[last_step],
+                gpus=GPUS[gpus],
             )
         )

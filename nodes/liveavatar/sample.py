@@ -13,9 +13,9 @@ from ...engines.parts.planning.plan import CHOICES, NO_WISH, Wish
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import read
 from ...loaders.liveavatar.host_model import HostModel
-from ...loaders.liveavatar.speech import Speech
 from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
 from ...loaders.wan.vae import vae_from_host
+from ...media.speech import LiveSpeech, Speech
 from ...sessions.liveavatar import Inputs, open_video
 from ..schema import MAX_SEED, Node, schema
 from ..types import AvatarDecoder, AvatarPerformance, AvatarSpeech, AvatarStreamType
@@ -138,7 +138,7 @@ class LiveAvatarSampler(Node):
         model,
         vae,
         positive,
-        speech: Speech,
+        speech: Speech | LiveSpeech,
         seed: int,
         steps: int,
         max_seconds: float,

@@ -132,7 +132,9 @@ def queue_and_wait(page: Page, timeout: float = 300.0) -> dict[str, Any]:
     """
     page.evaluate(WATCH)
     with page.expect_response("**/api/prompt") as answer:
-        page.locator('[data-testid="queue-button"]').first.click()
+        on_canvas = page.locator('[data-testid="queue-button"]:visible')
+        on_form = page.get_by_role("button", name="Run", exact=True).locator("visible=true")
+        on_canvas.or_(on_form).first.click()
     if not answer.value.ok:
         raise HostError(f"The host refused the workflow: {answer.value.text()}")
     page.wait_for_function("() => window.outcome", timeout=timeout * 1000)

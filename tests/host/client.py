@@ -14,9 +14,12 @@ from tools.comfyui import prepare_base
 from tools.environment import ROOT, STATE
 from tools.host import Host as RunningHost
 
+NUMBERED_STREAM = ROOT / "benchmarks" / "player_probe"
+
 
 class Host(RunningHost):
-    """``tools.host.Host`` with the pack (and those that ``VHS_PATH`` and ``GGUF_PATH`` name) linked into it.
+    """``tools.host.Host`` with the pack, a node that makes a stream at a given pace, and the packs that
+    ``VHS_PATH`` and ``GGUF_PATH`` name.
 
     ``page`` is a folder of page files to be served in place of the host's own.
     """
@@ -25,7 +28,9 @@ class Host(RunningHost):
         folder = Path(os.environ.get("COMFYUI_PATH") or STATE / "host")
         others = {name: os.environ.get(name) for name in ("VHS_PATH", "GGUF_PATH")}
         self.has_vhs, self.has_gguf = (bool(path) for path in others.values())
-        prepare_base(base, folder, [ROOT, *(Path(path).resolve() for path in others.values() if path)])
+        prepare_base(
+            base, folder, [ROOT, NUMBERED_STREAM, *(Path(path).resolve() for path in others.values() if path)]
+        )
         super().__init__(
             Path(sys.executable),
             folder,

@@ -211,12 +211,12 @@ ERRORS = {
     "published model without download": (
         load_checkpoint(PUBLISHED),
         "LiveAvatarLoadCheckpoint",
-        f"{PUBLISHED} is not complete .* turn on the loader's download option .*GB.* hf download {PUBLISHED}",
+        f"Turn on the loader's download option .*GB.* hf download {PUBLISHED}.* not complete.*tiny talker",
     ),
     "published LoRA without download": (
         load_checkpoint("tiny", lora="Quark-Vision/Live-Avatar"),
         "LiveAvatarLoadCheckpoint",
-        "turn on the loader's download option",
+        "Turn on the loader's download option",
     ),
     "two speakers without masks": (second_speaker, "LiveAvatarSampler", "Add LiveAvatar Speaker Masks"),
     "masks for one speaker": (masks_of_one_speaker, "LiveAvatarSpeakerMasks", "Only one person speaks"),

@@ -7,6 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
@@ -47,6 +48,9 @@ PLAYER = """
         source: video.currentSrc,
         muted: video.muted,
         sounds: video.webkitAudioDecodedByteCount > 0,
+        rate: video.playbackRate,
+        paused: video.paused,
+        line: player.querySelector(".progress").textContent,
         figures: player.querySelector(".figures").textContent,
         stop: shown("button"),
         unmute: shown("button + button"),
@@ -203,9 +207,10 @@ def test_the_video_plays_with_sound_before_the_run_has_finished(ready, browser, 
         assert later["source"].startswith("blob:")
         assert later["sounds"] and not later["muted"] and not later["unmute"]
         assert later["stop"] and later["link"] is None
-        for figure in ("fps", "real time", "first frame", "buffer", f"/ {WHOLE:.1f} s"):
+        for figure in ("fps", "real time", "first frame", "buffer"):
             assert figure in later["figures"]
-        done = watch(page, lambda state: state["ended"] and "finished" in state["figures"], 120)
+        assert f" s of {WHOLE:.1f} s, " in later["line"] and " s to go" in later["line"]
+        done = watch(page, lambda state: state["ended"] and "finished" in state["line"], 120)
         assert done["ended"] == "execution_success"
         assert done["source"] == later["source"]  # goes on where it is
         page.evaluate("() => document.querySelector('.liveavatar-player video').playbackRate = 8")
@@ -224,6 +229,7 @@ def test_it_goes_on_after_a_reload_and_on_a_second_page_until_it_is_stopped(
         press_run(page)
         watch(page, lambda state: state["time"] > 0.5)
         graph = page.evaluate("() => JSON.stringify(window.app.graph.serialize())")
+        assert set(json.loads(graph)["id"]) != {"0", "-"}  # which would be shared with other people's graphs
         page.wait_for_timeout(1500)  # for the page, which saves its workflow now and then
         page.reload()
         wait_ready(page, WRITER)
@@ -251,12 +257,12 @@ def test_it_goes_on_after_a_reload_and_on_a_second_page_until_it_is_stopped(
 
         page.bring_to_front()
         page.get_by_role("button", name="Stop", exact=True).click()
-        stopped = watch(page, lambda state: "stopped" in state["figures"])
+        stopped = watch(page, lambda state: "stopped" in state["line"])
         look(page, "live-stopped")
         assert not stopped["stop"] and "/view?" in stopped["link"]
         watch(page, lambda state: state["ended"] == "execution_interrupted")
         kept = read_video(saved(ready, request.node.name))
-        assert f"{len(kept.frames) / 25:.1f} / {LONG:.1f} s" in stopped["figures"]
+        assert f"{len(kept.frames) / 25:.1f} s of {LONG:.1f} s, stopped" == stopped["line"]
         assert kept.audio_seconds == pytest.approx(len(kept.frames) / 25, abs=0.1)
 
         press_run(page)
@@ -264,6 +270,22 @@ def test_it_goes_on_after_a_reload_and_on_a_second_page_until_it_is_stopped(
             page,
             lambda state: state["source"] != stopped["source"] and 0 < state["time"] < 5 and state["stop"],
         )
+
+
+def test_readers_are_sent_what_comes(ready, talk):
+    with HostEvents(ready) as events, HostEvents(ready) as other:
+        submit(ready, talk, events, "graph-of-readers")
+        address = f"/liveavatar/stream/{announced(ready, events)['id']}"
+        fetch(ready, f"{address}?now&from=0&client={other.client_id}")
+        fetch(ready, f"{address}?now&from=0&client=nobody")
+        last = announced(ready, other, announced(ready, events, 24)["frames"])
+        sent = [data for kind, data in other.messages if kind == "liveavatar.fragment"]
+        assert not [kind for kind, _ in events.messages if kind == "liveavatar.fragment"]
+        for piece in sent:
+            data = b64decode(piece["bytes"])
+            until_end = f"bytes={piece['from']}-{piece['from'] + len(data) - 1}"
+            assert data[4:8] == b"moof" and data == fetch(ready, address, Range=until_end)[2]
+        assert sent and sent[-1]["from"] < last["size"]
 
 
 def test_who_comes_late_goes_on_near_the_end(ready, browser, talk, tmp_path):
@@ -383,7 +405,7 @@ def test_many_watch_at_once_and_the_host_still_answers(ready, browser, talk, tmp
         watch(page, lambda state: state["ended"] == "execution_interrupted", 10)
         assert time.monotonic() - asked < 5
         page.wait_for_function(
-            "() => window.players.every(({ figures }) => figures.textContent.includes('stopped'))",
+            "() => window.players.every(({ progress }) => progress.textContent.includes('stopped'))",
             timeout=10_000,
         )
 

@@ -12,7 +12,7 @@ from .browser import drop_workflow, queue_and_wait, screenshot
 from .conftest import Site
 from .media import tone, write_wav
 from .test_live_player import WATCH_END, opened, press_run, watch
-from .test_page import OVERLAPS, SET_WIDGETS
+from .test_page import OVERLAPS, SET_WIDGETS, USE_SMALL_FILES
 from .workflows import TINY, ui_file
 
 SECONDS = 8.0
@@ -107,6 +107,7 @@ def page(site: Site) -> Iterator[Page]:
     with opened(site.browser) as page:
         page.wait_for_timeout(1000)  # Nodes 2.0 arranges the graph that the page begins with
         drop_workflow(page, ui_file("liveavatar_core"))
+        page.evaluate(USE_SMALL_FILES)
         page.evaluate(
             SET_WIDGETS,
             {

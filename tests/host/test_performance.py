@@ -17,6 +17,8 @@ def options(workflow: Api, **chosen: object) -> Api:
         "attention": "auto",
         "caches_in_cpu_memory": -1,
         "blocks_in_cpu_memory": -1,
+        "last_step": "forward",
+        "gpus": "one",
     }
     node = add(workflow, "LiveAvatarPerformanceOptions", **{**inputs, **chosen})
     change(workflow, "LiveAvatarSampler", options=[node, 0])
@@ -43,6 +45,7 @@ def test_options_make_a_video(ready: Host):
         ({"caches_in_cpu_memory": 2}, "help a GPU only"),
         ({"blocks_in_cpu_memory": 2}, "help a GPU only"),
         ({"attention": "8 bit"}, "8 bits needs an NVIDIA GPU"),
+        ({"gpus": "2"}, "Set gpus to 'all' or 'one': 2 GPUs are asked for"),
         ({"attention": "8 bit", "caches": "model"}, "needs caches in 8 bits; set caches to auto"),
         (None, "choose 'auto' or 'balanced'"),
     ],
@@ -53,6 +56,12 @@ def test_what_needs_a_gpu_is_said_in_one_sentence(ready: Host, chosen: dict | No
     with pytest.raises(HostError, match=sentence) as error:
         ready.run(workflow)
     assert "Traceback" not in str(error.value)
+
+
+def test_the_last_step_can_be_left_out(ready: Host):
+    talks(ready, options(small(seed=4), last_step="skip"))
+    with pytest.raises(HostError, match="Choose 2 steps or more, or keep the last one"):
+        ready.run(options(small(seed=4, steps=1), last_step="skip"))
 
 
 def test_options_left_alone_change_nothing(ready: Host):

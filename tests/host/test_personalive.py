@@ -21,7 +21,7 @@ from tools.tiny_personalive import write_tiny_personalive
 
 from .browser import drop_workflow, queue_and_wait, screenshot
 from .media import read_video, tone
-from .test_page import OVERLAPS, PLAYED, SET_WIDGETS, wiring
+from .test_page import OVERLAPS, PLAYED, SET_WIDGETS, USE_SMALL_FILES, wiring
 from .workflows import TINY as TINY_LIVEAVATAR
 from .workflows import Api, add, change, every, only, put, shipped, tiny, ui_file
 
@@ -99,14 +99,6 @@ def small(name: str = "personalive_core") -> Api:
     return workflow
 
 
-def straight() -> Api:
-    """The core workflow with the file written by Stream to Video itself."""
-    workflow = small()
-    del workflow[only(workflow, "SaveVideo")]
-    change(workflow, "AvatarStreamToVideo", save_output=True)
-    return workflow
-
-
 def check_follows(path: Path, fps: int, frames: int, rate: int, channels: int) -> np.ndarray:
     """Assert size, length and sound of a video, and that its picture moves; returns its frames."""
     video = read_video(path)
@@ -144,7 +136,7 @@ def test_a_shipped_workflow_makes_a_portrait_move(studio, name):
 
 def test_sound_of_eight_channels_that_sets_in_late_stays_in_its_place(studio):
     film(studio.input_dir / "late.mkv", sound_at=0.4, layout="7.1")
-    workflow = straight()
+    workflow = small()
     change(workflow, "LoadVideo", file="late.mkv")
     path = studio.video(workflow)
     first_loud = np.flatnonzero(np.abs(read_sound(path)) > 0.05)[0] / 8000
@@ -152,14 +144,14 @@ def test_sound_of_eight_channels_that_sets_in_late_stays_in_its_place(studio):
 
 
 def test_a_saved_motion_gives_the_same_video(studio):
-    workflow = straight()
+    workflow = small()
     motion = [only(workflow, "PersonaLiveExtractMotion"), 0]
     add(workflow, "PersonaLiveSaveMotion", motion=motion, filename_prefix="motion/nod")
     before = check_follows(studio.video(workflow), *EXPECTED["personalive_core"])
     (file,) = (studio.output_dir / "motion").glob("nod*.motion.safetensors")
     assert file.stat().st_size < 4000 * FRAMES
 
-    again = straight()
+    again = small()
     extract, driving = only(again, "PersonaLiveExtractMotion"), only(again, "LoadVideo")
     again[extract] = {"class_type": "PersonaLiveLoadMotion", "inputs": {"file": f"motion/{file.name}"}}
     again[driving] = {"class_type": "LoadAudio", "inputs": {"audio": "driving.mp4"}}
@@ -169,8 +161,8 @@ def test_a_saved_motion_gives_the_same_video(studio):
 
 
 def test_one_motion_drives_two_portraits(studio):
-    alone = check_follows(studio.video(straight()), *EXPECTED["personalive_core"])
-    workflow = straight()
+    alone = check_follows(studio.video(small()), *EXPECTED["personalive_core"])
+    workflow = small()
     (first,) = every(workflow, "LoadImage")
     second = add(workflow, "LoadImage", image="portrait_2.png")
     put(workflow, "PersonaLivePortrait", "image", "ImageBatch", image1=[first, 0], image2=[second, 0])
@@ -181,7 +173,7 @@ def test_one_motion_drives_two_portraits(studio):
 
 
 def test_the_sound_of_a_video_made_in_the_graph_passes_through(studio):
-    workflow = straight()
+    workflow = small()
     parts = add(workflow, "GetVideoComponents", video=[only(workflow, "LoadVideo"), 0])
     inputs = {"images": [parts, 0], "audio": [parts, 1], "fps": [parts, 2]}
     put(workflow, "PersonaLiveExtractMotion", "driving", "CreateVideo", **inputs)
@@ -189,7 +181,7 @@ def test_the_sound_of_a_video_made_in_the_graph_passes_through(studio):
 
 
 def test_image_frames_have_the_rate_and_sound_that_they_are_given(studio):
-    workflow = straight()
+    workflow = small()
     parts = add(workflow, "GetVideoComponents", video=[only(workflow, "LoadVideo"), 0])
     inputs = {"driving": [parts, 0], "audio": [parts, 1], "fps": 24.0, "max_frames": 5}
     change(workflow, "PersonaLiveExtractMotion", **inputs)
@@ -198,7 +190,7 @@ def test_image_frames_have_the_rate_and_sound_that_they_are_given(studio):
 
 @pytest.mark.parametrize("crop", ["centre", "head"])
 def test_a_portrait_of_another_shape_is_cut_and_not_stretched(studio, crop):
-    workflow = straight()
+    workflow = small()
     change(workflow, "LoadImage", image="portrait_2.png")
     change(workflow, "PersonaLivePortrait", width=192, height=128, crop=crop)
     change(workflow, "PersonaLiveAnimate", max_frames=1)
@@ -217,13 +209,13 @@ def test_a_portrait_of_another_shape_is_cut_and_not_stretched(studio, crop):
 
 @pytest.mark.parametrize(("file", "frames"), [("still.mp4", 1), ("odd.mp4", 3), ("4k.mp4", 2), ("64.mp4", 2)])
 def test_a_driving_video_may_have_one_frame_or_any_shape(studio, file, frames):
-    workflow = straight()
+    workflow = small()
     change(workflow, "LoadVideo", file=file)
     check_follows(studio.video(workflow), FPS, frames, RATE, 1)
 
 
 def test_the_way_from_the_portrait_is_shown_on_request_and_the_sound_waits(studio):
-    workflow = straight()
+    workflow = small()
     without = check_follows(studio.video(workflow), *EXPECTED["personalive_core"])
     change(workflow, "PersonaLiveAnimate", lead_in=True)
     path = studio.video(workflow)
@@ -235,7 +227,7 @@ def test_the_way_from_the_portrait_is_shown_on_request_and_the_sound_waits(studi
 
 
 def test_an_interrupted_run_stops_within_a_chunk_and_keeps_what_it_made(studio):
-    workflow = straight()
+    workflow = small()
     change(workflow, "AvatarStreamToVideo", filename_prefix="video/stopped")
     change(workflow, "LoadVideo", file="long.mp4")
     writer = only(workflow, "AvatarStreamToVideo")
@@ -257,11 +249,11 @@ def test_an_interrupted_run_stops_within_a_chunk_and_keeps_what_it_made(studio):
     # what was seen when the interrupt was asked for, one chunk on its way and one in progress
     assert asked_at <= kept <= asked_at + 2 * CHUNK < LONG
     check_follows(path, FPS, kept, RATE, 1)
-    check_follows(studio.video(straight()), *EXPECTED["personalive_core"])
+    check_follows(studio.video(small()), *EXPECTED["personalive_core"])
 
 
 def test_reading_a_driving_video_stops_when_it_is_interrupted(studio):
-    workflow = straight()
+    workflow = small()
     change(workflow, "LoadVideo", file="long.mp4")
     change(workflow, "PersonaLiveExtractMotion", crop="none")  # read anew
     reader = only(workflow, "PersonaLiveExtractMotion")
@@ -279,7 +271,7 @@ def test_reading_a_driving_video_stops_when_it_is_interrupted(studio):
 
 @pytest.mark.parametrize("file", ["huge.png", "tiny.png"])
 def test_a_portrait_of_4k_or_64_pixels_is_brought_to_size(studio, file):
-    workflow = straight()
+    workflow = small()
     change(workflow, "LoadImage", image=file)
     change(workflow, "PersonaLiveAnimate", max_frames=1)
     check_follows(studio.video(workflow), FPS, 1, RATE, 1)
@@ -295,7 +287,7 @@ def film_of_faces(workflow: Api) -> None:
     ("choice", "crop", "frames"), [("hold", "head", FRAMES), ("skip", "centre", FRAMES - 1)]
 )
 def test_a_frame_without_a_face_is_held_or_skipped(studio, choice, crop, frames):
-    workflow = straight()
+    workflow = small()
     film_of_faces(workflow)
     change(workflow, "PersonaLiveExtractMotion", no_face=choice, crop=crop)
     check_follows(studio.video(workflow), FPS, frames, RATE, 1)
@@ -377,12 +369,12 @@ ERRORS = {
     "missing base model": (
         checkpoint("alone"),
         "LoadModel",
-        "sd-image-variations-diffusers is not complete .* turn on the loader's download option",
+        "Turn on the loader's download option.*sd-image-variations-diffusers is not complete",
     ),
     "published model without download": (
         checkpoint(PUBLISHED),
         "LoadModel",
-        f"{PUBLISHED} is not complete .* turn on the loader's download option",
+        f"Turn on the loader's download option.*{PUBLISHED} is not complete",
     ),
     "CUDA graphs without CUDA": (speed("CUDA graphs"), "Animate", "needs an NVIDIA GPU; choose 'auto'"),
     "compiled without CUDA": (speed("compiled"), "Animate", "needs an NVIDIA GPU; choose 'auto'"),
@@ -400,7 +392,7 @@ ERRORS = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_what_cannot_work_is_one_clear_sentence(studio, case):
     spoil, node, words = ERRORS[case]
-    workflow = straight()
+    workflow = small()
     spoil(workflow)
     with pytest.raises(HostError, match=f"(?s)PersonaLive{node} .*{words}") as failure:
         studio.run(workflow)
@@ -417,9 +409,10 @@ def test_a_shipped_workflow_runs_from_the_page(studio, browser, name):
         assert wiring(sent) == wiring(workflow)
         assert page.get_by_role("dialog").all_inner_texts() == []  # missing nodes are told in a dialog
 
+        page.evaluate(USE_SMALL_FILES)
         page.evaluate(SET_WIDGETS, TINY)
         done = queue_and_wait(page)
-        for type_ in {"AvatarStreamToVideo", "SaveVideo", "VHS_VideoCombine"} & set(types):
+        for type_ in {"AvatarStreamToVideo", "VHS_VideoCombine"} & set(types):
             page.wait_for_function(PLAYED, arg=type_, timeout=10_000)
             assert page.evaluate(PLAYED, type_) == [SIZE, SIZE]
         page.evaluate("() => window.app.canvas.setDirty(true, true)")

@@ -12,11 +12,12 @@ TALL, WIDE = (64, 128), (128, 64)
 EXPECTED = {
     "liveavatar": (TALL, FRAMES, 24_000, 1),
     "liveavatar_core": (TALL, FRAMES, 24_000, 1),
+    "liveavatar.app": (TALL, FRAMES, 24_000, 1),
     "liveavatar_host_loaders": (TALL, FRAMES, 24_000, 1),
     "liveavatar_real_time": (TALL, FRAMES, 24_000, 1),
     "liveavatar_two_speakers": (WIDE, FRAMES, 44_100, 2),
     "liveavatar_pose_video": (TALL, FRAMES, 24_000, 1),
-    "liveavatar_live_speech": (TALL, 33, 24_000, 1),
+    "liveavatar_live_speech": (TALL, 33, 48_000, 1),
 }
 
 

@@ -7,12 +7,9 @@ works too.
 from __future__ import annotations
 
 import functools
-import math
 import re
-import zlib
 from typing import Any
 
-import numpy as np
 import torch
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from avatar.engines.personalive.codec import KLCodec
@@ -28,22 +25,10 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from tests.parity.reference import read_json, tensors
+from tests.parity.reference import Recorded, manifest_entry, read_json, tensor_meaning, tensors
+from tests.parity.seeded import seeded_state
 
 FAMILY = "personalive"
-
-# Rules for names that a file's own rules leave open: pattern, kind, scale, offset. The first match counts.
-COMMON_RULES = [
-    (r"num_batches_tracked$", "constant", 0, 100),
-    (r"running_mean$", "plain", 0.1, 0.0),
-    (r"running_var$", "abs", 0.2, 0.9),
-    (r"position_ids$", "positions", 0, 0),
-    (r"idx_tensor$", "count", 0, 0),
-    (r"pos_encoder\.pe$", "interleaved", 0, 0),
-    (r"^pe$", "halves", 0, 0),
-    (r"(gamma|beta)$", "plain", 0.3, 0.0),
-    (r"bias$", "plain", 0.05, 0.0),
-]
 
 
 def manifest() -> dict[str, Any]:
@@ -54,44 +39,16 @@ def weights() -> dict[str, Any]:
     return read_json(FAMILY, manifest()["weights"])
 
 
-def fixture(number: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def fixture(number: str) -> tuple[Recorded, Recorded]:
     """Tensors and recorded values of the fixture file whose name starts with ``number``."""
-    entry = next(f for f in manifest()["fixtures"] if f["file"].startswith(number))
-    return tensors(FAMILY, entry["file"]), {k: v["value"] for k, v in entry["values"].items()}
-
-
-def _sincos(length: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
-    return np.sin(angles), np.cos(angles)
-
-
-def _tensor(salt: str, key: str, shape: list[int], rules: list, seed: int) -> np.ndarray:
-    default = ("", "fan", 1.0, 0.0) if len(shape) >= 2 else ("", "plain", 0.1, 1.0)
-    rule = next((r for r in (*rules, *COMMON_RULES) if re.search(r[0], key)), default)
-    _, kind, scale, offset = rule
-    if kind in ("constant", "int"):
-        return np.full(shape, offset, dtype=np.int64)
-    if kind == "count":
-        return np.arange(shape[0], dtype=np.float32)
-    if kind == "positions":
-        return np.arange(shape[-1], dtype=np.int64).reshape(shape)
-    if kind == "interleaved":
-        return np.stack(_sincos(shape[1], shape[2]), -1).reshape(shape)
-    if kind == "halves":
-        return np.concatenate(_sincos(shape[1], shape[2]), 1).reshape(shape)
-    stream = np.random.RandomState((zlib.crc32((salt + key).encode()) + 7919 * seed) & 0xFFFFFFFF)
-    z = np.asarray(stream.standard_normal(tuple(shape) or None))
-    if kind == "fan":
-        z = z / math.sqrt(max(1, math.prod(shape[1:])))
-    if kind == "abs":
-        z = np.abs(z)
-    return offset + scale * z
+    entry = manifest_entry(FAMILY, number)
+    values = {k: v["value"] for k, v in entry.get("values", {}).items()}
+    return tensors(FAMILY, entry["file"]), Recorded(entry["file"], values)
 
 
 def meaning(number: str, name: str) -> str:
     """What the manifest says about a tensor."""
-    entry = next(f for f in manifest()["fixtures"] if f["file"].startswith(number))
-    return entry["tensors"][name]["meaning"]
+    return tensor_meaning(FAMILY, number, name)
 
 
 def numbers(text: str) -> list[int]:
@@ -105,24 +62,12 @@ def thinned(x: Tensor, expected: Tensor) -> Tensor:
     return x[tuple(slice(None, None, step) for step in steps)]
 
 
-def seeded_state(entry: dict[str, Any], seed: int) -> dict[str, Tensor]:
-    """The state dict that a checkpoint file of the set's weight description stands for."""
-    fixed, state = entry.get("values", {}), {}
-    for key, shape in entry["keys"].items():
-        if key in fixed:
-            array = np.asarray(fixed[key]).reshape(shape)
-        else:
-            array = _tensor(entry.get("salt", ""), key, shape, entry.get("rules", []), seed)
-        tensor = torch.from_numpy(np.ascontiguousarray(array).reshape(shape))
-        state[key] = tensor.float() if tensor.is_floating_point() else tensor
-    return state
-
-
 @functools.lru_cache
 def state(name: str) -> dict[str, Tensor]:
     """State dict of one file of the set (or of its full-size networks)."""
     spec = weights()
-    return seeded_state(spec["files"].get(name) or spec["full_size"][name], spec["seed"])
+    files = Recorded(manifest()["weights"], {**spec["full_size"], **spec["files"]})
+    return seeded_state(files[name], spec["seed"])
 
 
 def loaded(model: torch.nn.Module, weights_: dict[str, Tensor], strict: bool = True) -> Any:

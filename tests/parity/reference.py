@@ -1,7 +1,7 @@
 """Where the reference fixtures lie, and how they are read.
 
-``AVATAR_REFERENCE_DIR`` names a folder with ``liveavatar/`` and ``personalive/`` in it; the default is
-``tests/reference``. A fixture file that a set lacks skips the tests that need it, by name.
+``AVATAR_REFERENCE_DIR`` names a folder with a folder per family (``liveavatar``, ``personalive``, ``ditto``); the
+default is ``tests/reference``. What a set lacks, a file, a tensor or a setting, skips the tests that need it, by name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import json
 import os
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -25,7 +26,18 @@ def reference_dir(family: str) -> Path:
     return folder
 
 
-def tensors(family: str, file: str) -> dict[str, torch.Tensor]:
+class Recorded(dict):
+    """Something recorded by name; asking for a name that the set lacks skips the calling test."""
+
+    def __init__(self, source: str, items: dict[str, Any]):
+        super().__init__(items)
+        self.source = source
+
+    def __missing__(self, name: str) -> NoReturn:
+        pytest.skip(f"{self.source} of the reference set has no {name}")
+
+
+def tensors(family: str, file: str) -> Recorded:
     """All tensors of a fixture file; floating and 8-bit storage types upcast to float32, other integers kept."""
     path = reference_dir(family) / file
     if not path.is_file():
@@ -34,11 +46,12 @@ def tensors(family: str, file: str) -> dict[str, torch.Tensor]:
 
 
 @functools.lru_cache(maxsize=64)
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    return {
+def _read(path: Path) -> Recorded:
+    items = {
         name: tensor.float() if tensor.is_floating_point() or tensor.dtype == torch.uint8 else tensor
         for name, tensor in load_file(path).items()
     }
+    return Recorded(f"{path.parent.name}/{path.name}", items)
 
 
 def read_json(family: str, file: str) -> dict:
@@ -47,6 +60,28 @@ def read_json(family: str, file: str) -> dict:
     if not path.is_file():
         pytest.skip(f"the reference set has no {family}/{file}")
     return json.loads(path.read_text())
+
+
+def manifest_entry(family: str, number: str) -> Recorded:
+    """What the set's manifest says about the fixture file whose name starts with ``number``, or a skip."""
+    found = [f for f in read_json(family, "MANIFEST.json")["fixtures"] if f["file"].startswith(number)]
+    if not found:
+        pytest.skip(f"the reference set has no {family}/{number}_*.safetensors")
+    return Recorded(f"the manifest's entry {number}", found[0])
+
+
+def tensor_meaning(family: str, number: str, name: str) -> str:
+    """What the manifest says about a tensor, or a skip."""
+    entry = manifest_entry(family, number)
+    return Recorded(f"the manifest's entry {number}", entry["tensors"])[name]["meaning"]
+
+
+def has_fixture(family: str, number: str) -> bool:
+    """Whether the set has the file; for the collection of tests, where nothing can be skipped yet."""
+    try:
+        return (reference_dir(family) / manifest_entry(family, number)["file"]).is_file()
+    except pytest.skip.Exception:
+        return False
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, max_abs_error: float) -> float:

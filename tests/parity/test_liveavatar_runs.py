@@ -23,7 +23,8 @@ from avatar.engines.liveavatar.pipeline import Scene, generate
 from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.engines.liveavatar.speech_timing import block_features, feature_track
-from avatar.engines.parts.wan.geometry import SPATIAL_STRIDE
+from avatar.engines.liveavatar.stages import Stage, generate_in_stages
+from avatar.engines.parts.wan.geometry import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from avatar.engines.parts.wan.schedule import clip_noise
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.wan.vae import load_vae
@@ -113,6 +114,31 @@ def test_streaming_run():
     generated = torch.cat(list(generate(transformer(), vae(), scene, config(), frames=video.shape[1])))
     expected = ((video + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
     assert torch.equal(generated, expected)
+
+
+@pytest.mark.parametrize("counts", [(2, 2), (1, 1, 1, 1)])
+def test_streaming_run_in_stages(counts, monkeypatch):
+    """The reference's own way to run on several GPUs, as the engine does it; here all on one device."""
+    if sum(counts) != config().steps:
+        pytest.skip("the fixture has other steps")
+    reference, motion = encode_reference(vae(), portrait())
+    scene = Scene(fixtures()["context"], reference, motion, Tracks([speech_track()]))
+    made, ends = [], [sum(counts[: index + 1]) for index in range(len(counts))]
+    finish = BlockSampler.finish_block
+
+    def watched(self, latents):
+        finish(self, latents)
+        if self.steps[-1] == ends[-1] - 1:
+            made.append(latents)
+
+    monkeypatch.setattr(BlockSampler, "finish_block", watched)
+    steps = [range(end - count, end) for count, end in zip(counts, ends, strict=True)]
+    stages = [Stage(transformer(), part, reference.device) for part in steps]
+    frames = fixtures()["tpp.latents"].shape[1] * TEMPORAL_STRIDE - PRE_ROLL_FRAMES
+    generated = torch.cat(list(generate_in_stages(stages, vae(), scene, config(), frames)))
+    assert_close(torch.cat(made, 2)[0], fixtures()["tpp.latents"], LATENT_TOLERANCE)
+    video = generated.permute(3, 0, 1, 2) / 127.5 - 1
+    assert_close(video[:, ::6, ::4, ::4], fixtures()["tpp.frames"], 1 / 127.5)
 
 
 class DeferredDecoding:

@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "evaluation/metrics": ("evaluation", "engines/parts", "media"),
     "evaluation/readers": ("evaluation", "engines/parts", "media"),
     "engines/liveavatar": ("engines/liveavatar", "engines/parts", "engines/gpu"),
+    "engines/ditto": ("engines/ditto", "engines/parts", "engines/gpu"),
     "engines/personalive": ("engines/personalive", "engines/parts", "engines/gpu"),
+    "engines/longcat": ("engines/longcat", "engines/parts", "engines/gpu"),
     "engines/parts": ("engines/parts", "engines/gpu"),
     "engines/gpu": ("engines/gpu",),
 }

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 IMAGE_SIZE = 256
 ANGLE_BINS = 66
+HEADS = ("kp", "scale", "pitch", "yaw", "roll", "t", "exp")
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,13 @@ class Detector(nn.Module):
         self.fc_yaw = nn.Linear(dims[-1], ANGLE_BINS)
         self.fc_roll = nn.Linear(dims[-1], ANGLE_BINS)
         self.fc_t = nn.Linear(dims[-1], 3)
-        self.fc_exp = nn.Linear(dims[-1], 3 * config.keypoints)  # in the checkpoint, unused by this model
+        self.fc_exp = nn.Linear(dims[-1], 3 * config.keypoints)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         for down, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(down(x))
         x = self.norm(x.mean((-2, -1)))
-        names = ("kp", "scale", "pitch", "yaw", "roll", "t")
-        return {name: self.get_submodule(f"fc_{name}")(x) for name in names}
+        return {name: self.get_submodule(f"fc_{name}")(x) for name in HEADS}
 
 
 class MotionExtractor(nn.Module):
@@ -108,9 +108,17 @@ class MotionExtractor(nn.Module):
         """Expected angle ``[n]`` in degrees of 66-bin logits ``[n, 66]``."""
         return (logits.softmax(-1) * self.idx_tensor).sum(-1) * 3 - 97.5
 
+    def heads(self, images: Tensor) -> dict[str, Tensor]:
+        """The raw heads of pictures ``[n, 3, 256, 256]`` in [0, 1] by the names in `HEADS`.
+
+        Keypoints and expression are ``[n, 63]``, angles logits ``[n, 66]``, the translation is ``[n, 3]``, the scale
+        ``[n, 1]``.
+        """
+        return self.detector(images.float())
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pictures ``[n, 3, 256, 256]`` in [0, 1] to the parts of their poses, in the order of
         `keypoints.Pose`: keypoints, angles in degrees, translation, scale."""
-        heads = self.detector(images.float())
+        heads = self.heads(images)
         angles = torch.stack([self.degrees(heads[name]) for name in ("pitch", "yaw", "roll")], -1)
         return heads["kp"].unflatten(-1, (-1, 3)), angles, heads["t"], heads["scale"]

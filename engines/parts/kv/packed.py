@@ -7,6 +7,7 @@ it is needed, while the layers in front of it computed.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ from .eight_bit import EightBit
 from .formats import Decoded
 
 Storage = Decoded | EightBit
+
+SENDERS = 4
+"""How many layers' newest blocks are on their way to CPU memory at most. They have buffers of their own: memory that is
+allocated for each and used by another stream comes back late, and a small card then runs full of it."""
 
 
 def make_storage(shape: CacheShape, device: torch.device, dtype: torch.dtype, format: CacheFormat) -> Storage:
@@ -48,6 +53,10 @@ class Shared:
     def stage(self) -> None:
         """Prepare for windows in CPU memory."""
         self.outgoing = Lane(self.device)
+        self.senders = [
+            _Sender(self.outgoing, self._on_device(_of_a_block(self.storage))) for _ in range(SENDERS)
+        ]
+        self.sent = 0
         self.staging = [self._on_device(self.storage.ring_layout) for _ in range(min(2, self.shape.layers))]
         self.prefetcher = _prefetcher(self.shape, self.device, self.staging, self.caches)
 
@@ -61,6 +70,30 @@ class Shared:
         for layer, (parts, key) in enumerate(zip(self.condition, keys, strict=True)):
             self.storage.place_reference(layer, parts, key)
         self.reference_time = time
+
+
+def _of_a_block(storage: Storage) -> Layout:
+    """Tensors of one layer's part of the rolling window that a block takes."""
+    return [(shape[1:], dtype) for shape, dtype in storage.ring_layout]
+
+
+class _Sender:
+    """A buffer on the device for a block that is being copied to CPU memory."""
+
+    def __init__(self, lane: Lane, buffer: list[Tensor]) -> None:
+        self._lane, self.buffer, self._mark = lane, buffer, None
+        lane.uses(*buffer)
+
+    def send(self, block: Sequence[Tensor], targets: Sequence[Tensor]) -> Any:
+        """Copy beside the computation; the mark says when it is there."""
+        self._lane.computation_waits(self._mark)
+        for part, value in zip(self.buffer, block, strict=True):
+            part.copy_(value)
+        with self._lane.working():
+            for target, part in zip(targets, self.buffer, strict=True):
+                target.copy_(part, non_blocking=True)
+        self._mark = self._lane.mark()
+        return self._mark
 
 
 def _prefetcher(
@@ -159,7 +192,7 @@ class PackedCache:
         kept = [part[slot] for part in ring]
         shared.storage.encode(layer, k, v, kept)
         if self.on_cpu:
-            self._send(layer, slot, [part.clone() for part in kept])
+            self._send(layer, slot, kept)
         out = shared.storage.attend(layer, q, k, v, shared.condition[layer], ring, self.blocks)
         if self.on_cpu:
             shared.prefetcher.release()
@@ -173,12 +206,10 @@ class PackedCache:
 
     def _send(self, layer: int, slot: int, block: list[Tensor]) -> None:
         """Copy a layer's newest block to CPU memory, beside the computation."""
-        lane = self.shared.outgoing
-        with lane.working():
-            for part, value in zip(self.ring[layer], block, strict=True):
-                part[slot].copy_(value, non_blocking=True)
-        lane.uses(*block)
-        self.written[layer] = lane.mark()
+        shared = self.shared
+        sender = shared.senders[shared.sent % SENDERS]
+        shared.sent += 1
+        self.written[layer] = sender.send(block, [part[slot] for part in self.ring[layer]])
 
 
 def make_caches(
@@ -215,7 +246,7 @@ def caches_bytes(
     storage = make_storage(shape, torch.device("meta"), dtype, format)
     ring, condition = layout_bytes(storage.ring_layout), layout_bytes(storage.condition_layout)
     extra = sum(tensor.nbytes for tensor in storage.extra)
-    staging = min(2, shape.layers) * ring if on_cpu else 0
+    staging = min(2, shape.layers) * ring + SENDERS * layout_bytes(_of_a_block(storage)) if on_cpu else 0
     waiting = on_cpu * shape.layers * ring
     return extra + shape.layers * condition + staging + (steps - on_cpu) * shape.layers * ring, waiting
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..kv.cache import CacheFormat
 from .performance import RESIDENT, Performance
+from .sharing import DECODING, DECODING_FAST, Neighbour, Share, partitions
 
 CACHES = {
     CacheFormat.MODEL: "caches",
@@ -36,6 +37,7 @@ class Machine:
         gpu: whether the device is a GPU that CPU memory can be locked for.
         fp8: whether it multiplies float8 matrices.
         attention8: whether it attends to keys and values in 8 bits (`attention.eight_bit.available`).
+        others: further GPUs of its kind, if they were asked for.
     """
 
     free: int
@@ -45,6 +47,7 @@ class Machine:
     fp8: bool
     attention8: bool = False
     copied: int = 0
+    others: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Wish:
         caches: formats in which keys and values may be kept; where the choice would take another one, the first of
             these is taken. Empty where what is asked for contradicts itself.
         fast_decoder: see `Performance`; always as wished.
+        skip_last_step: leave out the last forward pass of every block; always as wished.
+        gpus: how many GPUs may share the denoising steps; None for all.
     """
 
     choice: str = "auto"
@@ -65,6 +70,8 @@ class Wish:
     caches_on_cpu: int | None = None
     blocks_on_cpu: int | None = None
     fast_decoder: str = ""
+    skip_last_step: bool = False
+    gpus: int | None = 1
 
     @property
     def attention8(self) -> bool:
@@ -80,7 +87,8 @@ class Costs(Protocol):
 
     Attributes:
         height, width: of the video, in pixels; multiples of ``size_multiple``.
-        steps: denoising steps, each with caches of its own.
+        steps: denoising steps.
+        forwards: those that have a forward pass, and so caches of their own: all, or all but the last.
         layers: transformer blocks, whose weights can wait in CPU memory.
         weights: of the transformer as it is.
         streams: whether the model's owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
@@ -94,6 +102,9 @@ class Costs(Protocol):
     def steps(self) -> int: ...
 
     @property
+    def forwards(self) -> int: ...
+
+    @property
     def layers(self) -> int: ...
 
     @property
@@ -102,8 +113,8 @@ class Costs(Protocol):
     @property
     def streams(self) -> bool: ...
 
-    def caches(self, performance: Performance) -> tuple[int, int]:
-        """Caches on the GPU, and those that wait in CPU memory."""
+    def caches(self, performance: Performance, forwards: int | None = None) -> tuple[int, int]:
+        """Caches on the GPU, and those that wait in CPU memory, of so many forward passes; None for all."""
 
     def fp8_weights(self) -> tuple[int, int]:
         """The transformer with float8 weights, and one of its blocks."""
@@ -120,7 +131,8 @@ class Plan:
     """What is going to be done, and the memory that it takes; bytes.
 
     ``streamed`` are weights that the model's owner brings in while they are used; ``cpu`` is CPU memory for what
-    waits there and for a float8 copy that is still to be made.
+    waits there and for a float8 copy that is still to be made. ``steps`` says how many of the denoising steps are done,
+    ``shares`` which GPUs do them if there are several, ``note`` why there are not. The sizes are the first GPU's.
     """
 
     performance: Performance
@@ -130,6 +142,9 @@ class Plan:
     streamed: int
     cpu: int
     total: int
+    steps: str
+    shares: tuple[Share, ...] = ()
+    note: str = ""
 
     @property
     def needed(self) -> int:
@@ -148,8 +163,18 @@ class Plan:
             parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
         if chosen.fast_decoder:
             parts.append(f"fast decoder ({chosen.fast_decoder})")
+        if self.steps:
+            parts.append(self.steps)
         if self.streamed:
             parts.append(f"{self.streamed / 1e9:.1f} GB of weights off-loaded by ComfyUI")
+        if self.note:
+            parts.append(self.note)
+        if self.shares:
+            parts.append(f"{len(self.shares)} GPUs")
+            memory = " | ".join(
+                f"{share.needed / 1e9:.1f} of {share.total / 1e9:.1f}" for share in self.shares
+            )
+            return f"{', '.join(parts)}: {' | '.join(share.text for share in self.shares)}: {memory} GB"
         unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
         *sizes, needed = (
             f"{size / unit:.{digits}f}" for size in (self.weights, self.caches, self.workspace, self.needed)
@@ -166,6 +191,13 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
         MemoryError: nothing that the wish allows fits.
     """
     _check(wish, costs, machine)
+    if wish.gpus != 1 and machine.others:
+        return _shared(costs, machine, wish) or replace(
+            make_plan(costs, machine, replace(wish, gpus=1)),
+            note="1 GPU, as the model does not fit on several",
+        )
+    if wish.gpus is None:
+        return replace(make_plan(costs, machine, replace(wish, gpus=1)), note="1 GPU")
     plans = [_measure(costs, machine, performance) for performance in _candidates(wish, costs, machine)]
     limit = machine.free - RESERVE * machine.total if machine.gpu else machine.free
     fits = [plan for plan in plans if plan.needed <= limit and plan.cpu <= machine.free_cpu]
@@ -188,6 +220,37 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
     )
 
 
+def _shared(costs: Costs, machine: Machine, wish: Wish) -> Plan | None:
+    """The fastest way on several GPUs, which keep everything that they need; None where none fits.
+
+    The one on which the model and the decoder are loaded comes last, since it decodes.
+    """
+    others = machine.others if wish.gpus is None else machine.others[: wish.gpus - 1]
+    decoding = DECODING_FAST if wish.fast_decoder else DECODING
+    ways = [way for way in partitions(costs.forwards, 1 + len(others), decoding) if len(way) > 1]
+    for performance in _candidates(wish, costs, machine):
+        if performance.caches_on_cpu or performance.blocks_on_cpu or performance.ahead:
+            continue
+        plan = _measure(costs, machine, performance)
+        for way in ways:
+            caches = [costs.caches(performance, len(steps))[0] if steps else 0 for steps in way]
+            gpus = [*others[: len(way) - 1], Neighbour(None, machine.free, machine.total)]
+            shares = tuple(
+                Share(
+                    gpu.device,
+                    steps,
+                    gpu is gpus[-1],
+                    plan.weights + plan.workspace + kept,
+                    gpu.total,
+                )
+                for gpu, steps, kept in zip(gpus, way, caches, strict=True)
+            )
+            fits = all(s.needed <= g.free - RESERVE * g.total for s, g in zip(shares, gpus, strict=True))
+            if fits and plan.cpu <= machine.free_cpu:
+                return replace(plan, caches=caches[-1], shares=shares)
+    return None
+
+
 def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
     if wish.choice not in CHOICES:
         raise ValueError(f"performance is '{wish.choice}'; choose one of {', '.join(CHOICES)}.")
@@ -200,8 +263,10 @@ def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
         raise ValueError(
             "Caches and blocks in CPU memory help a GPU only; set both to 0 or -1 on this device."
         )
-    if wish.caches_on_cpu is not None and wish.caches_on_cpu > costs.steps:
-        raise ValueError(f"{wish.caches_on_cpu} caches in CPU memory are more than the {costs.steps} steps.")
+    if wish.caches_on_cpu is not None and wish.caches_on_cpu > costs.forwards:
+        raise ValueError(
+            f"{wish.caches_on_cpu} caches in CPU memory are more than the {costs.forwards} steps that have any."
+        )
     if wish.blocks_on_cpu is not None and wish.blocks_on_cpu > costs.layers:
         raise ValueError(
             f"{wish.blocks_on_cpu} blocks in CPU memory are more than the model's {costs.layers}."
@@ -216,13 +281,20 @@ def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
             "Attention in 8 bits needs an NVIDIA GPU of the Ada generation or newer with Triton; choose attention "
             "'auto'."
         )
+    if wish.gpus is not None and wish.gpus > 1 + len(machine.others):
+        raise ValueError(
+            f"Set gpus to 'all' or 'one': {wish.gpus} GPUs are asked for, and this program can use "
+            f"{int(machine.gpu) + len(machine.others)} of one kind."
+        )
+    if wish.gpus != 1 and (wish.caches_on_cpu or wish.blocks_on_cpu):
+        raise ValueError("Set gpus to 'one': caches and blocks can wait in CPU memory for a single GPU only.")
     if not wish.caches:
         raise ValueError("Attention in 8 bits needs caches in 8 bits; set caches to auto.")
 
 
 def _candidates(wish: Wish, costs: Costs, machine: Machine) -> Iterator[Performance]:
     """Everything that the wish allows, the fastest first."""
-    steps = costs.steps if machine.gpu else 0
+    steps = costs.forwards if machine.gpu else 0
     blocks = costs.layers if machine.gpu else 0
     own, small = RESIDENT, Performance(caches=CacheFormat.INT8)
     fp8, small_fp8 = Performance(fp8=True), Performance(fp8=True, caches=CacheFormat.INT8)
@@ -269,4 +341,5 @@ def _measure(costs: Costs, machine: Machine, performance: Performance) -> Plan:
     # On a CPU it is another size, and swapped out rather than missing.
     per_pixel = WORKSPACE_BYTES_PER_PIXEL + performance.ahead * AHEAD_BYTES_PER_PIXEL if machine.gpu else 0
     workspace = per_pixel * costs.height * costs.width
-    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total)
+    steps = "" if costs.forwards == costs.steps else f"{costs.steps} steps without the last one's forward"
+    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total, steps)

@@ -1,4 +1,4 @@
-"""How pixels become latents in Wan 2.1's VAE."""
+"""Sizes of Wan 2.1's latents, by those of its pixels."""
 
 from __future__ import annotations
 

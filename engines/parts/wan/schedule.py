@@ -13,17 +13,24 @@ class Schedule:
     work and the fourth hardly moves the sample.
 
     Attributes:
-        timesteps: float32 [steps], 1000 * sigma.
-        sigmas: float32 [steps + 1], ending in 0.
+        timesteps: float32 [forwards], 1000 * sigma.
+        sigmas: float32 [forwards + 1], ending in 0.
+
+    Args:
+        skip_last_step: leave out the last noise level above 0, so that the step before it goes all the way. The noise
+            levels before it stay as they are.
     """
 
-    def __init__(self, steps: int, shift: float) -> None:
+    def __init__(self, steps: int, shift: float, skip_last_step: bool = False) -> None:
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift)
         scheduler.set_timesteps(steps)
-        self.timesteps: Tensor = scheduler.timesteps.float()
-        self.sigmas: Tensor = scheduler.sigmas.float()
+        timesteps, sigmas = scheduler.timesteps.float(), scheduler.sigmas.float()
+        if skip_last_step:
+            timesteps, sigmas = timesteps[:-1], torch.cat((sigmas[:-2], sigmas[-1:]))
+        self.timesteps: Tensor = timesteps
+        self.sigmas: Tensor = sigmas
 
     def __len__(self) -> int:
         return len(self.timesteps)

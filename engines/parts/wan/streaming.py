@@ -11,13 +11,13 @@ from torch import Tensor
 from .geometry import TEMPORAL_STRIDE
 
 Cache = list[Tensor | None]
-"""What the convolutions of a decoder hand on from latent to latent, by slot."""
+"""The past that a decoder's convolutions hand on from latent to latent, by slot."""
 Snapshot = tuple[Cache, tuple[int, ...] | None, int]
-"""What a decoder hands on, the size of its latents, and how many it has seen; see `StreamingDecoder.snapshot`."""
+"""A decoder's past, the size of its latents, and their number so far; see `StreamingDecoder.snapshot`."""
 
 
 class LatentDecoder(Protocol):
-    """What turns normalised latents into pixels, one latent frame after the other: `WanVAE`, or a `FastDecoder`.
+    """Turns normalised latents into pixels, one latent frame after the other: `WanVAE`, or a `FastDecoder`.
 
     Attributes:
         channels: of the latents.
@@ -48,7 +48,7 @@ class StreamingDecoder:
     """Decodes one video piece by piece; the pieces joined equal a full decode bit for bit.
 
     Holds what the decoder hands on (of Wan's VAE the last two frames of each causal convolution's input): its memory
-    depends on the frame size, not on the length of the video. Get one from :meth:`LatentDecoder.stream`. When a call
+    depends on the frame size, not on the length of the video. Get one from `LatentDecoder.stream`. When a call
     fails (out of memory, say) the state is the one after the last latent frame decoded completely.
     """
 
@@ -69,7 +69,7 @@ class StreamingDecoder:
         return self._latents
 
     def state(self) -> dict[str, Tensor]:
-        """What the next latent depends on, as views, once three or more have been decoded."""
+        """The past on which the next latent depends, as views; for decoders that have decoded three or more."""
         state = {}
         for index, entry in enumerate(self._cache):
             if entry is not None:
@@ -90,7 +90,7 @@ class StreamingDecoder:
         self._latents = latents
 
     def snapshot(self) -> Snapshot:
-        """Where the stream is now, for `rewind`; it takes no memory of its own while the stream stays there."""
+        """The place of the stream, for `rewind`; it takes no memory of its own while the stream stays there."""
         return list(self._cache), self._shape, self._latents
 
     def rewind(self, snapshot: Snapshot) -> None:

@@ -2,7 +2,7 @@
 
 The layers are diffusers' ``AutoencoderKLWan``. Its own ``encode`` and ``decode`` keep the feature caches of
 the causal convolutions on the model and clear them on every call, so a video can only be decoded in one
-piece. Here each encode call and each :class:`StreamingDecoder` owns its caches and hands them to the encoder
+piece. Here each encode call and each `StreamingDecoder` owns its caches and hands them to the encoder
 or decoder.
 """
 

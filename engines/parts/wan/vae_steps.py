@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 class Need(NamedTuple):
-    """How many of the last latents a step has to run for, and how many to enter, so that no cache lacks anything."""
+    """Numbers of the last latents that a step has to run for, and that enter it, so that no cache lacks anything."""
 
     run: float
     enter: float

@@ -29,7 +29,7 @@ class FusedResnet(StandIn, ResnetBlock2D):
 
     @classmethod
     def fits(cls, layer: ResnetBlock2D) -> bool:
-        """Whether nothing is out of the ordinary."""
+        """Whether it has group norms, SiLU, no resampling, and a time embedding that is added, if any."""
         return (
             layer.upsample is None
             and layer.downsample is None
@@ -41,11 +41,11 @@ class FusedResnet(StandIn, ResnetBlock2D):
         )
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None = None, *args, **kwargs) -> Tensor:
-        """``[B, C, h, w]`` and ``[B, T]``."""
+        """Maps [B, C, h, w] and time embedding [B, T] to maps of the same size."""
         return self.joined((input_tensor,), temb)
 
     def joined(self, parts: Sequence[Tensor], temb: Tensor | None) -> Tensor:
-        """The same for one or two maps that lie side by side in channels."""
+        """`forward` for one map, or for two that would lie side by side in channels."""
         h = self.conv1._conv_forward(norm_maps(parts, self.norm1, silu=True), self.conv1.weight, None)
         raised = None if temb is None else self.time_emb_proj(F.silu(temb))
         h = norm_maps((h,), self.norm2, Raise(raised, self.conv1.bias), silu=True)
@@ -63,7 +63,7 @@ class FusedResnet(StandIn, ResnetBlock2D):
 
 
 class FusedUpStage(StandIn, UpStage):
-    """Skip connections are read where they are."""
+    """An up stage whose resnets read skip connections where they are, without joining them first."""
 
     @classmethod
     def fits(cls, layer: UpStage) -> bool:
@@ -71,12 +71,12 @@ class FusedUpStage(StandIn, UpStage):
         return all(isinstance(resnet, FusedResnet) for resnet in layer.resnets)
 
     def merged(self, resnet: FusedResnet, x: Tensor, skip: Tensor, temb: Tensor) -> Tensor:
-        """See :meth:`.denoising_unet.UpStage.merged`."""
+        """See `denoising_unet.UpStage.merged`."""
         return resnet.joined((x, skip), temb)
 
 
 class FusedDownsample(StandIn, Downsample2D):
-    """The bias is added by what sums up the map."""
+    """A convolution of stride 2, whose bias is added in the pass that sums up channels for the next norm."""
 
     @classmethod
     def fits(cls, layer: Downsample2D) -> bool:
@@ -84,12 +84,12 @@ class FusedDownsample(StandIn, Downsample2D):
         return layer.use_conv and layer.norm is None and layer.padding == 1 and layer.conv.bias is not None
 
     def forward(self, hidden_states: Tensor, *args, **kwargs) -> Tensor:
-        """``[B, C, h, w]`` to ``[B, C, h / 2, w / 2]``."""
+        """Maps [B, C, h, w] to [B, C, h / 2, w / 2]."""
         return add_maps(self.conv._conv_forward(hidden_states, self.conv.weight, None), None, self.conv.bias)
 
 
 class FusedUpsample(StandIn, Upsample2D):
-    """Nearest neighbours and a 3x3 convolution as one 2x2 convolution of the small map, see `upsampling`."""
+    """Computes nearest neighbours and a 3x3 convolution as one convolution of the small map; see `upsampling`."""
 
     @classmethod
     def fits(cls, layer: Upsample2D) -> bool:
@@ -109,13 +109,13 @@ class FusedUpsample(StandIn, Upsample2D):
         self.small_weight = small_weight(weight.float()).to(weight.dtype)
 
     def forward(self, hidden_states: Tensor, output_size: int | None = None, *args, **kwargs) -> Tensor:
-        """``[B, C, h, w]`` to ``[B, C, 2 h, 2 w]``."""
+        """Maps [B, C, h, w] to [B, C, 2 h, 2 w]."""
         x = hidden_states.contiguous(memory_format=torch.channels_last)
         return spread_pixels(F.conv2d(x, self.small_weight, padding=1), self.conv.bias)
 
 
 class FusedTinyBlock(StandIn, AutoencoderTinyBlock):
-    """Three convolutions of the tiny decoder: bias and ReLU in one, and the residual behind the last."""
+    """Three convolutions of the tiny decoder, each with bias and ReLU in one pass, the last with the residual too."""
 
     @classmethod
     def fits(cls, layer: AutoencoderTinyBlock) -> bool:
@@ -123,12 +123,12 @@ class FusedTinyBlock(StandIn, AutoencoderTinyBlock):
         return all(isinstance(part, nn.ReLU) for part in (layer.conv[1], layer.conv[3], layer.fuse))
 
     def prepare(self) -> None:
-        """Make the biases what :func:`.map_kernels.scale_and_rectify` takes."""
+        """Make the biases what `map_kernels.scale_and_rectify` takes."""
         biases = [self.conv[i].bias.float() for i in (0, 2, 4)]
         self.tables = [torch.stack([torch.ones_like(bias), bias]) for bias in biases]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, h, w]``."""
+        """Maps [B, C, h, w] to maps of the same size."""
         h, rest = x, (None, None, self.skip(x))
         for i, table, residual in zip((0, 2, 4), self.tables, rest, strict=True):
             h = scale_and_rectify(self.conv[i]._conv_forward(h, self.conv[i].weight, None), table, residual)
@@ -136,7 +136,7 @@ class FusedTinyBlock(StandIn, AutoencoderTinyBlock):
 
 
 class FusedDecoder(StandIn, Decoder):
-    """Its last norm and the SiLU behind it in one."""
+    """The VAE's decoder, which computes its last norm and the SiLU behind it in one pass."""
 
     @classmethod
     def fits(cls, layer: Decoder) -> bool:
@@ -144,7 +144,7 @@ class FusedDecoder(StandIn, Decoder):
         return isinstance(layer.conv_norm_out, nn.GroupNorm) and isinstance(layer.conv_act, nn.SiLU)
 
     def forward(self, sample: Tensor, latent_embeds: None = None) -> Tensor:
-        """``[B, 4, h, w]`` to ``[B, 3, 8 h, 8 w]``."""
+        """Latents [B, 4, h, w] to pictures [B, 3, 8 h, 8 w]."""
         x = self.mid_block(self.conv_in(sample), None)
         for block in self.up_blocks:
             x = block(x, None)

@@ -2,7 +2,7 @@
 
 PyTorch's CUDA kernel works on contiguous maps only, so that every norm between channels-last convolutions
 costs two transpositions. Here sums are taken per channel, which reads whole rows, and combined to groups
-afterwards; see :mod:`.map_kernels`.
+afterwards; see `map_kernels`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ChannelsLastGroupNorm(StandIn, nn.GroupNorm):
     """``nn.GroupNorm`` for inference; the CPU and maps in another order take PyTorch's way."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, h, w]``."""
+        """Maps [B, C, h, w] to maps of the same size."""
         usable = x.is_contiguous(memory_format=torch.channels_last) and not torch.is_grad_enabled()
         if not usable or not available(x.device):
             return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

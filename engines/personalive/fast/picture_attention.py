@@ -46,7 +46,7 @@ class FusedPictureAttention(StandIn, Attention):
         self.qkv_bias = torch.cat([layer.bias.data for layer in layers])
 
     def forward(self, hidden_states: Tensor, *args, **kwargs) -> Tensor:
-        """``[B, C, h, w]``."""
+        """Maps [B, C, h, w] to maps of the same size."""
         x, out = hidden_states, self.to_out[0]
         tokens = to_tokens(norm_maps((x,), self.group_norm))
         q, k, v = F.linear(tokens, self.qkv, self.qkv_bias).chunk(3, -1)

@@ -16,7 +16,7 @@ from .kernels import geglu
 
 
 class FusedConvBlock(StandIn, ConvBlock):
-    """Batch norm and ReLU in one."""
+    """A block of the motion encoder that computes batch norm and ReLU in one pass."""
 
     def prepare(self) -> None:
         """Make the frozen norms factors and offsets."""
@@ -26,7 +26,7 @@ class FusedConvBlock(StandIn, ConvBlock):
         self.tables = [_table(norm) for norm in norms]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, h, w]``."""
+        """Maps [B, C, h, w] to [B, C', h, w]."""
         first = self.conv1(scale_and_rectify(x, self.tables[0]))
         second = self.conv2(scale_and_rectify(first, self.tables[1]))
         third = self.conv3(scale_and_rectify(second, self.tables[2]))
@@ -36,18 +36,18 @@ class FusedConvBlock(StandIn, ConvBlock):
 
 
 class FusedGEGLU(StandIn, GEGLU):
-    """The gate in one pass."""
+    """GEGLU, which computes its gate in one pass."""
 
     def forward(self, hidden_states: Tensor, *args, **kwargs) -> Tensor:
-        """``[..., C]``."""
+        """Tokens [..., C] to [..., C']."""
         return geglu(self.proj(hidden_states))
 
 
 class FusedExtractorBlock(StandIn, Block):
-    """GELU and residual behind, and the response norm in front of the products that they belong to."""
+    """A block whose products take in the GELU and the residual behind them, and the response norm before them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """See :class:`.motion_extractor.Block`."""
+        """See `motion_extractor.Block`."""
         x = x.contiguous(memory_format=torch.channels_last)
         tokens = self.norm(to_tokens(self.dwconv(x)))
         wide = exact_linear(tokens, self.pwconv1, gelu=True)

@@ -25,13 +25,13 @@ def temporal_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 def plain(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """:func:`temporal_attention` by PyTorch's own attention."""
+    """`temporal_attention` by PyTorch's own attention."""
     q, k, v = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v).permute(2, 0, 1, 3).flatten(2)
 
 
 def tiled(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """:func:`temporal_attention` by the Triton kernel; the three may be slices of one tensor ``[F, N, >=C]``."""
+    """`temporal_attention` by the Triton kernel; the three may be slices of one tensor ``[F, N, >=C]``."""
     frames, places, width = q.shape
     if not (q.stride() == k.stride() == v.stride() == (places * q.stride(1), q.stride(1), 1)):
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()

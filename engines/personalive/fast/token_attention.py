@@ -34,7 +34,7 @@ def narrow_weights(attention: Attention) -> tuple[Tensor, Tensor]:
 
 
 def plain(asked: Tensor, tokens: Tensor) -> Tensor:
-    """:func:`token_attention` by PyTorch."""
+    """`token_attention` by PyTorch."""
     q = asked.unflatten(-1, (-1, tokens.shape[-1])).transpose(1, 2)
     keys = tokens[:, None].expand(-1, q.shape[1], -1, -1)
     return F.scaled_dot_product_attention(q, keys, keys, scale=1.0).transpose(1, 2).flatten(2)

@@ -22,10 +22,10 @@ WIDEST_TAIL = 640  # wider layers have few places, and another 13 MB and more of
 
 
 class FusedTransformerBlock(StandIn, TransformerBlock):
-    """Each residual is added where the next norm reads it."""
+    """A block that adds each residual where the next norm reads it."""
 
     def prepare(self) -> None:
-        """Queries, keys and values as one product; those of motion tokens in the tokens' own width."""
+        """Join queries, keys and values to one product; those of motion tokens get the tokens' own width."""
         self.weights = [
             side_by_side(attention.to_q, attention.to_k, attention.to_v)
             if isinstance(attention, TemporalAttention)
@@ -50,14 +50,14 @@ class FusedTransformerBlock(StandIn, TransformerBlock):
 
 
 class FusedSpatialBlock(StandIn, SpatialBlock):
-    """Queries, keys and values from one product, the image token in the bias of the projection behind them."""
+    """Takes queries, keys and values from one product; the image token is in the bias of the projection behind them."""
 
     def prepare(self) -> None:
         """Lay the weights side by side."""
         self.qkv = side_by_side(self.attn1.to_q, self.attn1.to_k, self.attn1.to_v)
 
     def attended(self, x: Tensor, context: BlockContext) -> tuple[Tensor, Tensor]:
-        """See :meth:`FusedTransformerBlock.attended`."""
+        """See `FusedTransformerBlock.attended`."""
         out = self.attn1.to_out[0]
         normed = add_norm(x, None, self.norm1)[1]
         qkv = F.linear(normed, self.qkv)
@@ -102,10 +102,10 @@ class _Tail(StandIn):
 
 
 class FusedSpatialTransformer(_Tail, SpatialTransformer):
-    """See :class:`_Tail`."""
+    """See `_Tail`."""
 
     def forward(self, x: Tensor, context: BlockContext) -> Tensor:
-        """See :class:`.modules.SpatialTransformer`."""
+        """See `modules.SpatialTransformer`."""
         block = self.transformer_blocks[0]
         tokens = F.linear(
             to_tokens(norm_maps((x,), self.norm)), self.proj_in.weight.flatten(1), self.proj_in.bias
@@ -114,10 +114,10 @@ class FusedSpatialTransformer(_Tail, SpatialTransformer):
 
 
 class FusedFrameTransformer(_Tail, FrameTransformer):
-    """See :class:`_Tail`."""
+    """See `_Tail`."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """See :class:`.modules.FrameTransformer`."""
+        """See `modules.FrameTransformer`."""
         block = self.transformer_blocks[0]
         tokens = self.proj_in(to_tokens(norm_maps((x,), self.norm)))
         return add_maps(x, to_map(self._tail(*block.attended(tokens, context), block.ff_norm), x))

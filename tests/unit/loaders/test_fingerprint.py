@@ -16,7 +16,7 @@ from avatar.loaders.identity import device_identity, fingerprint
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.fingerprint import run_fingerprint
 from avatar.loaders.liveavatar.host_model import HostModel
-from avatar.loaders.liveavatar.speech import Speech
+from avatar.media.speech import Speech
 from torch import nn
 
 import tools.pack
@@ -135,12 +135,17 @@ def test_a_patch_that_the_host_has_worked_into_the_weights_changes_nothing():
     assert identity(model) == before
 
 
+def sound(loud: float) -> dict:
+    return {"waveform": torch.full((1, 1, 100), loud), "sample_rate": 16_000}
+
+
 def run(**changes: object) -> str:
     parts = {
         "model": described(host_model()),
         "vae": SimpleNamespace(model=nn.Conv2d(3, 3, 1).requires_grad_(False)),
         "condition": Condition(**condition(), pose=None),
-        "speech": Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50),
+        "speech": Speech.of([sound(0)]),
+        "features": Tracks([track(2)]),
         "config": SamplingConfig(),
         "frames": 50,
         "rounding": [False, CacheFormat.MODEL],
@@ -152,16 +157,17 @@ def run(**changes: object) -> str:
 
 def test_every_input_of_a_run_counts():
     other_format = replace(described(host_model()), dtype=torch.float16)
-    speech = Speech(Tracks([track(2)]), {"waveform": torch.zeros(1, 1, 100), "sample_rate": 16_000}, 50)
-    other_sound = {"waveform": torch.ones(1, 1, 100), "sample_rate": 16_000}
     changed = [
         {},
         {"model": other_format},
         {"condition": Condition(**condition(seed=1), pose=None)},
         {"condition": Condition(**condition(), pose=torch.zeros(1))},
-        {"speech": replace(speech, audio=other_sound)},
-        {"speech": replace(speech, source=Tracks([track(2, seed=1)]))},
-        {"speech": replace(speech, masks=torch.ones(1))},
+        {"speech": Speech.of([sound(1)])},
+        {"speech": Speech.of([sound(0), sound(1)])},
+        {"speech": Speech.of([sound(1), sound(0)])},
+        {"speech": Speech.of([sound(0.5), sound(0.5)])},
+        {"speech": replace(Speech.of([sound(0)]), masks=torch.ones(1))},
+        {"features": Tracks([track(2, seed=1)])},
         {"config": SamplingConfig(seed=1)},
         {"config": SamplingConfig(steps=3)},
         {"frames": 49},

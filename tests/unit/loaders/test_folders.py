@@ -96,3 +96,13 @@ def test_a_folder_that_is_no_choice_is_refused(roots, name):
     ):
         with pytest.raises(FileNotFoundError, match="reload the page"):
             find()
+
+
+def test_all_that_is_missing_is_named_at_once_with_what_needs_no_download(roots):
+    with pytest.raises(FileNotFoundError) as caught:
+        folders.find_both(WAN_S2V, LIVE_AVATAR, False, no_progress)
+    sentence = str(caught.value)
+    assert sentence.startswith("Turn on the loader's download option")
+    assert all(name in sentence for name in (WAN_S2V, LIVE_AVATAR, folders.SHIPPED))
+    checkpoint, lora = folders.find_both(folders.SHIPPED, folders.SHIPPED, False, no_progress)
+    assert checkpoint.is_dir() and lora.is_file()

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from avatar.engines.liveavatar.speech_timing import frame_features
-from avatar.loaders.liveavatar.live_speech import CONTEXT_BLOCKS, LiveSpeech
-from avatar.loaders.liveavatar.speech import encode_speech
+from avatar.loaders.liveavatar.live_speech import CONTEXT_BLOCKS, LiveSource
+from avatar.loaders.liveavatar.speech import listen
+from avatar.media.audio import resample
 from avatar.media.frames import AvatarStream, FrameStream
+from avatar.media.speech import LiveSpeech, Speech
 from avatar.media.speech_feed import SpeechFeed
 from avatar.media.writer import VideoWriter
 
@@ -30,9 +32,9 @@ class Clock:
         return self.now
 
 
-def live(feed: SpeechFeed, **options) -> LiveSpeech:
+def live(feed: SpeechFeed, check_interrupt=lambda: None, **options) -> LiveSource:
     feed.wait = lambda seconds: None
-    return LiveSpeech(Loudness(), feed, **options)
+    return listen(LiveSpeech(feed, encoder=Loudness(), **options), check_interrupt)
 
 
 def noise(seconds: float, rate: int = RATE) -> torch.Tensor:
@@ -45,8 +47,8 @@ def test_live_features_are_those_of_the_finished_speech_where_context_does_not_m
     feed.write(sound, RATE)
     feed.end()
     blocks = list(live(feed).blocks())
-    whole = encode_speech(Loudness(), [{"waveform": sound[None, None], "sample_rate": RATE}])
-    track = whole.source.tracks[0]
+    whole = Speech.of([{"waveform": sound[None, None], "sample_rate": RATE}], Loudness())
+    track = listen(whole).tracks[0]
     assert len(blocks) == 33  # 15.12 s of them, and one in which the mouth closes
     assert {tuple(block.shape) for block in blocks} == {(1, LAYERS, 1, 12)}
     for number in (0, 1, 20, 30):
@@ -61,7 +63,7 @@ def test_the_encoder_hears_a_few_seconds_of_the_past_and_what_waits():
     feed.write(noise(30), RATE)
     source = live(feed)
     list(itertools.islice(source.blocks(), 40))
-    assert source.encoder.longest == CONTEXT_BLOCKS * 7680 + 16000
+    assert source.speech.encoder.longest == CONTEXT_BLOCKS * 7680 + 16000
 
 
 def test_without_speech_there_is_silence_until_the_longest_time():
@@ -99,8 +101,9 @@ def test_abandoning_closes_the_feed_and_it_cannot_be_heard_again():
     next(blocks)
     blocks.close()
     assert feed.closed
-    with pytest.raises(RuntimeError, match="run the workflow again"):
-        next(source.blocks())
+    for later in (source, listen(source.speech)):
+        with pytest.raises(RuntimeError, match="Run the workflow again"):
+            next(later.blocks())
 
 
 def test_sound_is_fetched_while_waiting():
@@ -153,8 +156,8 @@ def test_the_videos_sound_is_what_was_fed_in_step_with_the_picture(tmp_path, rat
                 sound.append(frame.to_ndarray()[0])
             else:
                 pictures.append(frame.to_ndarray(format="gray").mean())
-        assert container.streams.audio[0].rate == rate
-    sound = torch.from_numpy(np.concatenate(sound))
+        assert container.streams.audio[0].rate == 48_000, "live sound is kept at AAC's own rate"
+    sound = resample(torch.from_numpy(np.concatenate(sound))[None], 48_000, rate)[0]
     assert start == 0
     assert len(pictures) == round(len(fed) / rate * 25)
     assert abs(len(sound) - len(fed)) <= 1024

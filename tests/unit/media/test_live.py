@@ -160,10 +160,22 @@ def test_the_figures_of_a_stream(tmp_path):
     status = stream.status()
     assert status["state"] == "finished" and not status["readable"]
     assert (status["frames"], status["total_frames"], status["fps"]) == (24, 200, 25)
+    assert status["recent_speed"] == status["speed"]  # of two blocks
     assert status["speed"] > 0 and status["first_frame_seconds"] > 0
     assert status["mime_type"].startswith('video/mp4; codecs="avc1.')
     assert (status["workflow"], status["node"], status["prompt"]) == ("graph", "7", "run")
     assert str(tmp_path) not in repr(status)
+
+
+def test_the_recent_speed_forgets_slow_first_blocks(tmp_path, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("avatar.media.live.time.monotonic", lambda: now)
+    stream = live()
+    for index, _ in enumerate(write(stream, tmp_path / "talk.mp4", 8)):
+        status = stream.status()
+        now += 10.0 if index == 0 else 0.5
+    assert status["recent_speed"] == pytest.approx(24)
+    assert status["speed"] < 7
 
 
 def test_the_last_stream_of_each_node_of_a_workflow_is_found():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from avatar.media.portrait import (
@@ -11,12 +12,15 @@ from avatar.media.portrait import (
     check_size,
     colours,
     fit_size,
+    is_drawn,
     prepare_portrait,
     resample_fps,
     resize_frames,
 )
+from PIL import Image
 
 import tools.pack  # noqa: F401
+from tools.demo_media import EXAMPLE
 
 
 def gradient(height: int, width: int, channels: int = 3) -> torch.Tensor:
@@ -155,3 +159,15 @@ def test_colours_are_three_whatever_the_picture_has(channels):
 def test_pictures_without_colours_are_refused_in_one_sentence(images, said):
     with pytest.raises(ValueError, match=said):
         colours(images)
+
+
+@pytest.mark.parametrize("name", ["portrait", "portrait_2", "portrait_3", "portrait_large", "two_people"])
+def test_the_shipped_portraits_are_known_as_drawn(name):
+    pixels = np.asarray(Image.open(EXAMPLE / f"{name}.png").convert("RGB"))
+    assert is_drawn(torch.from_numpy(pixels.copy())[None] / 255)
+
+
+def test_texture_as_photographs_have_it_is_no_drawing():
+    pixels = np.asarray(Image.open(EXAMPLE / "portrait.png").convert("RGB")) / 255
+    grain = np.random.default_rng(0).normal(0, 0.03, pixels.shape)
+    assert not is_drawn(torch.from_numpy(pixels + grain)[None])

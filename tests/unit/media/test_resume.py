@@ -23,6 +23,7 @@ import torch
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.pipeline import Scene, generate
 from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.liveavatar.stages import Stage, generate_in_stages
 from avatar.engines.liveavatar.state import GenerationState, save_tensors
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
@@ -148,6 +149,24 @@ def pictures(path: Path) -> np.ndarray:
 def heard(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+
+
+def in_stages(state: GenerationState | None = None) -> Iterator[torch.Tensor]:
+    scene = Scene(**condition(), speech=Tracks([track(6)]))
+    stages = [Stage(model(), range(step, step + 1), torch.device("cpu")) for step in range(CONFIG.steps)]
+    return generate_in_stages(stages, vae(), scene, CONFIG, FRAMES, state=state)
+
+
+def test_a_video_of_several_stages_comes_to_rest_for_a_snapshot_and_is_gone_on_with(tmp_path):
+    shared, alone = stream(), stream()
+    shared._start = in_stages
+    path, made, snapshots = generated(tmp_path, shared, stop_after=9 + 3 * 12)
+    assert torch.equal(made, whole()[: len(made)]) and snapshots.problem is None
+    saved = GenerationState(state_path(path), alone.resumable.fingerprint()).first_frame
+    assert 9 <= saved <= len(made)
+    finished, rest, _ = generated(tmp_path, alone)
+    assert finished == path and torch.equal(rest[:FRAMES], whole()[saved:])
+    assert (pictures(path) == pictures(whole_video(tmp_path))).all()
 
 
 @pytest.mark.parametrize(("blocks", "distance"), [(1, 30), (2, None), (3, 30), (5, None)])

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from avatar.media.fragments import FragmentEncoder
+from avatar.media.speech_feed import SpeechFeed
 from avatar.media.writer import VideoWriter
 
 import tools.pack
@@ -263,6 +264,27 @@ def test_fragments_name_the_type_a_browser_needs():
     assert re.fullmatch(r'video/mp4; codecs="avc1\.[0-9a-f]{6}, mp4a\.40\.2"', encoder.mime_type)
     assert first[4:8] == b"ftyp"
     assert encoder.encode(block(1))[4:8] == b"moof"
+
+
+def test_live_sound_comes_with_its_picture_and_stays_in_step():
+    feed, click = SpeechFeed(24_000), 0.7
+    said = sound(24_000, 4 * BLOCK / 25, clicks=(click,))["waveform"][0, 0]
+    encoder, data = FragmentEncoder(width=W, height=H, audio=feed), b""
+    for index in range(4):
+        feed.write(said[feed_samples(index) : feed_samples(index + 1)], 24_000)
+        feed.take(feed_samples(1))
+        data += encoder.encode(block(index))
+        with av.open(io.BytesIO(data)) as container:
+            heard = list(container.decode(audio=0))
+        missing = (index + 1) * BLOCK / 25 - sum(frame.samples for frame in heard) / heard[0].sample_rate
+        assert missing < 0.07  # at 24 kHz twice as much would wait
+    loud = np.abs(np.concatenate([frame.to_ndarray() for frame in heard], axis=1)[0])
+    assert heard[0].sample_rate == 48_000
+    assert loud.argmax() / 48_000 == pytest.approx(click, abs=0.002)
+
+
+def feed_samples(blocks: int) -> int:
+    return blocks * BLOCK * 24_000 // 25
 
 
 def test_an_error_in_between_keeps_what_was_written(tmp_path):

@@ -26,6 +26,7 @@ feed = SpeechFeed(24_000)
 feeds["somebody-who-speaks"] = feed
 live = LiveStream(fps=25, total_frames=25, place={{}}, owner={{"workflow": "w", "node": "1"}})
 streams.add(live)
+streams.add(LiveStream(fps=25, total_frames=25, place={{}}, owner={{"workflow": routes.NO_ID, "node": "1"}}))
 SPEECH = "/liveavatar/speech/somebody-who-speaks"
 
 async def main(visit):
@@ -92,7 +93,7 @@ async def visit(session, port):
             text = await answer.text()
             assert answer.status == expected, (path[:100], answer.status, text)
             assert len(text) < 200 and "Traceback" not in text
-    for workflow, count in (("w", 1), ("another", 0)):
+    for workflow, count in (("w", 1), ("another", 0), (routes.NO_ID, 0)):
         async with session.get(f"/liveavatar/streams?workflow={{workflow}}") as answer:
             assert len(await answer.json()) == count, workflow
     for query, body, headers in POSTS:

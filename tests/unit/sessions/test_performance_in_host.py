@@ -23,7 +23,7 @@ sys.path.insert(0, {root!r})
 import tools.pack
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.host.memory import bring
-from avatar.loaders.liveavatar.fp8_copy import _quantised, fp8_copy
+from avatar.loaders.liveavatar.fp8_copy import Fp8Copy, _quantised, fp8_copy
 from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
 from avatar.loaders.liveavatar.transformer import load_transformer
@@ -48,7 +48,7 @@ def tensors(model):
 
 def check(what, model, expected, tolerance):
     done = []
-    found = tensors(_quantised(HostModel.of(model), lambda *step: done.append(step)))
+    found = tensors(_quantised(HostModel.of(model), 0, lambda *step: done.append(step))[0])
     assert done[-1][0] == done[-1][1] == len(model.model.diffusion_model.blocks)
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
@@ -85,18 +85,30 @@ with torch.inference_mode():
     check("the host's fp8", stored, plain, 0.1)
     comfy.model_management.unload_all_models()
 
+    made = Fp8Copy(*_quantised(HostModel.of(host), 2, lambda *step: None), device, torch.device("cpu"))
+    before = tensors(made.transformer)
+    for waiting in (1, 0, 3):
+        made.deal(waiting)
+        assert made.blocks_on_cpu == len(made.waiting) == waiting
+        inside = {{id(module) for module in made.patcher.model.modules()}}
+        assert [id(block) in inside for block in made.transformer.blocks].count(False) == waiting
+        after = tensors(made.transformer)
+        assert all(torch.equal(after[name].cpu(), tensor.cpu()) for name, tensor in before.items())
+    print("dealt out again")
+
     if {cuda}:
         host = apply_to_host(comfy.sd.load_diffusion_model(single), read_lora(lora))
         copy = fp8_copy(HostModel.of(host), 2, lambda *step: None)
         assert fp8_copy(HostModel.of(host), 2, lambda *step: None) is copy
         for _ in range(2):
             bring([copy.patcher])
-            assert all(t.device.type == "cuda" for t in (*copy.resident.parameters(), *copy.resident.buffers()))
+            resident = copy.patcher.model
+            assert all(t.device.type == "cuda" for t in (*resident.parameters(), *resident.buffers()))
             assert len(copy.waiting) == 2
             assert all(t.device.type == "cpu" for one in copy.waiting for t in one.block.buffers())
             comfy.model_management.unload_all_models()
-        assert all(t.device.type == "cpu" for t in copy.resident.buffers())
-        assert fp8_copy(HostModel.of(host), 1, lambda *step: None) is not copy
+        assert all(t.device.type == "cpu" for t in resident.buffers())
+        assert fp8_copy(HostModel.of(host), 1, lambda *step: None) is copy and len(copy.waiting) == 1
         assert fp8_copy(HostModel.of(apply_to_host(host, read_lora(lora))), 2, lambda *step: None) is not copy
         print("on the GPU")
     else:
@@ -125,12 +137,11 @@ from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.plan import Wish, make_plan
-from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
 from avatar.loaders.wan.vae import vae_from_host
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.host_model import HostModel
-from avatar.loaders.liveavatar.speech import Speech
+from avatar.media.speech import Speech
 from avatar.sessions.liveavatar import Inputs, open_video
 
 torch.set_num_threads(1)
@@ -143,6 +154,13 @@ def hosts_vae():
 
 vae = vae_from_host(hosts_vae())
 config = SamplingConfig(steps=2, frames_per_clip=24)
+
+class Hearing:
+    # An audio encoder that hears noise in everything.
+    def encode_audio(self, audio, rate):
+        sizes = HostModel.of(model).architecture
+        features = values(3, sizes.audio_layers, 1, (audio.shape[-1] - 400) // 320 + 1, sizes.audio_dim)
+        return {{"encoded_audio_all_layers": list(features)}}
 
 def values(seed, *shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -157,10 +175,9 @@ def video(wish):
         motion=values(2, 1, 16, 19, 16, 8),
         pose=None,
     )
-    track = Tracks([values(3, architecture.audio_layers, 200, architecture.audio_dim)])
     sound = {{"waveform": torch.zeros(1, 1, 33 * 640), "sample_rate": 16000}}
     said = []
-    stream = open_video(Inputs(known, vae, condition, Speech(track, sound, 33)), config, wish, say=said.append)
+    stream = open_video(Inputs(known, vae, condition, Speech.of([sound], Hearing())), config, wish, say=said.append)
     frames = torch.cat(list(stream.blocks()))
     assert stream.frames == len(frames) == 33
     print(wish, said[-1])
@@ -196,7 +213,7 @@ if {staged}:
         lora = folder / "tiny-lora/liveavatar.safetensors"
         merged = load_transformer(folder / "tiny-wide", torch.bfloat16, lora=lora)
         quantise_transformer(merged)
-        copy = _quantised(HostModel.of(model), lambda *step: None)
+        copy, _ = _quantised(HostModel.of(model), 0, lambda *step: None)
         for (name, found), expected in zip(copy.state_dict().items(), merged.state_dict().values(), strict=True):
             if not name.endswith("scale"):
                 error = (found.float() - expected.float()).norm() / expected.float().norm().clamp(min=1e-6)

@@ -9,12 +9,14 @@ import pytest
 import torch
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.parts.planning.plan import Wish
+from avatar.engines.parts.planning.sharing import Neighbour
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.folder_model import FolderModel
-from avatar.loaders.liveavatar.speech import Speech, assign_masks, encode_speech
 from avatar.loaders.wan.vae import OwnVAE, load_vae
 from avatar.loaders.wan.wav2vec2 import AudioEncoder
+from avatar.media.speech import LiveSpeech, Speech, assign_masks
+from avatar.media.speech_feed import SpeechFeed
 from avatar.sessions.liveavatar import Inputs, open_video
 
 from tools.tiny_checkpoint import TEXT_DIM, make
@@ -42,7 +44,7 @@ def inputs(checkpoint) -> Inputs:
             motion=torch.randn(1, 16, 19, 8, 8, generator=draw),
             pose=None,
         ),
-        encode_speech(encoder, [sound]),
+        Speech.of([sound], encoder),
     )
 
 
@@ -54,13 +56,14 @@ def frames(inputs: Inputs, **options) -> torch.Tensor:
 
 def test_a_session_makes_the_video_and_says_what_it_plans(inputs):
     said: list[str] = []
-    stream = open_video(inputs, CONFIG, say=said.append)
+    unheard = replace(inputs, speech=Speech.of(inputs.speech.sounds, inputs.speech.encoder))
+    stream = open_video(unheard, CONFIG, say=said.append)
     assert (stream.frames, stream.width, stream.height, stream.fps) == (25, 64, 64, 25)
-    assert not said, "nothing is loaded before the stream is read"
+    assert said == ["Listening to 1 s of speech"], "nothing else is loaded before the stream is read"
     with torch.inference_mode():
         made = torch.cat(list(stream.blocks()))
     assert made.shape == (25, 64, 64, 3) and made.float().std() > 5
-    assert len(said) == 1 and "the model's own precision, caches" in said[0]
+    assert len(said) == 2 and "the model's own precision, caches" in said[1]
 
 
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(inputs):
@@ -77,24 +80,97 @@ def test_the_lora_counts_and_tells_videos_apart(checkpoint, inputs):
     assert len(found) == 2
 
 
+def test_leaving_out_the_last_forward_is_said_and_tells_videos_apart(inputs):
+    said: list[str] = []
+    usual = open_video(inputs, CONFIG)
+    shorter = open_video(inputs, CONFIG, Wish(skip_last_step=True), say=said.append)
+    with torch.inference_mode():
+        made = torch.cat(list(shorter.blocks()))
+    assert "2 steps without the last one's forward" in said[0]
+    assert usual.resumable.fingerprint() != shorter.resumable.fingerprint()
+    assert shorter.resumable.about["settings"]["skip_last_step"] is True
+    assert not torch.equal(made, frames(inputs))
+
+
+class _Beside(FolderModel):
+    """A folder's model on a machine with further devices of its kind."""
+
+    def machine(self, wish):
+        machine = super().machine(wish)
+        return replace(machine, others=(Neighbour(CPU, machine.free, machine.total),) * 2)
+
+
+def test_several_devices_make_the_same_video_and_say_who_does_what(checkpoint, inputs):
+    lora = checkpoint / "tiny-lora" / "liveavatar.safetensors"
+    shared = replace(inputs, model=_Beside(checkpoint / "tiny", CPU, torch.float32, lora))
+    alone = open_video(inputs, CONFIG)
+    said: list[str] = []
+    for gpus, line in ((2, "2 GPUs: step 1 | step 2, VAE"), (None, "3 GPUs: step 1 | step 2 | VAE")):
+        stream = open_video(shared, CONFIG, Wish(gpus=gpus), say=said.append)
+        assert stream.resumable.fingerprint() == alone.resumable.fingerprint()
+        with torch.inference_mode():
+            assert torch.equal(torch.cat(list(stream.blocks())), frames(inputs))
+        assert line in said[-1]
+    with pytest.raises(ValueError, match="2 GPUs are asked for"):
+        open_video(inputs, CONFIG, Wish(gpus=2))
+
+
 def test_what_does_not_fit_together_is_said_before_anything_is_loaded(inputs):
     short = replace(inputs.condition, context=torch.zeros(5, TEXT_DIM + 1))
     with pytest.raises(ValueError, match="Use the UMT5-XXL text encoder"):
         open_video(replace(inputs, condition=short), CONFIG)
-    both = replace(inputs.speech, source=_Two(inputs.speech))
+    both = Speech.of([inputs.speech.sounds[0]] * 2, inputs.speech.encoder)
     with pytest.raises(ValueError, match="Add LiveAvatar Speaker Masks"):
         open_video(replace(inputs, speech=both), CONFIG)
-    open_video(
-        replace(inputs, speech=assign_masks(both, [torch.ones(1, 8, 8), torch.ones(1, 8, 8).tril()])), CONFIG
-    )
+    assert not both.heard, "nobody needs to listen for that"
+    masks = [torch.ones(1, 8, 8), torch.ones(1, 8, 8).tril()]
+    open_video(replace(inputs, speech=assign_masks(both, masks)), CONFIG)
     with pytest.raises(ValueError, match="choose 'auto' or 'balanced'"):
         open_video(inputs, CONFIG, Wish("fast"))
 
 
-class _Two:
-    """A source like another one's, of two people."""
+class Counted:
+    """An audio encoder that counts how often it listens; ``width`` is that of its features, the model's if None."""
 
-    speakers = 2
+    def __init__(self, encoder: AudioEncoder, width: int | None = None) -> None:
+        self.encoder, self.width, self.calls = encoder, width, 0
 
-    def __init__(self, speech: Speech) -> None:
-        self.layers, self.dim = speech.source.layers, speech.source.dim
+    def encode_audio(self, audio: torch.Tensor, sample_rate: int) -> dict:
+        self.calls += 1
+        layers = self.encoder.encode_audio(audio, sample_rate)["encoded_audio_all_layers"]
+        return {"encoded_audio_all_layers": [layer[..., : self.width] for layer in layers]}
+
+
+def test_another_seed_or_portrait_listens_to_nothing_again(inputs):
+    encoder = Counted(inputs.speech.encoder)
+    heard = replace(inputs, speech=Speech.of(inputs.speech.sounds, encoder))
+    looks_other = replace(inputs.condition, reference=inputs.condition.reference + 1)
+    first = frames(heard, max_seconds=0.5)
+    assert encoder.calls == 1
+    assert not torch.equal(first, frames(heard, max_seconds=0.5, config=replace(CONFIG, seed=7)))
+    assert not torch.equal(first, frames(replace(heard, condition=looks_other), max_seconds=0.5))
+    assert (
+        open_video(heard, CONFIG).resumable.fingerprint()
+        == open_video(inputs, CONFIG).resumable.fingerprint()
+    )
+    assert encoder.calls == 1
+
+
+def test_an_encoder_of_another_width_is_refused(inputs):
+    encoder = Counted(inputs.speech.encoder, width=4)
+    with pytest.raises(ValueError, match=r"^Use wav2vec2-large.*25 layers of 4, the model expects 25 of"):
+        open_video(replace(inputs, speech=Speech.of(inputs.speech.sounds, encoder)), CONFIG)
+
+
+def test_live_speech_makes_a_video_of_unknown_length_with_its_feed_as_sound(inputs):
+    feed = SpeechFeed(16_000)
+    feed.write(inputs.speech.sounds[0]["waveform"][0, 0], 16_000)
+    feed.end()
+    live = replace(inputs, speech=LiveSpeech(feed, encoder=inputs.speech.encoder))
+    stream = open_video(live, CONFIG)
+    assert stream.live and stream.audio is feed and stream.resumable is None
+    with torch.inference_mode():
+        made = [len(block) for block in stream.blocks()]
+    assert made == [9, 12, 12, 12] and feed.closed, "1 s of speech, and a block in which the mouth closes"
+    with pytest.raises(ValueError, match="live speech ends by its own max_seconds"):
+        open_video(live, CONFIG, max_seconds=1)

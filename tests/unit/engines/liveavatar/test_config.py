@@ -29,6 +29,12 @@ def test_settings_out_of_range_are_refused(setting, value, said):
         SamplingConfig(**{setting: value})
 
 
+def test_of_a_single_step_the_last_one_cannot_be_left_out():
+    assert [SamplingConfig(steps=4, skip_last_step=skipped).forwards for skipped in (False, True)] == [4, 3]
+    with pytest.raises(ValueError, match="Choose 2 steps or more, or keep the last one"):
+        SamplingConfig(steps=1, skip_last_step=True)
+
+
 @pytest.mark.parametrize(("frames", "latents", "blocks"), [(12, 3, 1), (36, 9, 3), (48, 12, 4), (96, 24, 8)])
 def test_a_clip_is_a_whole_number_of_blocks(frames, latents, blocks):
     config = SamplingConfig(frames_per_clip=frames)

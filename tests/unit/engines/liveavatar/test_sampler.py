@@ -7,6 +7,7 @@ import torch
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.costs import cache_shape
 from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.parts.wan.schedule import Schedule
 
 from tests.unit.tiny_s2v import CONFIG, GRID, HEIGHT, WIDTH, condition, features, model, noise, sampler
 
@@ -196,6 +197,40 @@ def test_a_speaker_who_is_heard_nowhere_changes_nothing():
     torch.testing.assert_close(sampler(steps=2).next_block(two, None, mask), alone, rtol=0, atol=1e-5)
     swapped = sampler(steps=2).next_block(two, None, mask.flip(0))
     torch.testing.assert_close(swapped, sampler(steps=2).next_block(two[1:]), rtol=0, atol=1e-5)
+
+
+def flows(blocks: int, **options) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+    """(step, latents, flow) of every forward pass."""
+    generated, found = sampler(**options), []
+    predict = generated.predict
+
+    def watched(inputs, latents, step):
+        found.append((step, latents, predict(inputs, latents, step)))
+        return found[-1][2]
+
+    generated.predict = watched
+    for block in range(blocks):
+        generated.next_block(features(block))
+    return found
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4])
+def test_without_the_last_forward_the_earlier_ones_stay_bit_for_bit_the_same(steps):
+    options = {"steps": steps, "frames_per_clip": 24, "sink_distance": None, "replace_sink": False}
+    usual = [forward for forward in flows(5, **options) if forward[0] < steps - 1]
+    shorter = flows(5, **options, skip_last_step=True)
+    assert len(shorter) == 5 * (steps - 1)
+    for (step, x, flow), (other_step, other_x, other_flow) in zip(usual, shorter, strict=True):
+        assert step == other_step and torch.equal(x, other_x) and torch.equal(flow, other_flow)
+
+
+def test_without_the_last_forward_the_step_before_it_goes_all_the_way():
+    *_, (step, latents, flow) = flows(1, steps=4, skip_last_step=True)
+    sigma = Schedule(4, 3.0).sigmas[2]
+    found = sampler(steps=4, skip_last_step=True).next_block(features(0))
+    assert step == 2 and torch.equal(found, latents - sigma * flow)
+    usual = run(1, steps=4)[0]
+    assert 0 < (found - usual).norm() / usual.norm() < 0.05
 
 
 def sharing(parts: list[range], **options) -> list[BlockSampler]:

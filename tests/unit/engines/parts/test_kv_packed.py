@@ -119,7 +119,8 @@ def test_the_announced_memory_is_what_is_used(format, on_cpu):
             continue
         shared = cache.shared
         count(found, shared.storage.extra)
-        for layer in (*shared.condition, *(shared.staging if on_cpu else [])):
+        staged = [*shared.staging, *(sender.buffer for sender in shared.senders)] if on_cpu else []
+        for layer in (*shared.condition, *staged):
             count(found, layer)
         for layer in cache.ring:
             count(waiting if cache.on_cpu else found, layer)

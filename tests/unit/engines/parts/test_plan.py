@@ -12,6 +12,7 @@ from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT
 from avatar.engines.parts.planning.plan import CHOICES, RESERVE, Machine, Wish, make_plan
+from avatar.engines.parts.planning.sharing import DECODING, Neighbour, partitions
 
 from tests.unit import tiny_s2v
 
@@ -224,7 +225,7 @@ def test_a_wish_is_kept(wish, expected):
     ("wish", "sentence"),
     [
         (Wish("turbo"), "performance is 'turbo'"),
-        (Wish(caches_on_cpu=5), "more than the 4 steps"),
+        (Wish(caches_on_cpu=5), "more than the 4 steps that have any"),
         (Wish(blocks_on_cpu=41), "more than the model's 40"),
         (Wish(blocks_on_cpu=3, fp8=False), "in fp8 only"),
         (Wish("quality", blocks_on_cpu=3), "in fp8 only"),
@@ -249,3 +250,91 @@ def test_the_announced_size_of_an_fp8_model_is_what_it_takes():
     whole, block = fp8_bytes(tiny_s2v.CONFIG, torch.bfloat16)
     assert size(model) == pytest.approx(whole, rel=0.03)
     assert size(model.blocks[0]) == pytest.approx(block, rel=0.06)
+
+
+def test_without_the_last_forward_a_quarter_of_the_caches_is_needed_less_and_the_line_says_so():
+    usual, shorter = (plan(card(139.8), skip_last_step=skipped) for skipped in (False, True))
+    assert shorter.caches == usual.caches * 3 // 4
+    assert "4 steps without the last one's forward" in shorter.text and "without" not in usual.text
+    with pytest.raises(ValueError, match="more than the 3 steps that have any"):
+        plan(card(80), Wish(caches_on_cpu=4), skip_last_step=True)
+
+
+def several(*sizes: float, **options) -> Machine:
+    """A machine of GPUs of ``sizes`` GiB; the first one is that of the model."""
+    cards = [card(size) for size in sizes]
+    others = [
+        Neighbour(torch.device("cuda", index), one.free, one.total) for index, one in enumerate(cards[1:], 1)
+    ]
+    return replace(cards[0], others=tuple(others), **options)
+
+
+@pytest.mark.parametrize(
+    ("forwards", "gpus", "expected"),
+    [
+        (4, 1, [4]),
+        (4, 2, [2, 2]),
+        (4, 3, [2, 1, 1]),
+        (4, 4, [1, 1, 1, 1]),
+        (4, 5, [1, 1, 1, 1, 0]),
+        (4, 8, [1, 1, 1, 1, 0]),
+        (3, 2, [2, 1]),
+        (3, 3, [1, 1, 1]),
+        (3, 4, [1, 1, 1, 0]),
+        (2, 2, [1, 1]),
+        (2, 3, [1, 1, 0]),
+        (1, 2, [1, 0]),
+    ],
+)
+def test_steps_are_shared_so_that_the_slowest_gpu_has_the_least_to_do(forwards, gpus, expected):
+    best = partitions(forwards, gpus, DECODING)[0]
+    assert [len(steps) for steps in best] == expected
+    assert [step for steps in best for step in steps] == list(range(forwards))
+
+
+def test_two_gpus_share_the_steps_and_the_line_says_who_does_what():
+    found = plan(several(139.8, 139.8), Wish("fast", gpus=2))
+    assert "2 GPUs: steps 1-2 | steps 3-4, VAE: " in found.text
+    assert [share.device for share in found.shares] == [torch.device("cuda", 1), None]
+    alone = plan(card(139.8), "fast")
+    assert alone.caches / 2 < found.caches < 0.7 * alone.caches  # each has the condition's
+    assert not found.performance.ahead
+    assert all(share.needed == found.needed for share in found.shares)
+    four = plan(several(*[139.8] * 4), Wish("fast", gpus=None), skip_last_step=True)
+    assert "4 steps without the last one's forward" in four.text
+    assert "4 GPUs: step 1 | step 2 | step 3 | VAE" in four.text
+
+
+def test_a_smaller_card_does_fewer_steps():
+    usual = plan(several(139.8, 139.8), Wish("quality", gpus=2))
+    unequal = plan(several(139.8, 60), Wish("quality", gpus=2))
+    assert [len(share.steps) for share in usual.shares] == [2, 2]
+    assert [len(share.steps) for share in unequal.shares] == [1, 3]
+
+
+def test_one_gpu_is_used_where_several_cannot_hold_the_model_and_that_is_said():
+    found = plan(several(139.8, 12), Wish(gpus=None))
+    assert not found.shares and "1 GPU, as the model does not fit on several" in found.text
+    assert "1 GPU" in plan(card(139.8), Wish(gpus=None)).text
+    assert "GPU" not in plan(several(139.8, 139.8), Wish()).text.replace("GPU memory", "")
+
+
+def test_two_small_cards_keep_what_one_of_them_cannot():
+    one, two = plan(card(48), "auto"), plan(several(48, 48), Wish("auto", gpus=2))
+    assert one.performance.caches is CacheFormat.INT8
+    assert two.performance.caches is CacheFormat.INT8 and two.needed < one.needed
+    assert plan(several(80, 80), Wish("quality", gpus=2)).caches == plan(card(139.8), "quality").caches // 2
+
+
+@pytest.mark.parametrize(
+    ("machine", "wish", "said"),
+    [
+        (several(80, 80), Wish(gpus=3), "3 GPUs are asked for, and this program can use 2"),
+        (card(80), Wish(gpus=2), "2 GPUs are asked for, and this program can use 1"),
+        (several(80, 80), Wish(gpus=2, caches_on_cpu=1), "for a single GPU only"),
+        (several(80, 80), Wish(gpus=None, blocks_on_cpu=1), "for a single GPU only"),
+    ],
+)
+def test_what_several_gpus_cannot_do_is_said(machine, wish, said):
+    with pytest.raises(ValueError, match=said):
+        plan(machine, wish)

@@ -1,0 +1,199 @@
+"""The live player in a headless Chromium: how long after a block is complete its first frame is shown.
+
+    python -m benchmarks.player --host ~/ComfyUI --work /tmp/player --json player.json
+    python -m benchmarks.player --host ~/ComfyUI --work /tmp/player --runs conversation --size 448 256
+
+A real host runs Avatar Stream to Video on a stream of numbered frames, whose blocks are complete at a given pace; the
+page of the host plays it. Every frame that the browser shows is read back from its pixels. Runs:
+
+    conversation   live, a block of 12 frames every 0.48 s (the pace of real time), each up to 0.02 s early or late
+    uneven         the same, up to 0.1 s
+    ahead          24 s of video, made at 1.25 times real time
+    behind         24 s of video, made at 0.7 times real time: how often the picture stands still, and for how long
+
+All clocks are the machine's own. Needs Chromium or Chrome, and playwright.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from playwright.sync_api import Page, sync_playwright
+
+import tools.pack  # noqa: F401  (registers the package `avatar`)
+from tools.chromium import MISSING, find_chromium
+from tools.comfyui import prepare_base
+from tools.environment import ROOT
+from tools.host import Host
+
+from .common import environment, print_table
+
+WRITER = "AvatarStreamToVideo"
+FPS, BLOCK = 25, 12
+FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+STALL = 0.25
+"""Seconds without a new frame that count as standing still."""
+
+# Remembers [number, milliseconds of the Unix clock] of every frame that a player shows.
+READ_FRAMES = """
+() => {
+    window.shown = [];
+    window.finished = false;
+    window.app.api.addEventListener("execution_success", () => (window.finished = true));
+    const [bits, cell] = [16, 16];
+    const canvas = new OffscreenCanvas(bits * cell, cell);
+    const pixels = canvas.getContext("2d", { willReadFrequently: true });
+    function read(video) {
+        pixels.drawImage(video, 0, 0, bits * cell, cell, 0, 0, bits * cell, cell);
+        const { data } = pixels.getImageData(0, cell / 2, bits * cell, 1);
+        let number = 0;
+        for (let bit = 0; bit < bits; bit++) number = 2 * number + (data[4 * (bit * cell + cell / 2)] > 127);
+        window.shown.push([number, performance.timeOrigin + performance.now()]);
+        video.requestVideoFrameCallback(() => read(video));
+    }
+    const wait = setInterval(() => {
+        const video = document.querySelector(".liveavatar-player video");
+        if (!video) return;
+        clearInterval(wait);
+        video.requestVideoFrameCallback(() => read(video));
+    }, 10);
+}
+"""
+SHOW_WRITER = f"""
+() => {{
+    const {{ graph, canvas }} = window.app;
+    canvas.centerOnNode(graph.nodes.find(({{ type }}) => type === "{WRITER}"));
+    canvas.setDirty(true, true);
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stream's pace: seconds from block to block, how early or late a block may be, number of blocks."""
+
+    live: bool
+    period: float
+    jitter: float
+    blocks: int
+
+
+RUNS = {
+    "conversation": Run(True, BLOCK / FPS, 0.02, 60),
+    "uneven": Run(True, BLOCK / FPS, 0.1, 60),
+    "ahead": Run(False, BLOCK / FPS / 1.25, 0.05, 50),
+    "behind": Run(False, BLOCK / FPS / 0.7, 0.05, 50),
+}
+
+
+def workflow(name: str, run: Run, size: tuple[int, int]) -> dict[str, Any]:
+    """The run in API format."""
+    stream = {"live": run.live, "period": run.period, "jitter": run.jitter, "blocks": run.blocks}
+    stream |= {"block_frames": BLOCK, "width": size[0], "height": size[1], "seed": 7}
+    writer = {"stream": ["1", 0], "filename_prefix": f"video/{name}", "save_output": False, "resume": False}
+    return {
+        "1": {"class_type": "NumberedStream", "inputs": stream},
+        "2": {"class_type": WRITER, "inputs": {**writer, "crf": 18, "snapshot_gb": 0}},
+    }
+
+
+def play(page: Page, prompt: dict[str, Any], seconds: float) -> list[tuple[int, float]]:
+    """Run a workflow from the page; the number of every frame that was shown, and when (Unix, seconds)."""
+    page.evaluate("(prompt) => window.app.loadApiJson(prompt, 'benchmark')", prompt)
+    page.wait_for_function("() => window.app.graph.nodes.length === 2")
+    page.evaluate(SHOW_WRITER)
+    page.evaluate(READ_FRAMES)
+    page.locator('[data-testid="queue-button"]').first.click()
+    page.wait_for_function("() => window.finished", timeout=seconds * 1000)
+    last = prompt["1"]["inputs"]["blocks"] * BLOCK - 2
+    page.wait_for_function(
+        "(last) => window.shown.some(([number]) => number >= last)", arg=last, timeout=60_000
+    )
+    return [(number, at / 1000) for number, at in page.evaluate("() => window.shown")]
+
+
+def figures(completed: list[tuple[int, float]], shown: list[tuple[int, float]]) -> dict[str, Any]:
+    """Seconds from a block's completion to its first frame, and how smoothly the frames were shown."""
+    delays = [
+        min((at for number, at in shown if first <= number < first + BLOCK), default=float("inf")) - complete
+        for first, complete in completed
+    ]
+    seen = [delay for delay in delays if delay != float("inf")]
+    later = sorted(seen[1:])
+    gaps = [after - before for (_, before), (_, after) in pairwise(shown)]
+    still = [gap for gap in gaps if gap > STALL]
+    return {
+        "first block s": delays[0],
+        "median s": statistics.median(later),
+        "90 % s": later[int(len(later) * 0.9)],
+        "greatest s": later[-1],
+        "blocks": len(delays),
+        "blocks not seen": len(delays) - len(seen),
+        "frames shown": len({number for number, _ in shown}) / (len(delays) * BLOCK),
+        "stalls": len(still),
+        "longest stall s": max(still, default=0.0),
+        "stalled s": sum(still),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--host", type=Path, required=True, help="folder of a ComfyUI")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the host's files")
+    parser.add_argument("--page", type=Path, help="folder of another page that the host serves")
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
+    parser.add_argument(
+        "--size", nargs=2, type=int, default=(448, 256), help="of the video, 256 wide at least"
+    )
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    args = parser.parse_args()
+    program = find_chromium()
+    if program is None:
+        raise SystemExit(MISSING)
+
+    base, folder = args.work.expanduser().resolve(), args.host.expanduser().resolve()
+    prepare_base(base, folder, [ROOT])
+    probe = base / "custom_nodes" / "player_probe"
+    shutil.copytree(Path(__file__).parent / "player_probe", probe, dirs_exist_ok=True)
+    further = ["--front-end-root", str(args.page.resolve())] if args.page else []
+    rows = []
+    with (
+        Host(
+            Path(sys.executable), folder, base, cpu=not torch.cuda.is_available(), arguments=further
+        ) as host,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=str(program), args=FLAGS)
+        for name in args.runs:
+            # The host's content policy with --disable-api-nodes, which forbids Media Source, is not looked at here.
+            context = browser.new_context(viewport={"width": 1600, "height": 1000}, bypass_csp=True)
+            page = context.new_page()
+            page.goto(host.url)
+            page.wait_for_function("() => window.LiteGraph?.registered_node_types['NumberedStream']")
+            page.locator('[data-testid="queue-button"]').first.wait_for()
+            page.wait_for_function("() => !document.querySelector('.p-blockui-mask')")
+            run = RUNS[name]
+            shown = play(page, workflow(name, run, tuple(args.size)), 60 + 2 * run.blocks * run.period)
+            rows.append({"run": name, **figures(host.get("/player_probe"), shown)})
+            context.close()
+        browser.close()
+    columns = list(rows[0])
+    print_table(columns, [[row[column] for column in columns] for row in rows])
+    if args.json:
+        about = {"environment": environment(torch.device("cpu")), "size": list(args.size)}
+        args.json.write_text(json.dumps(about | {"runs": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Landmarks of a portrait's face, from the outputs of free networks. The networks themselves are not here."""

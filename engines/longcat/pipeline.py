@@ -1,0 +1,214 @@
+"""Speech and a picture, a prompt or the end of a video in; frames of a video of any length out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..parts.wan.schedule import clip_noise
+from ..parts.wan.streaming import LatentDecoder, to_uint8_frames
+from ..parts.wan.vae import WanVAE
+from .config import SIZE_MULTIPLE, SamplingConfig
+from .layout import Layout
+from .sampler import Prompts, SegmentSampler
+from .speakers import speakers
+from .speech import SpeechFeatures, speech_windows
+from .transformer import LongCatTransformer, Text
+
+Noise = Callable[[int, tuple[int, ...]], Tensor]
+"""The noise of a segment: (its number, shape) -> float32 on the CPU."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a video is made from.
+
+    With ``past`` it goes on with a video; else it begins with ``picture``; with neither, it is made from text.
+
+    Attributes:
+        prompt: states of the text encoder [tokens, text width]; rows of zeros behind them are padding.
+        speech: of one speaker or several; its first features belong to the first new frame.
+        height, width: of the video, multiples of 16.
+        negative: as ``prompt``, what the video shall not show; needed for guidance.
+        picture: normalised latent of the portrait [1, 16, 1, h, w].
+        past: the last frames of a video, uint8 [frames, H, W, 3], as many as segments overlap or more.
+        masks: for several speakers [classes, H, W] in the video's size; see `speakers`.
+    """
+
+    prompt: Tensor
+    speech: SpeechFeatures
+    height: int
+    width: int
+    negative: Tensor | None = None
+    picture: Tensor | None = None
+    past: Tensor | None = None
+    masks: Tensor | None = None
+
+
+def generate(
+    model: LongCatTransformer,
+    vae: WanVAE,
+    scene: Scene,
+    config: SamplingConfig,
+    frames: int,
+    device: torch.device,
+    *,
+    decoder: LatentDecoder | None = None,
+    check_interrupt: Callable[[], None] = lambda: None,
+    noise: Noise | None = None,
+) -> Iterator[Tensor]:
+    """Yield exactly ``frames`` uint8 frames [F, H, W, 3] on the CPU, as they are decoded: 1 first, then 4 each.
+
+    One segment is sampled after the other; each goes on from the end of the one before. Memory does not grow with the
+    length.
+
+    Args:
+        device: where everything is computed.
+        decoder: makes latents into frames in the VAE's place; the VAE still encodes.
+        check_interrupt: called before every pass of the network and every decoded latent; raises to stop.
+        noise: by default of ``config.seed`` and the segment's number.
+    """
+    segments = Segments(model, vae, scene, config, device, check_interrupt, noise)
+    decoder = decoder or vae
+    done = 0
+    while done < frames:
+        latents, before = segments.sample(done)
+        for piece in segments.decode(latents, before, decoder):
+            yield piece[: frames - done]
+            done += len(piece)
+            if done >= frames:
+                return
+
+
+class Segments:
+    """The segments of a video, in turn.
+
+    Attributes:
+        number: how many were sampled.
+        reference: latent of the person [1, 16, 1, h, w], the same for the whole video; None before a new video's first
+            segment.
+        frames: the last frames, at most as many as segments overlap, uint8 [F, H, W, 3] on the CPU.
+        latents: those that belong to these frames as they were sampled; None where only frames are known.
+    """
+
+    def __init__(
+        self,
+        model: LongCatTransformer,
+        vae: WanVAE,
+        scene: Scene,
+        config: SamplingConfig,
+        device: torch.device,
+        check_interrupt: Callable[[], None] = lambda: None,
+        noise: Noise | None = None,
+    ) -> None:
+        check_scene(scene, config)
+        self.vae, self.scene, self.config, self.device = vae, scene, config, device
+        self.version, self.check_interrupt = model.config.version, check_interrupt
+        self._noise = noise or (lambda number, shape: clip_noise(shape, config.seed + number))
+        self._grid = scene.height // SIZE_MULTIPLE, scene.width // SIZE_MULTIPLE
+        several = None
+        if scene.speech.speakers > 1:
+            masks = scene.masks.to(device)
+            several = speakers(masks, scene.speech.speakers, *self._grid, model.config)
+        negative = _text(model, scene.negative.to(device)) if config.guided else None
+        prompts = Prompts(_text(model, scene.prompt.to(device)), negative)
+        self.sampler = SegmentSampler(model, config, prompts, several, device, check_interrupt)
+        self.number = 0
+        self.latents: Tensor | None = None
+        self.reference: Tensor | None = None
+        self.frames = torch.empty(0, scene.height, scene.width, 3, dtype=torch.uint8)
+        if scene.past is not None:
+            self.frames = scene.past[-config.overlap :].cpu()
+            known = scene.picture is not None
+            self.reference = scene.picture.to(device) if known else self._encode(self.frames[:1])
+
+    def sample(self, done: int) -> tuple[Tensor, Tensor | None]:
+        """Sample the next segment of a video that has ``done`` frames.
+
+        Returns the latents whose frames come next, float32 [1, 16, n, h, w], and those that a decoder has to see before
+        them, if any.
+        """
+        config = self.config
+        shape = (1, self.vae.channels, config.latents, 2 * self._grid[0], 2 * self._grid[1])
+        noise = self._noise(self.number, shape)
+        start, before = done, None
+        if self.reference is not None:
+            start, before = done - config.overlap, self._encode(self.frames)
+            old = self.latents if self.version.old_latents and self.latents is not None else before
+            clean = torch.cat((self.reference, old), 2)
+            noise = noise[:, :, config.overlap_latents :]
+            where = config.reference_position, config.skip_range
+            layout = Layout(*self._grid, clean.shape[2], noise.shape[2], *where)
+        elif self.scene.picture is not None:
+            clean, noise = self.scene.picture.to(self.device), noise[:, :, 1:]
+            layout = Layout(*self._grid, 1, noise.shape[2])
+        else:
+            clean, layout = None, Layout(*self._grid, 0, noise.shape[2])
+        windows = speech_windows(self.scene.speech, start, config.frames, self.version.stride)
+        prepared = self.sampler.prepare(layout, clean, windows)
+        for latents in self.sampler.denoise(noise, prepared):  # noqa: B007 - the last ones count
+            pass
+        if self.reference is None:
+            latents = latents if clean is None else torch.cat((clean.to(latents), latents), 2)
+            self.reference = latents[:, :, :1]
+        whole = latents if before is None else torch.cat((before, latents), 2)
+        self.latents = whole[:, :, -config.overlap_latents :]
+        self.number += 1
+        return latents, before
+
+    def decode(self, latents: Tensor, before: Tensor | None, decoder: LatentDecoder) -> Iterator[Tensor]:
+        """Yield the frames of what `sample` gave, latent by latent, uint8 [F, H, W, 3] on the CPU."""
+        stream = decoder.stream()
+        if before is not None:
+            stream.prime(before)
+        for latent in latents.split(1, 2):
+            self.check_interrupt()
+            frames = to_uint8_frames(stream(latent)).cpu()
+            self.frames = torch.cat((self.frames, frames))[-self.config.overlap :]
+            yield frames
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        """Normalised latents [1, 16, 1 + k, h, w] of uint8 frames [1 + 4k, H, W, 3]."""
+        pixels = frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        return self.vae.encode(pixels).to(self.device)
+
+
+def check_scene(scene: Scene, config: SamplingConfig) -> None:
+    """ValueError for what does not fit together, before anything is computed."""
+    if scene.height % SIZE_MULTIPLE or scene.width % SIZE_MULTIPLE:
+        raise ValueError(
+            f"Choose a width and height in multiples of {SIZE_MULTIPLE}: {scene.width}x{scene.height} is not."
+        )
+    if scene.past is not None and len(scene.past) < config.overlap:
+        raise ValueError(
+            f"Give at least {config.overlap} frames to go on from: the video has {len(scene.past)}."
+        )
+    if scene.past is not None and scene.past.shape[1:3] != (scene.height, scene.width):
+        raise ValueError(
+            f"Resize the frames to go on from to {scene.width}x{scene.height}: they are "
+            f"{scene.past.shape[2]}x{scene.past.shape[1]}."
+        )
+    if scene.speech.count < 1:
+        raise ValueError("Give a sound that is not empty.")
+    if config.guided and scene.negative is None:
+        raise ValueError("Give a negative prompt, be it an empty one: guidance compares with it.")
+    if scene.speech.speakers < 2:
+        return
+    if scene.masks is None:
+        raise ValueError(
+            f"Give masks: {scene.speech.speakers} people speak, but nobody knows where they are."
+        )
+    if scene.picture is None and scene.past is None:
+        raise ValueError("Give a picture: several speakers are told apart by where they are in it.")
+
+
+def _text(model: LongCatTransformer, states: Tensor) -> Text:
+    """A prompt with its padding, up to the length that the model reads."""
+    states = states[: model.config.model_max_length]
+    filled = states.any(1).nonzero()
+    words = int(filled[-1]) + 1 if len(filled) else 0
+    with torch.inference_mode():
+        return model.encode_text(states[:words], model.config.model_max_length - words)

@@ -1,0 +1,1 @@
+"""Ditto's files and speech network as engine objects."""

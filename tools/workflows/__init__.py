@@ -1,0 +1,1 @@
+"""What the shipped workflows are made of; ``tools.make_workflows`` writes them."""
