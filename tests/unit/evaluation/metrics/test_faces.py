@@ -22,7 +22,7 @@ def scores(frames: torch.Tensor, audio: dict | None = None, **known: object) -> 
     return {one.metric.name: one for one in found.scores}
 
 
-def drawn_video(size: int = 96, **motion: torch.Tensor) -> tuple[torch.Tensor, Subject]:
+def drawn_video(size: int = 64, **motion: torch.Tensor) -> tuple[torch.Tensor, Subject]:
     who = drawn.sample(1, torch.Generator().manual_seed(7009))
     moving = still(1, len(next(iter(motion.values()))))
     moving |= {name: value[None] for name, value in motion.items()}
