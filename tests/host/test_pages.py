@@ -151,7 +151,7 @@ def test_nothing_of_a_closed_subgraph_is_shown_or_heard(site, page):
     page.evaluate(TELL)
     page.wait_for_timeout(300)
     assert page.evaluate(SHOWN) == page.evaluate(PLAYERS_IN_PAGE) == []
-    page.evaluate(SET_WIDGETS, {"LiveAvatarSampler": {"seed": next(SEEDS), "max_seconds": 60.0}})
+    page.evaluate(SET_WIDGETS, {"LiveAvatarSampler": {"seed": next(SEEDS), "max_seconds": 20.0}})
     page.evaluate(WATCH_END)
     press_run(page)
     page.evaluate(OPEN)
