@@ -30,13 +30,13 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.engines.ditto.appearance import AppearanceExtractor
 from avatar.engines.ditto.config import FPS, SPEECH_WIDTH, WindowConfig
 from avatar.engines.ditto.decoder import SpadeDecoder
-from avatar.engines.ditto.folding import channels_last, fold
 from avatar.engines.ditto.lmdm import MotionModel
 from avatar.engines.ditto.pipeline import Ditto, Performance
 from avatar.engines.ditto.runtime import accelerate, plain
 from avatar.engines.ditto.stitching import StitchingNetwork
 from avatar.engines.ditto.warping import WarpingNetwork
 from avatar.engines.parts.face.motion_extractor import MotionExtractor
+from avatar.loaders.ditto.networks import assemble
 from torch import Tensor, nn
 
 from .common import environment, print_table
@@ -51,22 +51,21 @@ def build(device: torch.device) -> Ditto:
     """The engine in the published sizes; weights are PyTorch's initial ones."""
     dtype = torch.float16 if device.type == "cuda" else torch.float32
 
-    def drawing(network: nn.Module) -> nn.Module:
+    def drawn(network: nn.Module) -> nn.Module:
         for name, weight in network.named_parameters():
             if name.endswith(("weight_orig", "weight_u", "weight_v")):
                 nn.init.normal_(weight, std=0.02)
-        return channels_last(fold(network.eval()).to(device, dtype)).requires_grad_(False)
+        return network
 
-    def exact(network: nn.Module) -> nn.Module:
-        return network.to(device).eval().requires_grad_(False)
-
-    return Ditto(
-        exact(MotionModel()),
-        exact(MotionExtractor()),
-        drawing(AppearanceExtractor()),
-        drawing(WarpingNetwork()),
-        drawing(SpadeDecoder()),
-        exact(StitchingNetwork()),
+    return assemble(
+        MotionModel(),
+        MotionExtractor(),
+        drawn(AppearanceExtractor()),
+        drawn(WarpingNetwork()),
+        drawn(SpadeDecoder()),
+        StitchingNetwork(),
+        dtype,
+        device,
     )
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -36,6 +35,8 @@ from avatar.engines.longcat.sampler import Prompts, SegmentSampler
 from avatar.engines.longcat.transformer import LongCatTransformer
 
 from tools.tiny_longcat import TINY
+
+from .common import environment
 
 WORDS = 60
 """Tokens of a usual prompt."""
@@ -172,12 +173,9 @@ def main() -> None:
             rows.append(replace(row, weights=weights))
             print(", ".join(f"{name} {value}" for name, value in asdict(rows[-1]).items()), flush=True)
         del model
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    found = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
     if given.json:
-        given.json.write_text(
-            json.dumps({"environment": found, "rows": [asdict(row) for row in rows]}, indent=1)
-        )
+        report = {"environment": environment(device), "rows": [asdict(row) for row in rows]}
+        given.json.write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

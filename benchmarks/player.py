@@ -1,7 +1,7 @@
 """The live player in a headless Chromium: how long after a block is complete its first frame is shown.
 
-    python -m benchmarks.player --host ~/ComfyUI --work /tmp/player --json player.json
-    python -m benchmarks.player --host ~/ComfyUI --work /tmp/player --runs conversation --size 448 256
+    python -m benchmarks.player --host ~/ComfyUI --work DIR --json player.json
+    python -m benchmarks.player --host ~/ComfyUI --work DIR --runs conversation --size 448 256
 
 A real host runs Avatar Stream to Video on a stream of numbered frames, whose blocks are complete at a given pace; the
 page of the host plays it. Every frame that the browser shows is read back from its pixels. Runs:

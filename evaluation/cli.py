@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from . import genbench
 from .folder import Job, find_videos, run
 from .frechet import frechet
 from .instruments import load_instruments
+from .quality_process import QAlign
 from .subjects import layout_of, read_picture
 
 NETWORKS = {
@@ -97,12 +99,13 @@ def evaluate(args: argparse.Namespace) -> int:
             1
         )  # without networks all steps are short, and threads would only wait for each other
     tools = load_instruments(paths, torch.device(args.device), finder(paths["yunet"]))
+    judge = QAlign(paths["qalign"], paths["qalign_model"]) if paths["qalign"] else None
     try:
         scores = frechet(videos, find_videos(args.real), paths["inception"]) if args.real else {}
-        total = run(job, tools, _say, _bar, scores)
+        total = run(job, replace(tools, qalign=judge), _say, _bar, scores)
     finally:
-        if tools.qalign is not None:
-            tools.qalign.close()
+        if judge is not None:
+            judge.close()
     print(f"{args.out / 'report.html'}: {len(total['videos'])} measured, {len(total['failed'])} scores fail")
     if total["not measured"]:
         return 2

@@ -13,10 +13,30 @@ from ..engines.parts.face.boxes import FaceFinder
 from ..media.sound import MonoSound
 from .faces import Regions
 from .metric import Layout
-from .quality_process import QAlign
 from .readers.dino import Dino
+from .readers.quality import Judge
 from .readers.syncnet_network import SyncNet, load_syncnet
 from .readers.voice import Speaker, Writer
+
+REMEDIES = {
+    "face": "No face was found in the first frames; give its box with --face.",
+    "finder": (
+        "Give --face the box of the face, or install opencv-python-headless and give --yunet its face detector."
+    ),
+    "dino": "Give --dino a folder of facebook/dinov2-base (350 MB).",
+    "syncnet": "Give --syncnet the file syncnet_v2.model (54 MB).",
+    "speaker": "Give --speaker a folder of microsoft/wavlm-base-plus-sv (400 MB).",
+    "writer": "Give --whisper a folder of openai/whisper-small (970 MB).",
+    "qalign": "Give --qalign a Python with transformers 4.37, and --qalign-model q-future/one-align (16 GB).",
+    "reference": "Give --reference the portrait.",
+    "voice": "Give the voice that should be heard in subjects.json.",
+    "text": "Give the text that should be said in subjects.json.",
+    "language": "Give the language that should be spoken in subjects.json.",
+    "layout": "Give --blocks the frames per block, per latent and the first block's first frame, such as 12,4,9.",
+    "made": "Nothing is known of how the video was made: Measure Stream and genbench write it down.",
+    "sound": "The video has no sound.",
+}
+"""What to do at the command line about something that is missing, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -40,38 +60,22 @@ class Subject:
 
 @dataclass(frozen=True)
 class Instruments:
-    """Networks and finders; what is None is not used, and `without` says how to get it."""
+    """Networks and finders; what is None is not used, and ``remedies`` says how to get it."""
 
     finder: FaceFinder | None = None
     dino: Dino | None = None
     syncnet: SyncNet | None = None
     speaker: Speaker | None = None
     writer: Writer | None = None
-    qalign: QAlign | None = None
+    qalign: Judge | None = None
+    remedies: Mapping[str, str] = field(default_factory=lambda: REMEDIES)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-
-WITHOUT = {
-    "dino": "Give --dino a folder of facebook/dinov2-base (350 MB).",
-    "syncnet": "Give --syncnet the file syncnet_v2.model (54 MB).",
-    "speaker": "Give --speaker a folder of microsoft/wavlm-base-plus-sv (400 MB).",
-    "writer": "Give --whisper a folder of openai/whisper-small (970 MB).",
-    "qalign": "Give --qalign a Python with transformers 4.37, and --qalign-model q-future/one-align (16 GB).",
-    "reference": "Give --reference the portrait.",
-    "voice": "Give the voice that should be heard in subjects.json.",
-    "text": "Give the text that should be said in subjects.json.",
-    "language": "Give the language that should be spoken in subjects.json.",
-    "layout": "Give --blocks the frames per block, per latent and the first block's first frame, such as 12,4,9.",
-    "made": "Nothing is known of how the video was made: Measure Stream and genbench write it down.",
-    "sound": "The video has no sound.",
-}
-"""What to do about something that is missing, in one sentence."""
 
 
 def load_instruments(
     paths: Mapping[str, Path | None], device: torch.device, finder: FaceFinder | None
 ) -> Instruments:
-    """The networks of "dino", "syncnet", "speaker", "whisper", "qalign" and "qalign_model".
+    """The networks of "dino", "syncnet", "speaker" and "whisper".
 
     Raises:
         FileNotFoundError, ValueError: a path that was given holds no such network. Nothing takes its place.
@@ -83,6 +87,5 @@ def load_instruments(
         syncnet=load_syncnet(given["syncnet"]).to(device) if "syncnet" in given else None,
         speaker=Speaker(given["speaker"], device) if "speaker" in given else None,
         writer=Writer(given["whisper"], device) if "whisper" in given else None,
-        qalign=QAlign(given["qalign"], given["qalign_model"]) if "qalign" in given else None,
         device=device,
     )

@@ -12,26 +12,22 @@ from ..media.audio import usable
 from ..media.sound import MonoSound
 from .clip import Clip, Piece
 from .faces import Regions, find_regions
-from .instruments import WITHOUT, Instruments, Subject
+from .instruments import Instruments, Subject
 from .loudness import loudness
 from .metric import SOUND_RATE, Observed, Score, score
 from .metrics import METRICS
-from .quality_process import Quality
 from .readers.change import Change
 from .readers.colour import Colour
 from .readers.darkness import Darkness
 from .readers.dino import DinoLikeness
 from .readers.head import Face, Head
 from .readers.portrait import PortraitDistance, covered
+from .readers.quality import TASKS, Quality
 from .readers.sharpness import Sharpness
 from .readers.syncnet import FPS, Lips, hear
 from .readers.yin import pitch
 from .tracks import Growing, Track
 
-NO_FACE = "No face was found in the first frames; give its box with --face."
-NO_FINDER = (
-    "Give --face the box of the face, or install opencv-python-headless and give --yunet its face detector."
-)
 FACE_TRACKS = ("mouth", "eyes", "head", "face", "syncnet lips", "dino face", "portrait distance")
 
 
@@ -107,9 +103,9 @@ def measure(
         seen.tracks["made"] = Track(made[:, 0], made[:, 1])
     listen(clip, when, subject, tools, seen)
     for need, tool in (("dino", "dino"), ("layout", "layout"), ("made", "made")):
-        missing.setdefault(need, WITHOUT[tool])
-    for need in ("aesthetics", "quality"):
-        missing.setdefault(need, WITHOUT["qalign"])
+        missing.setdefault(need, tools.remedies[tool])
+    for need in TASKS:
+        missing.setdefault(need, tools.remedies["qalign"])
     return Measurement(
         clip.name,
         clip.fps,
@@ -127,7 +123,7 @@ def _regions(clip: Clip, subject: Subject, tools: Instruments, missing: dict[str
     if regions is None and tools.finder is not None:
         regions = find_regions(clip, tools.finder)
     if regions is None:
-        reason = NO_FINDER if tools.finder is None else NO_FACE
+        reason = tools.remedies["finder" if tools.finder is None else "face"]
         missing.update(dict.fromkeys(FACE_TRACKS, reason))
         return None
     return regions.fit(clip.width, clip.height)
@@ -141,19 +137,19 @@ def _readers(
     if reference is not None:
         reference = covered(reference, clip.width, clip.height)
     if tools.dino is None:
-        missing["dino"] = missing["dino face"] = WITHOUT["dino"]
+        missing["dino"] = missing["dino face"] = tools.remedies["dino"]
     elif reference is None:
-        missing["dino"] = missing["dino face"] = WITHOUT["reference"]
+        missing["dino"] = missing["dino face"] = tools.remedies["reference"]
     else:
         readers.append(DinoLikeness("dino", tools.dino, reference))
     if tools.syncnet is None:
-        missing["syncnet lips"] = WITHOUT["syncnet"]
+        missing["syncnet lips"] = tools.remedies["syncnet"]
     if regions is None:
         return readers
     readers += [Darkness("mouth", regions.mouth), Darkness("eyes", regions.eyes)]
     readers += [Head(regions.face), Face(regions.face)]
     if reference is None:
-        missing["portrait distance"] = WITHOUT["reference"]
+        missing["portrait distance"] = tools.remedies["reference"]
     else:
         readers.append(PortraitDistance(reference, regions.face, regions.mouth))
         if tools.dino is not None:
@@ -174,30 +170,30 @@ def listen(clip: Clip, times: torch.Tensor, subject: Subject, tools: Instruments
     missing = seen.missing
     if audio is None or audio["waveform"].shape[-1] == 0:
         for name in ("sound", "loudness", "syncnet sound", "pitch", "voice", "said text"):
-            missing[name] = WITHOUT["sound"]
+            missing[name] = tools.remedies["sound"]
         return
     sound = seen.sound = MonoSound(usable(audio), SOUND_RATE)
     seen.tracks["loudness"] = loudness(sound, times, clip.fps)
     seen.tracks["pitch"] = pitch(sound)
     if tools.syncnet is None:
-        missing["syncnet sound"] = WITHOUT["syncnet"]
+        missing["syncnet sound"] = tools.remedies["syncnet"]
     elif "syncnet lips" in seen.tracks:
         heard = hear(tools.syncnet, sound, len(times), tools.device)
         seen.tracks["syncnet sound"] = Track(times[: len(heard)], heard)
     if tools.speaker is None:
-        missing["voice"] = WITHOUT["speaker"]
+        missing["voice"] = tools.remedies["speaker"]
     elif subject.voice is None:
-        missing["voice"] = WITHOUT["voice"]
+        missing["voice"] = tools.remedies["voice"]
     else:
         seen.values["voice"] = tools.speaker.embed(sound)
         seen.values["reference voice"] = tools.speaker.embed(subject.voice)
     if tools.writer is None:
-        missing["said text"] = WITHOUT["writer"]
+        missing["said text"] = tools.remedies["writer"]
     elif subject.text is not None or subject.language is not None:
         seen.values["said text"] = tools.writer.write(sound)
     for name, value in (("asked text", subject.text), ("language", subject.language)):
         if value is not None:
             seen.values[name] = value
-    missing.setdefault("asked text", WITHOUT["text"])
-    missing.setdefault("said text", WITHOUT["text"])
-    missing.setdefault("language", WITHOUT["language"])
+    missing.setdefault("asked text", tools.remedies["text"])
+    missing.setdefault("said text", tools.remedies["text"])
+    missing.setdefault("language", tools.remedies["language"])

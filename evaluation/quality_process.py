@@ -7,16 +7,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from .clip import Piece
-from .tracks import Track
-
-SECONDS = 1.0
-"""Between two frames that are judged."""
-TASKS = ("aesthetics", "quality")
 PROGRAM = """
 import json, sys
 import torch
@@ -72,20 +65,3 @@ class QAlign:
         """End the process."""
         self._process.stdin.close()
         self._process.wait()
-
-
-class Quality:
-    """Gives "aesthetics" or "quality" of a frame per second. Both share what one look at a frame has found."""
-
-    def __init__(self, qalign: QAlign) -> None:
-        self._qalign, self._next = qalign, 0.0
-
-    def read(self, piece: Piece) -> dict[str, Track]:
-        chosen, found = [], []
-        for index, time in enumerate(piece.times.tolist()):
-            if time >= self._next - 1e-6:
-                self._next += SECONDS
-                chosen.append(index)
-                found.append(self._qalign.judge(piece.frames[index]))
-        times, values = piece.times[chosen], torch.tensor(found).reshape(-1, len(TASKS))
-        return {name: Track(times, values[:, i]) for i, name in enumerate(TASKS)}

@@ -27,6 +27,18 @@ from .schema import Node, schema
 from .types import AvatarStreamType
 
 CATEGORY = "LiveAvatar/evaluation"
+COMMAND = "Measure the file with python -m evaluation (docs/EVALUATION.md): this node has no network for it."
+REMEDIES = {
+    "face": "No face was found in the first frames; write its box into face.",
+    "finder": "Write the box of the face into face, or install opencv-python-headless.",
+    "dino": "Connect Load CLIP Vision with a DINOv2 file to dinov2.",
+    "reference": "Connect the portrait to reference.",
+    "layout": "Write the frames per block, per latent and the first block's first frame into blocks, such as 12,4,9.",
+    "made": "Put Measure Stream behind the sampler: a finished video does not tell how it was made.",
+    "sound": "The video has no sound.",
+    **dict.fromkeys(("syncnet", "speaker", "writer", "qalign", "voice", "text", "language"), COMMAND),
+}
+"""What to do in a graph about something that is missing."""
 SHOWN = ("T.Flicker", "block border", "sharpness drift", "colour drift", "FPS", "RTF", "first frame")
 
 
@@ -167,7 +179,9 @@ class AvatarMeasureVideo(Node):
             layout=layout_of(_numbers(blocks, "blocks", int)) if blocks else None,
         )
         tools = Instruments(
-            finder=None if face else _finder(), dino=None if dinov2 is None else HostDino(dinov2)
+            finder=None if face else _finder(),
+            dino=None if dinov2 is None else HostDino(dinov2),
+            remedies=REMEDIES,
         )
         progress = Progress()
 

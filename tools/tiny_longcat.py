@@ -1,6 +1,6 @@
 """A tiny LongCat-Video-Avatar checkpoint of the published layout, with drawn weights.
 
-    python -m tools.tiny_longcat /tmp/tiny
+    python -m tools.tiny_longcat OUTPUT_DIR
 
 Writes ``LongCat-Video/vae`` (diffusers' layout) and, beside it, ``LongCat-Video-Avatar/avatar_single`` (1.0) and
 ``LongCat-Video-Avatar-1.5/base_model``, ``base_model_int8`` and ``lora/dmd_lora.safetensors``. The pictures that

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -77,10 +77,6 @@ class FaceMotion:
     def smoothed(self, frames: int) -> FaceMotion:
         """The centred mean of so many frames, of every part; for the frames of a source video."""
         return self._each(lambda part: centred_mean(part, frames))
-
-    def in_degrees(self) -> FaceMotion:
-        """The same with angles in degrees."""
-        return replace(self, **{name: degrees(getattr(self, name)) for name in ANGLES})
 
     def points(self) -> Tensor:
         """The keypoints in the picture, ``[n, 21, 3]``, where [-1, 1] spans it: turned, shifted by the expression,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-POINTS = 21
+from .motion import POINTS
 
 
 class StitchingNetwork(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +41,8 @@ class PinnedMemory:
 
 GRANULE = 2**26
 """Locked memory comes in multiples of so many bytes, so that one video's holds what a similar one needs."""
+MUCH_LARGER = 8
+"""A kept piece so many times as large as what is asked for stays, for one who asks for as much."""
 _kept: list[Tensor] = []
 _keepers: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -59,7 +62,8 @@ def kept_bytes() -> int:
 def _kept_piece(size: int) -> Tensor | None:
     fitting = [piece for piece in _kept if size <= piece.nbytes <= 2 * size]
     if not fitting:
-        _unlock_kept()  # they would only take room from the new piece
+        # They would only take room from the new piece; but one block of weights is not worth a whole video's caches.
+        _unlock_kept(MUCH_LARGER * size)
         return None
     piece = min(fitting, key=lambda piece: piece.nbytes)
     _kept[:] = [other for other in _kept if other is not piece]
@@ -89,10 +93,13 @@ def _let_go() -> None:
         _unlock_kept()
 
 
-def _unlock_kept() -> None:
+def _unlock_kept(most: float = math.inf) -> None:
+    """Unlock the kept pieces of up to ``most`` bytes."""
+    pieces = [piece for piece in _kept if piece.nbytes <= most]
+    _kept[:] = [piece for piece in _kept if piece.nbytes > most]
     torch.cuda.synchronize()  # a copy may still be on its way
-    while _kept:
-        torch.cuda.cudart().cudaHostUnregister(_kept.pop().data_ptr())
+    for piece in pieces:
+        torch.cuda.cudart().cudaHostUnregister(piece.data_ptr())
 
 
 def layout_bytes(layout: Layout) -> int:

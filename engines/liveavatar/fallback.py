@@ -70,14 +70,18 @@ class Fallback:
     def _tidy_up(self) -> None:
         """Give memory back that is reserved but not in use: on a full GPU there may be gigabytes between what is."""
         logger.info("The GPU's memory ran out and was tidied up; the work is done once more.")
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-            torch.cuda.empty_cache()
+        _give_back()
 
     def _move_caches(self) -> None:
-        self._tidy_up()
+        _give_back()
         self._sampler.move_caches_to_cpu(self._format)
         self._say(
             "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."
         )
+
+
+def _give_back() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""LongCat-Video-Avatar: a speaking portrait, segment after segment. Pure torch, no ComfyUI."""

@@ -16,6 +16,7 @@ from ...engines.ditto.lmdm import MotionModel
 from ...engines.ditto.pipeline import Ditto
 from ...engines.ditto.stitching import StitchingNetwork
 from ...engines.ditto.warping import DenseMotionConfig, WarpingConfig, WarpingNetwork
+from ...engines.parts.face.motion_extractor import MotionExtractor
 from ..files import load_state_dict
 from ..motion_extractor import load_motion_extractor
 from ..sizes import check_layers, fill, shape_of
@@ -29,10 +30,7 @@ State = Mapping[str, Tensor]
 def load_ditto(
     files: DittoFiles, dtype: torch.dtype = torch.float16, device: torch.device | str = "cpu"
 ) -> Ditto:
-    """The engine of a set of files, with all networks on ``device``.
-
-    Appearance extractor, warping network and decoder get ``dtype``; the motion model, the motion extractor and the
-    stitching network stay in float32, as in the reference.
+    """The engine of a set of files, with all networks on ``device``; see `assemble` for their formats.
 
     Raises:
         ValueError: a file does not fit; the message names it.
@@ -48,19 +46,47 @@ def load_ditto(
             f"{paths['warp_network']} gives {warping.config.channels}."
         )
 
+    return assemble(
+        _read(paths[MOTION_MODEL], motion_model, "model_state_dict"),
+        load_motion_extractor(paths["motion_extractor"]),
+        appearance,
+        warping,
+        painter,
+        _read(paths["stitch_network"], stitching_network, "retarget_shoulder"),
+        dtype,
+        device,
+    )
+
+
+def assemble(
+    motion_model: MotionModel,
+    motion_extractor: MotionExtractor,
+    appearance: AppearanceExtractor,
+    warping: WarpingNetwork,
+    painter: SpadeDecoder,
+    stitching: StitchingNetwork,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> Ditto:
+    """The engine of networks that have their weights, ready for inference.
+
+    Appearance extractor, warping network and decoder get ``dtype``; the motion model, the motion extractor and the
+    stitching network stay in float32, as in the reference.
+    """
+
     def drawing(network: nn.Module) -> nn.Module:
-        return channels_last(fold(network).to(device, dtype)).requires_grad_(False)
+        return channels_last(fold(network.eval()).to(device, dtype)).requires_grad_(False)
 
     def exact(network: nn.Module) -> nn.Module:
         return network.to(device).eval().requires_grad_(False)
 
     return Ditto(
-        exact(_read(paths[MOTION_MODEL], motion_model, "model_state_dict")),
-        exact(load_motion_extractor(paths["motion_extractor"])),
+        exact(motion_model),
+        exact(motion_extractor),
         drawing(appearance),
         drawing(warping),
         drawing(painter),
-        exact(_read(paths["stitch_network"], stitching_network, "retarget_shoulder")),
+        exact(stitching),
     )
 
 

@@ -53,13 +53,14 @@ def listen(
 def _heard_first(speech: Speech, encode: Encode, check_interrupt: Callable[[], None]) -> Iterator[Tensor]:
     """Features of finished speech, which are remembered with the network once it was heard to its end."""
     sound = MonoSound(speech.audio, SAMPLE_RATE)
+    remember = video_frames(speech) <= MOST_REMEMBERED
     kept: list[Tensor] = []
     pieces = (
         sound.read(start, min(start + SAMPLE_RATE, sound.samples))
         for start in range(0, sound.samples, SAMPLE_RATE)
     )
     for features in _features(pieces, encode, check_interrupt):
-        if video_frames(speech) <= MOST_REMEMBERED:
+        if remember:
             kept.append(features)
         yield features
     if kept:

@@ -11,8 +11,8 @@ import torch
 from ...engines.liveavatar.config import FLOAT32_PARTS, S2VConfig
 from ...engines.liveavatar.transformer import S2VTransformer
 from ..files import check_keys, load_sharded, read_json
+from ..lora import apply_to_host, merge_lora, read_lora
 from ..sizes import check_layers, check_whole, empty
-from .lora import apply_to_host, merge_lora, read_lora
 
 MOST_TOKENS = 4096
 """Upper limit of a prompt's tokens, padding included."""

@@ -1,0 +1,1 @@
+"""LongCat's files and speech networks as engine objects."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...engines.longcat.adapter import Adapted
 from ...engines.longcat.int8 import Int8Linear
 from ..files import load_state_dict
-from ..liveavatar.lora import Lora, check_strength, merge_lora, read_lora, resolve
+from ..lora import Lora, check_strength, merge_lora, read_lora, resolve
 
 _HYPHEN = "___lorahyphen___"
 _PREFIX = f"lora{_HYPHEN}"

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from ...host.progress import Progress
 from ...loaders.files import load_state_dict
 from ...loaders.liveavatar import folders
-from ...loaders.liveavatar.lora import apply_to_host, read_lora
 from ...loaders.liveavatar.transformer import load_host_model
+from ...loaders.lora import apply_to_host, read_lora
 from ...loaders.wan.clip import host_clip
 from ...loaders.wan.text import TextEncoder
 from ...loaders.wan.wav2vec2 import AudioEncoder

@@ -8,7 +8,7 @@ import pytest
 import torch
 from avatar.engines.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
 from avatar.engines.liveavatar.sampler import BlockSampler
-from avatar.loaders.liveavatar.lora import merge_lora, read_lora
+from avatar.loaders.lora import merge_lora, read_lora
 from torch import nn
 
 from tests.parity.liveavatar_cases import input_tensor, transformer

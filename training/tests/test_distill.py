@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.loaders.liveavatar.lora import merge_lora, read_lora
+from avatar.loaders.lora import merge_lora, read_lora
 
 from training.distill import add_lora, fine_sigmas, lora_state
 from training.parallel import schedule

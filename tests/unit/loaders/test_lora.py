@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avatar.loaders.liveavatar.lora import ALPHA_OVER_RANK, host_state_dict, merge_lora, read_lora
+from avatar.loaders.lora import ALPHA_OVER_RANK, host_state_dict, merge_lora, read_lora
 from safetensors.torch import save_file
 from torch import nn
 

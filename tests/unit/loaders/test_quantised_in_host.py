@@ -30,7 +30,7 @@ from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.loaders.liveavatar.fp8_copy import _as_it_acts, _quantised
-from avatar.loaders.liveavatar.lora import apply_to_host, merge_lora, read_lora
+from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
 from avatar.loaders.identity import fingerprint
 from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.liveavatar.transformer import load_transformer

@@ -13,8 +13,8 @@ import torch
 from avatar.engines.liveavatar.config import FLOAT32_PARTS
 from avatar.loaders.files import load_sharded
 from avatar.loaders.liveavatar.host_model import HostModel
-from avatar.loaders.liveavatar.lora import read_lora
 from avatar.loaders.liveavatar.transformer import load_transformer, read_config
+from avatar.loaders.lora import read_lora
 
 from tests.unit.in_host import run_in_host
 from tools.tiny_checkpoint import make
@@ -138,7 +138,7 @@ sys.path.insert(0, {root!r})
 import tools.pack
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.sampler import BlockSampler
-from avatar.loaders.liveavatar.lora import apply_to_host, merge_lora, read_lora
+from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
 from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.liveavatar.transformer import load_host_model, load_transformer
 

@@ -28,7 +28,10 @@ told, charts = AvatarMeasureVideo.execute(
 told = json.loads(told)
 assert told["scores"]["sync offset"]["value"] == 0, told
 assert "block border" in told["scores"] and "portrait distance" in told["scores"], told
-assert "Dino-S" in told["skipped"], told
+assert "to dinov2" in told["skipped"]["Dino-S"], told
+bare = json.loads(AvatarMeasureVideo.execute(video=video).args[0])["skipped"]
+assert set(told["skipped"]) < set(bare) and "into blocks" in bare["block border"], bare
+assert not [text for text in bare.values() if "Give " in text or "--" in text], bare  # the command line's words
 assert charts.ndim == 4 and charts.shape[-1] == 3 and 0 <= charts.min() < charts.max() <= 1
 
 class Encoder:

@@ -25,7 +25,7 @@ from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.host.memory import bring
 from avatar.loaders.liveavatar.fp8_copy import Fp8Copy, _quantised, fp8_copy
 from avatar.loaders.liveavatar.host_model import HostModel
-from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
+from avatar.loaders.lora import apply_to_host, read_lora
 from avatar.loaders.liveavatar.transformer import load_transformer
 
 
@@ -137,7 +137,7 @@ from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.plan import Wish, make_plan
-from avatar.loaders.liveavatar.lora import apply_to_host, read_lora
+from avatar.loaders.lora import apply_to_host, read_lora
 from avatar.loaders.wan.vae import vae_from_host
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.host_model import HostModel

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from avatar.loaders.liveavatar.lora import read_lora
+from avatar.loaders.lora import read_lora
 from avatar.loaders.wan.text import TextEncoder
 from avatar.loaders.wan.wav2vec2 import AudioEncoder
 from avatar.loaders.wan.wav2vec2_windows import hidden_states

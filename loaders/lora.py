@@ -1,6 +1,6 @@
-"""The LiveAvatar LoRA: reading it, merging it into our transformer, applying it to a ComfyUI model.
+"""LoRA files: reading them, merging them into a model of this pack, applying LiveAvatar's to a ComfyUI model.
 
-The published file is in PEFT form without alpha keys, so its strength is known only from the training
+LiveAvatar's published file is in PEFT form without alpha keys, so its strength is known only from the training
 settings (rank 128, alpha 64). A pair that finds no module is always an error here: a LoRA that is silently
 ignored, or applied at the wrong strength, looks like a bad model.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..files import load_state_dict
+from .files import load_state_dict
 
 ALPHA_OVER_RANK = 0.5
 """Scale of a file that carries no alpha: LiveAvatar was trained with rank 128 and alpha 64."""
