@@ -40,6 +40,16 @@ class Box(NamedTuple):
     x2: int
     y2: int
 
+    @property
+    def area(self) -> int:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def common(self, other: Box) -> int:
+        """The area that both have."""
+        wide = min(self.x2, other.x2) - max(self.x1, other.x1)
+        high = min(self.y2, other.y2) - max(self.y1, other.y1)
+        return max(0, wide) * max(0, high)
+
 
 class FaceFinder(Protocol):
     """Finds the faces of one picture."""
@@ -109,7 +119,7 @@ class HaarFinder:
 def choose_face(faces: Sequence[Box], who: str, height: int, width: int) -> Box:
     """One of several faces of a picture, by one of `CHOICES`."""
     return {
-        "largest": lambda: max(faces, key=_area),
+        "largest": lambda: max(faces, key=lambda face: face.area),
         "most central": lambda: min(faces, key=lambda face: _distance(face, Box(0, 0, width, height))),
         "leftmost": lambda: min(faces, key=lambda face: face.x1 + face.x2),
         "rightmost": lambda: max(faces, key=lambda face: face.x1 + face.x2),
@@ -145,20 +155,14 @@ class FaceTracker:
         return self._last
 
 
-def _area(face: Box) -> int:
-    return (face.x2 - face.x1) * (face.y2 - face.y1)
-
-
 def _distance(a: Box, b: Box) -> int:
     return (a.x1 + a.x2 - b.x1 - b.x2) ** 2 + (a.y1 + a.y2 - b.y1 - b.y2) ** 2
 
 
 def _overlap(a: Box, b: Box) -> float:
     """The shared area of two boxes as a part of the area of both together."""
-    wide = min(a.x2, b.x2) - max(a.x1, b.x1)
-    high = min(a.y2, b.y2) - max(a.y1, b.y1)
-    shared = max(0, wide) * max(0, high)
-    return shared / (_area(a) + _area(b) - shared)
+    shared = a.common(b)
+    return shared / (a.area + b.area - shared)
 
 
 def check_boxes(boxes: Tensor, names: Sequence[str]) -> None:
@@ -225,4 +229,4 @@ def _boxes(faces: Sequence, scale: float, image: np.ndarray) -> list[Box]:
         box = Box(max(0, x1), max(0, y1), min(width, x2), min(height, y2))
         if min(box.x2 - box.x1, box.y2 - box.y1) >= SMALLEST_FACE:
             found.append(box)
-    return sorted(found, key=_area, reverse=True)
+    return sorted(found, key=lambda face: face.area, reverse=True)
