@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...engines.ditto.eyes import MESH_POINTS, ball_vectors, openness
+from ...engines.ditto.face.eyes import MESH_POINTS, ball_vectors, openness
 from ...engines.ditto.face.landmarks import input_203, points_203
 from ...engines.ditto.face.mesh import FINDER_SIDE, MESH_SIDE, CloseFaces, close_faces
 from ...engines.ditto.face.search import box_around, faces_of, mesh_square

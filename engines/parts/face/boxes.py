@@ -200,6 +200,26 @@ def mask_boxes(masks: Tensor) -> Tensor:
     return boxes
 
 
+def check_masks(masks: Tensor, height: int, width: int) -> None:
+    """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
+    if masks.ndim != 3 or len(masks) == 0:
+        raise ValueError(
+            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
+        )
+    if masks.shape[1:] != (height, width):
+        raise ValueError(
+            f"Use a face mask that was painted over this picture: the mask is {masks.shape[2]}x{masks.shape[1]}, the "
+            f"picture {width}x{height}."
+        )
+
+
+def painted_box(box: Tensor) -> Box:
+    """One of `mask_boxes` ``[4]``; ValueError where nothing was painted."""
+    if not box.any():
+        raise ValueError("Paint over the face, or disconnect the face mask: it is empty.")
+    return Box(*box.tolist())
+
+
 def _opencv():
     try:
         import cv2
