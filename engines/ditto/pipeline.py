@@ -33,7 +33,7 @@ SOURCE_SMOOTHING = 13
 """Frames of the centred mean over the motion of a source video."""
 
 Eyes = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Openness ``[1, 2]`` and ball vectors ``[1, 6]`` of the eyes in a uint8 square ``[512, 512, 3]``; see `eyes`."""
+"""Openness ``[1, 2]`` and ball vectors ``[1, 6]`` of the eyes in a uint8 square ``[512, 512, 3]``; see `face.eyes`."""
 
 
 @dataclass(frozen=True)
