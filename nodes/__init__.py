@@ -6,6 +6,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.liveavatar import folders
 from ..serving import live as routes
+from .ditto.animate import DittoAnimate, DittoControls
+from .ditto.load import DittoLoadModel, DittoPortrait
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -57,4 +59,8 @@ class LiveAvatarExtension(ComfyExtension):
             PersonaLiveSaveMotion,
             PersonaLiveLoadMotion,
             PersonaLiveAnimate,
+            DittoLoadModel,
+            DittoPortrait,
+            DittoControls,
+            DittoAnimate,
         ]

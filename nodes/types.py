@@ -18,3 +18,9 @@ PortraitType = io.Custom("PERSONALIVE_PORTRAIT")
 """`engines.personalive.pipeline.Portrait`: a portrait as the networks know it."""
 MotionType = io.Custom("PERSONALIVE_MOTION")
 """`sessions.personalive.Driving`: a motion with the frame rate and the sound of its video."""
+DittoType = io.Custom("DITTO")
+"""`loaders.ditto.host_objects.ManagedDitto`: all networks of Ditto."""
+DittoPortraitType = io.Custom("DITTO_PORTRAIT")
+"""`engines.ditto.pipeline.Source`: a portrait or a source video as the networks know it."""
+DittoLookType = io.Custom("DITTO_LOOK")
+"""`sessions.ditto_look.Look`: how the person behaves."""

@@ -21,6 +21,7 @@ from ...media.speech_feed import SpeechFeed, feeds
 from ..names import inside
 from ..schema import Node, schema
 from ..types import AvatarSpeech
+from .condition import ENCODER_TIP
 
 RATES = [16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 OWN_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -41,9 +42,7 @@ class LiveAvatarLiveSpeech(Node):
                 "instead of LiveAvatar Encode Speech, with Avatar Stream to Video."
             ),
             inputs=[
-                io.AudioEncoder.Input(
-                    "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
-                ),
+                io.AudioEncoder.Input("audio_encoder", optional=True, tooltip=ENCODER_TIP),
                 io.Float.Input(
                     "max_seconds",
                     default=600.0,
@@ -128,9 +127,9 @@ class LiveAvatarLiveSpeech(Node):
     @classmethod
     def execute(
         cls,
-        audio_encoder,
         max_seconds: float,
         sample_rate: str,
+        audio_encoder=None,
         lookahead: float = 0.0,
         id: str = "",
         file: str = "",
@@ -144,7 +143,8 @@ class LiveAvatarLiveSpeech(Node):
         else:
             feed = SpeechFeed(int(sample_rate), ahead_seconds=lookahead)
             speech = LiveSpeech(feed, max_seconds, encoder=audio_encoder)
-        check_encoder(speech)  # said where it is connected, and before larger models are loaded
+        if audio_encoder is not None:
+            check_encoder(speech)  # said where it is connected, and before larger models are loaded
         if not file:
             cls._open(feed, id or secrets.token_urlsafe(16))
         return io.NodeOutput(speech)
