@@ -10,11 +10,9 @@ from ...host.progress import check_interrupt, show_text
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.ditto import SPEEDS, Inputs, open_video
 from ...sessions.ditto_look import BLINK_CHOICES, EMOTION_CHOICES, LIVE_STEPS, STEPS, Look
-from ..schema import MAX_SEED, Node, schema
+from ..schema import MAX_SEED, Node, advanced, schema
 from ..types import AvatarSpeech, AvatarStreamType, DittoLookType, DittoPortraitType, DittoType
 from .load import CATEGORY
-
-ADVANCED = {"advanced": True}
 
 
 def strength(name: str, tooltip: str) -> io.Float.Input:
@@ -22,15 +20,8 @@ def strength(name: str, tooltip: str) -> io.Float.Input:
 
 
 def degrees(name: str, most: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(
-        name,
-        default=0.0,
-        min=-most,
-        max=most,
-        step=0.5,
-        optional=True,
-        tooltip=tooltip,
-        extra_dict=ADVANCED,
+    return advanced(
+        io.Float.Input(name, default=0.0, min=-most, max=most, step=0.5, optional=True, tooltip=tooltip)
     )
 
 
@@ -170,15 +161,16 @@ class DittoAnimate(Node):
                     step=0.04,
                     tooltip="Stop after this time; 0 is the whole speech.",
                 ),
-                io.Combo.Input(
-                    "speed",
-                    options=list(SPEEDS),
-                    optional=True,
-                    tooltip=(
-                        "plain: as PyTorch runs the networks. CUDA graphs: less work for the CPU, more GPU memory; for "
-                        "NVIDIA GPUs."
-                    ),
-                    extra_dict=ADVANCED,
+                advanced(
+                    io.Combo.Input(
+                        "speed",
+                        options=list(SPEEDS),
+                        optional=True,
+                        tooltip=(
+                            "plain: as PyTorch runs the networks. CUDA graphs: less work for the CPU, more GPU memory; "
+                            "for NVIDIA GPUs."
+                        ),
+                    )
                 ),
                 DittoLookType.Input(
                     "controls", optional=True, tooltip="From Ditto Controls: emotion, pose, gaze, blinks."

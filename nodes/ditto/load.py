@@ -14,7 +14,7 @@ from ...loaders.ditto.files import find_files
 from ...loaders.ditto.host_objects import CHECKPOINTS, liveportrait_folders, open_ditto
 from ...loaders.onnx_graph import require_onnxruntime
 from ...sessions.ditto_source import LONGEST, prepare_source
-from ..schema import Node, schema
+from ..schema import Node, advanced, schema
 from ..types import AvatarStreamType, DittoPortraitType, DittoType
 from ..video_input import open_frames
 
@@ -117,27 +117,29 @@ class DittoPortrait(Node):
                     step=2,
                     tooltip="Most pixels of the video's longer side. Smaller pictures keep their size.",
                 ),
-                io.Int.Input(
-                    "max_frames",
-                    default=SOURCE_FRAMES,
-                    min=0,
-                    max=1_000_000,
-                    optional=True,
-                    tooltip=(
-                        "Frames of a source video, which is played forwards and backwards; each takes 6 to 10 MB of "
-                        "memory. 0: all."
-                    ),
-                    extra_dict={"advanced": True},
+                advanced(
+                    io.Int.Input(
+                        "max_frames",
+                        default=SOURCE_FRAMES,
+                        min=0,
+                        max=1_000_000,
+                        optional=True,
+                        tooltip=(
+                            "Frames of a source video, which is played forwards and backwards; each takes 6 to 10 MB "
+                            "of memory. 0: all."
+                        ),
+                    )
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=25.0,
-                    min=1.0,
-                    max=240.0,
-                    step=0.001,
-                    optional=True,
-                    tooltip="Frame rate of several images; a VIDEO knows its own.",
-                    extra_dict={"advanced": True},
+                advanced(
+                    io.Float.Input(
+                        "fps",
+                        default=25.0,
+                        min=1.0,
+                        max=240.0,
+                        step=0.001,
+                        optional=True,
+                        tooltip="Frame rate of several images; a VIDEO knows its own.",
+                    )
                 ),
                 io.Mask.Input(
                     "face",
