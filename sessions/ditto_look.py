@@ -35,7 +35,7 @@ class Look:
         share: how much of it there is, 0 to 1; the rest is neutral.
         mouth: strength of the lips' movement; 1 as it was made.
         head: strength of the head's movement.
-        pitch, yaw, roll: degrees that are added to the head's pose: up, to the picture's right, clockwise.
+        pitch, yaw, roll: degrees that are added to the head's pose: downwards, to the picture's left, to one shoulder.
         gaze_right, gaze_up: degrees by which the eyes look aside.
         eyes: how far the lids open (above 0) or close; -20 shuts them.
         blinks: one of `BLINK_CHOICES`.

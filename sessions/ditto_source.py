@@ -78,6 +78,8 @@ def prepare_source(
         landmarks = None
         for number, frame in enumerate(islice(shown, max_frames or None)):
             picture = _resized(frame, size)
+            if number and number % FPS == 0:
+                say(f"{number} frames of the source video are read.")
             if landmarks is None:
                 landmarks = ditto.faces.landmarks(picture, box)
             else:

@@ -67,9 +67,13 @@ class DittoControls(Node):
                     default=False,
                     tooltip="Brows, cheeks and jaw move too. Off, as in the reference, lips and eyes do.",
                 ),
-                degrees("nod", 30.0, "Degrees that the head is turned upwards, or (below 0) downwards."),
-                degrees("turn", 30.0, "Degrees that the head is turned to one side, or (below 0) the other."),
-                degrees("tilt", 30.0, "Degrees that the head leans to one side, or (below 0) the other."),
+                degrees("nod", 30.0, "Degrees by which the chin is lowered, or (below 0) raised."),
+                degrees(
+                    "turn",
+                    30.0,
+                    "Degrees that the head turns to the left of the picture, or (below 0) to the right.",
+                ),
+                degrees("tilt", 30.0, "Degrees that the head leans to one shoulder, or (below 0) the other."),
                 degrees(
                     "gaze_right", 15.0, "The eyes look to the right of the picture, or (below 0) to the left."
                 ),
