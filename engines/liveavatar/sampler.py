@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..gpu.chain import on
 from ..gpu.transfer import send
 from ..parts.kv.cache import CacheFormat
 from ..parts.kv.packed import make_caches, move_to_cpu
@@ -25,6 +26,8 @@ from .transformer import S2VTransformer
 
 PREFILL_TIME = 30
 """Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
+LAYERS_PER_PIECE = 10
+"""Layers of a forward pass between two pauses."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class BlockSampler:
         check_interrupt: called before every forward pass; raises to stop the run.
         performance: how the caches are kept; the rest of it concerns the model.
         steps: consecutive denoising steps to do; None for all.
+        pause: called before every forward pass and after every `LAYERS_PER_PIECE` layers of it.
+        prefilled: False for a sampler that `set_conditions` shall prefill together with others.
     """
 
     def __init__(
@@ -74,8 +79,11 @@ class BlockSampler:
         check_interrupt: Callable[[], None] = lambda: None,
         performance: Performance = RESIDENT,
         steps: range | None = None,
+        pause: Callable[[], None] | None = None,
+        prefilled: bool = True,
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
+        self._pause = pause
         self.device = reference.device
         self.schedule = Schedule(config.steps, config.shift, config.skip_last_step)
         self.steps = range(len(self.schedule)) if steps is None else steps
@@ -104,26 +112,31 @@ class BlockSampler:
             )
         self.caches = dict(zip(self.steps, caches, strict=True))
         self._captured = captured_steps(self._forward, self.device, performance)
-        self.set_condition(reference, motion)
+        self.motion = motion
+        if prefilled:
+            self.set_condition(reference, motion)
 
-    @torch.inference_mode()
     def set_condition(self, reference: Tensor, motion: Tensor) -> None:
         """Prefill the condition part of all caches; the rolling part and the time positions go on."""
-        self.check_interrupt()
-        self.motion = motion
+        set_conditions([self], reference, motion)
+
+    def condition_store(self) -> Callable[[int, Tensor, Tensor], None]:
+        """What keeps the condition's keys and values, as `S2VTransformer.prefill` hands them out, on any device."""
         rotation = self.condition_rotation()
         reference_tokens = self._reference_keys.shape[1]
 
         def store(layer: int, k: Tensor, v: Tensor) -> None:
-            self._reference_keys[layer] = k[0, :reference_tokens]
-            rotated = regions.rotate(k, rotation)
-            for cache in self.caches.values():
-                cache.set_condition(layer, rotated, v)
+            with on(self.device):
+                k, v = (x.to(self.device, non_blocking=True) for x in (k, v))
+                self._reference_keys[layer] = k[0, :reference_tokens]
+                rotated = regions.rotate(k, rotation)
+                for cache in self.caches.values():
+                    cache.set_condition(layer, rotated, v)
 
-        self.model.prefill(reference, motion, self.still, self.text, rotation, store)
         self._placed = None
         for cache in self.caches.values():
             cache.reference_time = PREFILL_TIME
+        return store
 
     def condition_rotation(self) -> Rotation:
         """Rotations of reference and motion tokens during the prefill."""
@@ -172,17 +185,22 @@ class BlockSampler:
         time = self.reference_time(inputs.start, step)
         if time != cache.reference_time:
             cache.place_reference(time, self._rotated_reference(time))
+        if self._pause is not None:
+            self._pause()
         if self._captured is not None and cache.blocks >= cache.shape.slots:
             return self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
-        return self._forward(step, latents, inputs)
+        return self._forward(step, latents, inputs, self._pause)
 
-    def _forward(self, step: int, latents: Tensor, inputs: BlockInputs) -> Tensor:
+    def _forward(
+        self, step: int, latents: Tensor, inputs: BlockInputs, pause: Callable[[], None] | None = None
+    ) -> Tensor:
+        attend = self.caches[step].attend
         return self.model(
             latents,
             self.times[step],
             self.text,
             inputs.speech,
-            self.caches[step].attend,
+            attend if pause is None else _in_pieces(attend, pause),
             inputs.rotation,
             inputs.pose,
             inputs.speaker_mask,
@@ -329,3 +347,32 @@ class BlockSampler:
             # It depends on nothing that was drawn before, so steps can be done in any order, and on any device.
             distance = random.Random(f"{self.config.seed} {start} {step}").randint(4, PREFILL_TIME)
         return PREFILL_TIME + max(0, start - (PREFILL_TIME - distance))
+
+
+@torch.inference_mode()
+def set_conditions(samplers: Sequence[BlockSampler], reference: Tensor, motion: Tensor) -> None:
+    """Prefill the condition part of the caches of samplers that share a video's steps: the first one's model computes
+    it, and the others get copies.
+
+    Args:
+        reference, motion: as for `BlockSampler`, on the first one's device.
+    """
+    first = samplers[0]
+    first.check_interrupt()
+    stores = [sampler.condition_store() for sampler in samplers]
+
+    def store(layer: int, k: Tensor, v: Tensor) -> None:
+        for keep in stores:
+            keep(layer, k, v)
+
+    rotation = first.condition_rotation()
+    first.model.prefill(reference, motion, first.still, first.text, rotation, store)
+
+
+def _in_pieces(attend: Callable[..., Tensor], pause: Callable[[], None]) -> Callable[..., Tensor]:
+    def attending(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if layer and layer % LAYERS_PER_PIECE == 0:
+            pause()
+        return attend(layer, q, k, v)
+
+    return attending
