@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
-    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "evaluation", "media"),
-    "serving": ("serving", "sessions", "loaders", "host", "engines", "media"),
+    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "evaluation", "media", "jobs"),
+    "serving": ("serving", "sessions", "loaders", "host", "engines", "media", "jobs"),
+    "jobs": ("jobs",),
     "sessions": ("sessions", "loaders", "host", "engines", "media"),
     "loaders": ("loaders", "host", "engines", "media"),
     "host": ("host", "media"),
