@@ -38,11 +38,15 @@ WIDGETS = {
 }
 """Settings, and what inputs of nodes they are."""
 PREFIX = "filename_prefix"
+RUN = "_run"
+"""An input that nodes do not know: hosts answer a run that is equal in all inputs with the file of an earlier one, even
+where that file is gone."""
 
 
-def fill(graph: Mapping[str, Any], job: Job, prefix: str) -> Graph:
+def fill(graph: Mapping[str, Any], job: Job, prefix: str, run: str = "") -> Graph:
     """A copy of a workflow in API format that makes ``job`` and saves it below ``prefix`` in the output folder.
 
+    Another ``run`` saves another file, though nothing else differs.
     ``image`` and ``audio`` of the job are names as the host's loaders know them; its seed is a number by now.
 
     Raises:
@@ -57,8 +61,11 @@ def fill(graph: Mapping[str, Any], job: Job, prefix: str) -> Graph:
     for name, widgets in WIDGETS.items():
         if (value := getattr(job, name)) is not None and not _set(filled, widgets, value) and name != "seed":
             raise ValueError(f"Leave {name} out, or take another workflow: no node of this one has it.")
-    if not _set(filled, (PREFIX,), prefix):
+    writers = [node["inputs"] for node in filled.values() if PREFIX in node["inputs"]]
+    if not writers:
         raise ValueError("Add Avatar Stream to Video to the workflow: it saves nothing.")
+    for inputs in writers:
+        inputs.update({PREFIX: prefix, RUN: run})
     return filled
 
 

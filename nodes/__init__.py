@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.liveavatar import folders
+from ..serving import generate as generate_routes
 from ..serving import live as routes
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
@@ -34,6 +35,7 @@ class LiveAvatarExtension(ComfyExtension):
         refuse_second_copy(LiveAvatarSampler)
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
+        generate_routes.register()
         install_examples()
         return [
             LiveAvatarLoadCheckpoint,

@@ -115,7 +115,7 @@ class Batch:
             image=self._send(Path(work.job.image)),
             audio=work.job.audio and self._send(Path(work.job.audio)),
         )
-        graph = fill(self._graph, job, f"{PLACE}/{self._name}/{work.job.output}")
+        graph = fill(self._graph, job, f"{PLACE}/{self._name}/{work.job.output}", secrets.token_hex(8))
         self._state.note(work, seed=seed)
         prompt = self._host.submit(graph, extra_data={"liveavatar": {"seed": seed}})
         self._state.note(work, prompt=prompt)

@@ -46,6 +46,13 @@ def test_what_a_job_leaves_open_stays_the_workflows_own():
     assert inputs(graph, "CLIPTextEncode") == inputs(before, "CLIPTextEncode")
 
 
+def test_two_runs_of_one_job_differ_at_the_writer_only():
+    first, second = (fill(shipped("demo"), FULL, "x", run) for run in "ab")
+    assert [a["class_type"] for a, b in zip(first.values(), second.values(), strict=True) if a != b] == [
+        "AvatarStreamToVideo"
+    ]
+
+
 def test_the_title_decides_among_several_portraits():
     graph = fill(shipped("personalive_from_speech"), Job(image="me.png", audio="me.ogg", seed=1), "x")
     names = {
