@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from ..loaders.liveavatar import folders
 from ..serving import generate as generate_routes
 from ..serving import live as routes
+from .batch import AvatarBatch
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -51,6 +52,7 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarSampler,
             AvatarStreamToVideo,
             AvatarStreamToFrames,
+            AvatarBatch,
             AvatarMeasureStream,
             AvatarMeasureVideo,
             PersonaLiveLoadModel,

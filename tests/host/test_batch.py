@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools.connection import HostError
 from tools.environment import ROOT
+from tools.host_events import HostEvents
 
 from .client import Host
 from .media import check_talks, make_inputs, read_video, tone, write_wav
 from .models import install_tiny_models
-from .workflows import small
+from .workflows import Api, add, change, small
 
 ROWS = 10
 
@@ -127,6 +129,83 @@ def test_a_changed_row_is_made_again_and_the_others_are_not(own_host, tmp_path):
     again = client.run()
     assert "1 of 2 rows are finished already" in again.stdout
     assert len(own_host.get("/history")) == sent + 1
+
+
+def node(rows: str, **inputs: object) -> Api:
+    """The small workflow with its portrait, speech, prompt, seed and name from rows."""
+    workflow = small()
+    batch = add(
+        workflow,
+        "AvatarBatch",
+        file=rows,
+        folder="listed",
+        skip_finished=True,
+        prompt="A person talks.",
+        steps=4,
+        guidance=1.0,
+    )
+    workflow[batch]["inputs"].update(inputs)
+    for type_, name, slot in (
+        ("LiveAvatarReferenceImage", "image", 0),
+        ("LiveAvatarEncodeSpeech", "audio", 1),
+        ("CLIPTextEncode", "text", 3),
+        ("LiveAvatarSampler", "seed", 4),
+        ("AvatarStreamToVideo", "filename_prefix", 5),
+    ):
+        change(workflow, type_, **{name: [batch, slot]})
+    return workflow
+
+
+def listed(host: Host) -> list[str]:
+    return sorted(path.name for path in (host.output_dir / "listed").iterdir())
+
+
+def test_the_node_makes_a_video_per_row_names_bad_ones_and_skips_what_is_finished(own_host):
+    file = own_host.input_dir / "rows.csv"
+    file.write_text(
+        "image,audio,output,seed,steps\nportrait.png,speech.wav,one,1,\nportrait.png,gone.wav,two,2,\n"
+        "portrait.png,speech.wav,three,3,\nportrait.png,speech.wav,four,4,8\n"
+    )
+    workflow = node("rows.csv")
+    with HostEvents(own_host) as events:
+        entry = own_host.wait(own_host.submit(workflow, events.client_id))
+        told = b"".join(events.previews).decode(errors="replace")
+    assert "4 rows: 2 to make, 0 finished, 2 left out" in told
+    assert "row 2: Put 'gone.wav' into the input folder" in told
+    assert "row 4: Connect Batch's output steps" in told
+    assert not own_host.errors(entry)
+    made = listed(own_host)
+    assert [name.partition("-")[0] for name in made] == ["one", "three"]
+    check_talks(read_video(own_host.output_dir / "listed" / made[0]), (64, 64), 8, 24_000, 1)
+
+    own_host.run(workflow)
+    assert listed(own_host) == made, "all rows that can be used are finished"
+
+    file.write_text(file.read_text().replace("one,1", "one,11"))
+    own_host.run(workflow)
+    again = listed(own_host)
+    assert len(again) == 3 and set(made) < set(again), "a changed row is another video"
+
+    (own_host.output_dir / "listed" / made[1]).unlink()
+    own_host.run(workflow)
+    assert listed(own_host) == again, "a video that is gone is made again"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("none.csv", "image,audio\nportrait.png,gone.wav\n", "Correct none.csv, no row of it can be used: row 1: Put"),
+        ("broken.json", "{", "Correct broken.json: it is no JSON"),
+        ("../rows.json", None, "leads out"),
+        ("missing.json", None, "Choose another file"),
+    ],
+)  # fmt: skip
+def test_the_node_says_what_is_wrong_with_a_file(own_host, name, content, sentence):
+    if content is not None:
+        (own_host.input_dir / name).write_text(content)
+    with pytest.raises(HostError) as raised:
+        own_host.run(node(name))
+    assert sentence in str(raised.value)
 
 
 def test_a_refused_workflow_is_said_for_its_row(own_host, tmp_path):

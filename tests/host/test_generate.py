@@ -254,6 +254,10 @@ def test_who_comes_from_elsewhere_is_refused(own_host, headers, path):
     connection.close()
 
 
+def test_a_key_of_any_bytes_is_read(service):
+    assert service.ask("GET", "/liveavatar/health", headers={"Authorization": b"Bearer \xff"}).status == 200
+
+
 def test_runs_of_pages_are_no_videos_of_the_service(own_host, service):
     prompt = own_host.submit(small())
     own_host.wait(prompt)
