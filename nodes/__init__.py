@@ -5,7 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.liveavatar import folders
+from ..serving import generate as generate_routes
 from ..serving import live as routes
+from .batch import AvatarBatch
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -34,6 +36,7 @@ class LiveAvatarExtension(ComfyExtension):
         refuse_second_copy(LiveAvatarSampler)
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
+        generate_routes.register()
         install_examples()
         return [
             LiveAvatarLoadCheckpoint,
@@ -49,6 +52,7 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarSampler,
             AvatarStreamToVideo,
             AvatarStreamToFrames,
+            AvatarBatch,
             AvatarMeasureStream,
             AvatarMeasureVideo,
             PersonaLiveLoadModel,

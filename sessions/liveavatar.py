@@ -96,6 +96,7 @@ def open_video(
         fps=FPS,
         audio=audio if frames is None else trim(audio, seconds=frames / FPS),
         resumable=None if frames is None else run.resumable(),
+        plan=run.plan.text,
     )
 
 

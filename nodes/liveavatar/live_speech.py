@@ -13,12 +13,12 @@ from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
+from ...host.folders import inside
 from ...host.progress import is_running, workflow_id
 from ...loaders.liveavatar.speech import check_encoder
 from ...media.growing_file import GrowingFile
 from ...media.speech import LiveSpeech
 from ...media.speech_feed import SpeechFeed, feeds
-from ..names import inside
 from ..schema import Node, schema
 from ..types import AvatarSpeech
 

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from tests.unit.media.test_driving import film
+from tools.connection import HostError
 from tools.demo_media import portrait
 from tools.environment import ROOT
-from tools.host import Host, HostError
+from tools.host import Host
 from tools.host_events import HostEvents
 from tools.tiny_personalive import write_tiny_personalive
 

@@ -137,6 +137,7 @@ def video_file() -> dict[str, Node]:
                 "crf": 18,
                 "resume": True,
                 "snapshot_gb": 40,
+                "fps": 0.0,
             },
             extra_height=220,
         )
@@ -425,8 +426,3 @@ WORKFLOWS = {
         IN_A_ROW,
     ),
 }
-
-
-def page_name(name: str) -> str:
-    """The file name, without suffix, of a workflow for the page: what the templates browser shows."""
-    return WORKFLOWS[name].page_name or name
