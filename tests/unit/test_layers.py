@@ -9,10 +9,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
-    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "evaluation", "media"),
-    "serving": ("serving", "sessions", "loaders", "host", "engines", "media"),
+    "nodes": (
+        "nodes",
+        "serving",
+        "sessions",
+        "loaders",
+        "host",
+        "engines",
+        "conversation",
+        "evaluation",
+        "media",
+    ),
+    "serving": ("serving", "sessions", "loaders", "host", "engines", "conversation", "media"),
     "sessions": ("sessions", "loaders", "host", "engines", "media"),
-    "loaders": ("loaders", "host", "engines", "media"),
+    "loaders": ("loaders", "host", "engines", "conversation", "media"),
+    "conversation": ("conversation", "media"),
     "host": ("host", "media"),
     "media": ("media",),
     "evaluation": ("evaluation", "engines/parts", "media"),
