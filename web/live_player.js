@@ -117,7 +117,6 @@ export class LivePlayer {
             return;
         this.#status = status;
         this.pace.follow(status);
-        this.loudness.follow(status);
         this.#news.tell(status);
         if (!status.mime_type) this.video.removeAttribute("src");
         else if (!this.#feeding && !this.#shown) this.#start();

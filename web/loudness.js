@@ -1,4 +1,4 @@
-// How loud a video is: as a person has set it, quieter while somebody begins to talk, mute where its sound is void.
+// How loud a video is: as a person has set it, quieter while somebody may be interrupting, mute where its sound is void.
 
 const DUCKED = 0.2;
 const LOOK_MS = 20;
@@ -8,8 +8,7 @@ export class Loudness {
     #volume; // a person's
     #set; // ours
     #ducked = false;
-    #void = null; // [from, until] in seconds of the video; until is null while that block is not made
-    #made = 0; // seconds
+    #void = null; // [from, until] in seconds of the video
     #timer = 0;
 
     constructor(video) {
@@ -24,16 +23,7 @@ export class Loudness {
     reset() {
         this.#ducked = false;
         this.#void = null;
-        this.#made = 0;
         this.#apply();
-    }
-
-    /** What the server tells of the stream. */
-    follow({ frames, fps }) {
-        const made = frames / fps;
-        // What was begun before the interruption is one block.
-        if (this.#void && this.#void[1] === null && made > this.#made) this.#void[1] = made;
-        this.#made = made;
     }
 
     /** Somebody begins to talk, or does not after all. */
@@ -42,21 +32,21 @@ export class Loudness {
         this.#apply();
     }
 
-    /** The sound from `seconds` on is not meant any more; what is made from now on is. */
-    silence(seconds) {
+    /** Somebody has interrupted: what is said between two times of the video is not meant any more. */
+    silence(from, until) {
         this.#ducked = false;
-        this.#void = [Math.min(seconds, this.#void?.[0] ?? seconds), null];
+        this.#void = [Math.min(from, this.#void?.[0] ?? from), until];
         this.#apply();
     }
 
     #apply() {
-        const { currentTime } = this.#video;
         clearTimeout(this.#timer);
-        if (this.#void && this.#void[1] !== null && currentTime >= this.#void[1]) this.#void = null;
+        const { currentTime } = this.#video;
+        if (this.#void && currentTime >= this.#void[1]) this.#void = null;
         const mute = this.#void && currentTime >= this.#void[0];
         this.#set = this.#volume * (mute ? 0 : this.#ducked ? DUCKED : 1);
         if (this.#video.volume !== this.#set) this.#video.volume = this.#set;
-        this.#set = this.#video.volume; // as the browser keeps it
+        this.#set = this.#video.volume; // as the browser rounds it
         if (this.#void) this.#timer = setTimeout(() => this.#apply(), LOOK_MS);
     }
 }

@@ -8,7 +8,6 @@ import { TalkSocket } from "./socket.js";
 // While a conversation runs, its node shows it. Only the page that has started the run is told the id; the browser keeps
 // it for a reload and for its other tabs.
 
-const NODES = ["AvatarConversation", "AvatarConversationRealtime"];
 const WIDGET = "liveavatar-talk";
 const HEIGHT = 260;
 const MIN_WIDTH = 340;
@@ -17,7 +16,7 @@ const PLAYED_MS = 200; // between two messages on how much of the video was show
 
 /** The conversation on one node, one run after the other. */
 class Talk {
-    #place = null; // of the run: id, node, workflow, prompt
+    #place = null; // what the server has told of the run
     #socket = null;
     #played = null;
     #timer = setInterval(() => this.#tellPlayed(), PLAYED_MS);
@@ -28,11 +27,12 @@ class Talk {
         if (place.id === this.#place?.id) return;
         this.#socket?.close();
         this.#place = place;
-        const socket = (this.#socket = new TalkSocket(place.id));
+        const socket = (this.#socket = new TalkSocket(`/liveavatar/talk/${encodeURIComponent(place.id)}`));
+        socket.addEventListener("connected", () => this.panel.transcript.clear()); // the server tells all of it again
         socket.addEventListener("message", ({ detail }) => this.#take(detail));
         socket.addEventListener("broken", () => this.panel.show("broken"));
         socket.addEventListener("gone", () => this.close());
-        this.panel.open(place.id, socket);
+        this.panel.open(place, socket);
     }
 
     /** The run is over. */
@@ -62,7 +62,7 @@ class Talk {
         else if (type === "said") transcript.said(message.text, message.turn);
         else if (type === "duck") loudness?.duck(message.on);
         else if (type === "interrupted") {
-            loudness?.silence(message.seconds);
+            loudness?.silence(message.seconds, message.until);
             transcript.interrupted();
         } else if (type === "error") transcript.note(message.message);
         else if (type === "end") this.close();
@@ -96,11 +96,12 @@ function addTalk(node) {
 function show(place) {
     if (place.workflow !== (rootGraph()?.id ?? null)) return;
     const node = findNode(place.node);
-    if (NODES.includes(node?.type)) (talks.get(node) ?? addTalk(node)).open(place);
+    if (node && node.type === (place.type ?? node.type)) (talks.get(node) ?? addTalk(node)).open(place);
 }
 
 function keep(place) {
-    localStorage.setItem(KEPT + place.workflow, JSON.stringify(place));
+    const type = findNode(place.node)?.type; // by a reload, the number may have become that of another node
+    localStorage.setItem(KEPT + place.workflow, JSON.stringify({ ...place, type }));
 }
 
 function forget({ id, workflow }) {

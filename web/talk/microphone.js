@@ -1,6 +1,6 @@
 // The microphone as pieces of 20 ms: 16-bit samples, mono, 24 kHz.
 
-export const RATE = 24_000;
+const RATE = 24_000;
 const WORKLET = new URL("./microphone_worklet.mjs", import.meta.url);
 const QUIETEST = -60; // dB below full scale that a level meter shows
 const SOUND = { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true };
@@ -13,10 +13,13 @@ const REMEDIES = {
 export class Microphone {
     #context = null;
     #stream = null;
+    #release = null; // lets another tab use it
     #closed = false;
 
-    /** `hear` is given each piece (ArrayBuffer); `lost` is called when the microphone is unplugged. */
-    constructor(hear, lost) {
+    /** `name` is its purpose, which one tab of a browser has at a time; `hear` is given each piece (ArrayBuffer), and
+     *  `lost` is called when it is unplugged. */
+    constructor(name, hear, lost) {
+        this.name = `liveavatar-microphone-${name}`;
         this.hear = hear;
         this.lost = lost;
     }
@@ -24,15 +27,15 @@ export class Microphone {
     /** Begin to hear. An Error says in one sentence what to do. */
     async open() {
         if (!navigator.mediaDevices) throw new Error("Open this page by https or from localhost to use the microphone.");
-        const stream = await navigator.mediaDevices.getUserMedia({ audio: SOUND }).catch((error) => {
+        this.#release = await onlyOne(this.name);
+        this.#stream = await navigator.mediaDevices.getUserMedia({ audio: SOUND }).catch((error) => {
             throw new Error(REMEDIES[error.name] ?? error.message);
         });
-        this.#stream = stream;
         if (this.#closed) return this.close();
-        const source = sourceOf(stream);
+        const source = sourceOf(this.#stream);
         this.#context = source.context;
         await source.context.audioWorklet.addModule(WORKLET);
-        if (this.#closed) return;
+        if (this.#closed) return this.close();
         const pieces = new AudioWorkletNode(source.context, "liveavatar-pieces", {
             numberOfOutputs: 0,
             channelCount: 1,
@@ -40,7 +43,7 @@ export class Microphone {
         });
         pieces.port.onmessage = ({ data }) => this.#closed || this.hear(data);
         source.connect(pieces);
-        stream.getTracks()[0].addEventListener("ended", () => this.#closed || this.lost());
+        this.#stream.getTracks()[0].addEventListener("ended", () => this.#closed || this.lost());
         await source.context.resume();
     }
 
@@ -52,7 +55,8 @@ export class Microphone {
     close() {
         this.#closed = true;
         this.#stream?.getTracks().forEach((track) => track.stop());
-        if (this.#context && this.#context.state !== "closed") this.#context.close();
+        this.#context?.close().catch(() => {}); // closed before
+        this.#release?.();
     }
 }
 
@@ -76,4 +80,15 @@ function sourceOf(stream) {
         (before) => before.connect(new BiquadFilterNode(context, { type: "lowpass", frequency: 0.42 * RATE })),
         context.createMediaStreamSource(stream),
     );
+}
+
+/** A function that gives the name back to other tabs; an Error while one of them has it. */
+function onlyOne(name) {
+    return new Promise((resolve, reject) => {
+        const take = (lock) => {
+            if (lock) return new Promise((release) => resolve(release));
+            reject(new Error("Turn off the microphone in the other tab to speak here."));
+        };
+        navigator.locks.request(name, { ifAvailable: true }, take).catch(reject);
+    });
 }

@@ -5,14 +5,12 @@ import { Transcript } from "./transcript.js";
 // What a person sees of a conversation and does in it: state, transcript, microphone, typed messages.
 
 const STATES = {
-    waiting: "Getting ready…",
     listening: "Listening",
     thinking: "Thinking…",
     speaking: "Speaking",
     broken: "Connecting…",
     ended: "Ended",
 };
-const OTHER_TAB = "Another tab speaks: turn off its microphone to speak here.";
 
 const STYLE = `
 .liveavatar-talk { display: flex; flex-direction: column; gap: 6px; height: 100%; min-height: 240px; overflow: hidden;
@@ -47,10 +45,9 @@ const STYLE = `
 export class TalkPanel {
     #socket = null;
     #microphone = null;
-    #release = null; // gives the right to speak to another tab
     #muted = false;
     #held = false;
-    #id = null;
+    #place = {};
 
     constructor() {
         addStyle("talk", STYLE);
@@ -62,11 +59,12 @@ export class TalkPanel {
         this.muteButton = button("Mute", "Keep the microphone, but send silence", () => this.#mute(!this.#muted));
         this.holdButton = button("Hold to talk", "Your turn lasts while you hold this, or Space", () => {});
         this.stopButton = button("Interrupt", "Stop what the avatar says", () => this.#socket.tell({ type: "stop" }));
+        this.endButton = button("End", "Let the video end", () => this.#socket.tell({ type: "end" }));
         this.message = element("input", { placeholder: "Type a message", ariaLabel: "Message", maxLength: 4000 });
         const form = element("form", {}, this.message, element("button", { type: "submit", textContent: "Send" }));
         const controls = element("div", { className: "controls" });
         this.fields = element("fieldset", { disabled: true }, form, controls);
-        controls.append(this.talkButton, this.muteButton, this.holdButton, this.stopButton);
+        controls.append(this.talkButton, this.muteButton, this.holdButton, this.stopButton, this.endButton);
         // In Nodes 2.0, a widget with this class gets the height that a node has left.
         this.element = element("section", { className: "liveavatar-talk widget-expands", ariaLabel: "Conversation" });
         this.element.append(this.stateLine, this.transcript.element, this.fields);
@@ -82,13 +80,13 @@ export class TalkPanel {
         this.#show();
     }
 
-    /** A conversation begins, or goes on: `id` is its own, `socket` its TalkSocket. */
-    open(id, socket) {
-        if (id !== this.#id) this.transcript.clear();
-        this.#id = id;
+    /** A conversation begins, or goes on: `place` is what the server has told of it, `socket` its TalkSocket. */
+    open(place, socket) {
+        this.#place = place;
         this.#socket = socket;
         this.fields.disabled = false;
         this.show("broken");
+        this.#show();
     }
 
     /** It is over; what was said can still be read. */
@@ -106,7 +104,13 @@ export class TalkPanel {
     /** What the conversation does: one of STATES. */
     show(state) {
         this.stateLine.dataset.state = state;
-        this.state.textContent = STATES[state] ?? "";
+        this.state.textContent = STATES[state] ?? this.#waiting;
+    }
+
+    /** Why nobody is listened to. */
+    get #waiting() {
+        if (!this.#place.hears) return "Type a message";
+        return this.#place.push_to_talk ? "Hold to talk" : "Getting ready…";
     }
 
     #send() {
@@ -118,43 +122,38 @@ export class TalkPanel {
 
     /** Turn the microphone on or off. One tab of a browser speaks at a time; the others show and hear what is said. */
     async #turn(on) {
-        if (!on) {
-            this.#microphone?.close();
-            this.#release?.();
-            this.#microphone = this.#release = null;
-            this.#muted = false;
-            return this.#show();
-        }
+        this.#microphone?.close();
+        this.#microphone = null;
+        this.#mute(false);
+        if (!on) return;
         const microphone = (this.#microphone = new Microphone(
+            this.#place.id,
             (piece) => this.#hear(piece),
-            () => {
-                this.#turn(false);
-                this.say("Connect the microphone again: it was unplugged.");
-            },
+            () => this.#lose("Connect the microphone again: it was unplugged."),
         ));
         this.#show();
         try {
-            const right = await rightToSpeak(`liveavatar-talk-${this.#id}`);
-            if (this.#microphone !== microphone) return right?.();
-            if (!right) throw new Error(OTHER_TAB);
-            this.#release = right;
             await microphone.open();
-            microphone.muted = this.#muted && !this.#held;
+            microphone.muted = this.#muted;
         } catch (error) {
-            if (this.#microphone !== microphone) return;
-            this.#turn(false);
-            this.say(error.message);
+            if (this.#microphone === microphone) this.#lose(error.message);
+            else microphone.close();
         }
+    }
+
+    #lose(text) {
+        this.#turn(false);
+        this.say(text);
     }
 
     #hear(piece) {
         this.meter.value = level(piece);
-        this.#socket.hear(piece);
+        if (this.#held || !this.#place.push_to_talk) this.#socket.hear(piece);
     }
 
     #mute(muted) {
         this.#muted = muted;
-        if (this.#microphone) this.#microphone.muted = muted && !this.#held;
+        if (this.#microphone) this.#microphone.muted = muted;
         this.#show();
     }
 
@@ -163,7 +162,8 @@ export class TalkPanel {
         const { holdButton } = this;
         holdButton.addEventListener("pointerdown", () => this.#hold(true));
         const isKey = ({ key, target }) =>
-            target === holdButton ? key === " " || key === "Enter" : key === " " && target === this.transcript.element;
+            !holdButton.hidden &&
+            (target === holdButton ? key === " " || key === "Enter" : key === " " && target === this.transcript.element);
         this.element.addEventListener("keydown", (event) => {
             if (!isKey(event)) return;
             event.preventDefault();
@@ -178,12 +178,7 @@ export class TalkPanel {
     #hold(held) {
         if (held === this.#held) return;
         this.#held = held;
-        // Whoever only pushes to talk is not heard between.
-        if (held && !this.#microphone) {
-            this.#muted = true;
-            this.#turn(true);
-        }
-        if (this.#microphone) this.#microphone.muted = this.#muted && !held;
+        if (held && !this.#microphone) this.#turn(true);
         this.#socket.tell({ type: "talk", held });
         this.#show();
     }
@@ -192,15 +187,10 @@ export class TalkPanel {
         this.talkButton.ariaPressed = String(Boolean(this.#microphone));
         this.muteButton.ariaPressed = String(this.#muted);
         this.holdButton.ariaPressed = String(this.#held);
-        this.muteButton.hidden = this.meter.hidden = !this.#microphone;
+        const { hears, push_to_talk } = this.#place;
+        this.talkButton.hidden = !hears;
+        this.holdButton.hidden = !hears || !push_to_talk;
+        this.muteButton.hidden = !this.#microphone || push_to_talk;
+        this.meter.hidden = !this.#microphone;
     }
-}
-
-/** A function that gives the right back; null while another tab of this browser has it. */
-function rightToSpeak(name) {
-    if (!navigator.locks) return Promise.resolve(() => {}); // a page without them has no microphone either
-    return new Promise((resolve, reject) => {
-        const held = (lock) => (lock ? new Promise((release) => resolve(release)) : resolve(null));
-        navigator.locks.request(name, { ifAvailable: true }, held).catch(reject);
-    });
 }

@@ -4,19 +4,19 @@ const RETRY_MS = 1000;
 const MOST_WAITING = 96_000; // bytes, two seconds of sound: a connection that is slower than speech gets no more
 
 /**
- * The connection of a conversation: the microphone's pieces and messages up, messages down. It is made again when it
- * breaks. Events: "message" with the message as its detail, "connected", "broken", and "gone" when the server knows the
- * conversation no more.
+ * A connection on which the microphone's pieces and messages go up, and messages come down. It is made again when it
+ * breaks. Events: "connected", "message" with the message as its detail, "broken", and "gone" when the server knows the
+ * path no more.
  */
 export class TalkSocket extends EventTarget {
     #path;
     #socket = null;
     #timer = 0;
 
-    /** `id` is the conversation's. */
-    constructor(id) {
+    /** `path` is the route on the host's server. */
+    constructor(path) {
         super();
-        this.#path = api.apiURL(`/liveavatar/talk/${encodeURIComponent(id)}`);
+        this.#path = api.apiURL(path);
         this.#connect();
     }
 

@@ -17,8 +17,13 @@ export class Transcript {
         this.#hearing = this.#saying = null;
     }
 
-    /** What the avatar has understood; until it is `final` it replaces what came before. */
+    /** What the avatar has understood. Until it is `final` it replaces what came before; an empty text takes it back. */
     heard(text, final) {
+        if (!text) {
+            this.#hearing?.remove();
+            this.#hearing = null;
+            return;
+        }
         this.#hearing ??= this.#line("you");
         this.#write(this.#hearing, text);
         this.#hearing.classList.toggle("unsure", !final);
