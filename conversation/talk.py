@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ from .connections import close_connections
 
 RATE = 24_000
 """Samples per second of the sound that pages send."""
+LEAD_SECONDS = 0.5
+"""How far a video may run ahead of what is heard: an interruption cannot take back what is made."""
 LOOK_SECONDS = 0.2
 """How often a conversation looks whether its video goes on."""
 BACKLOG = 500
@@ -62,6 +65,11 @@ class Hush:
 @dataclass(frozen=True)
 class End:
     """Let the video end."""
+
+
+def talk_feed(clock: Callable[[], float] = time.monotonic) -> SpeechFeed:
+    """A feed for the answers of a conversation."""
+    return SpeechFeed(RATE, lead_seconds=LEAD_SECONDS, clock=clock)
 
 
 Message = Sound | Typed | Held | Played | Hush | End

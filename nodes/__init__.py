@@ -6,6 +6,10 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.liveavatar import folders
 from ..serving import live as routes
+from .conversation.send import AvatarSendSpeech
+from .conversation.services import AvatarEarsNode, AvatarLanguageModel, AvatarVoiceNode
+from .conversation.talk import AvatarConversation
+from .conversation.text import AvatarAnswer, AvatarListen, AvatarSay
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -49,6 +53,14 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarSampler,
             AvatarStreamToVideo,
             AvatarStreamToFrames,
+            AvatarLanguageModel,
+            AvatarVoiceNode,
+            AvatarEarsNode,
+            AvatarConversation,
+            AvatarSay,
+            AvatarListen,
+            AvatarAnswer,
+            AvatarSendSpeech,
             AvatarMeasureStream,
             AvatarMeasureVideo,
             PersonaLiveLoadModel,

@@ -219,3 +219,49 @@ def test_loudness_is_that_of_the_speech_without_the_silence_between(feed, clock)
     clock.now += 1
     feed.take(SIZE)
     assert feed.statistics() == pytest.approx((0.2, 0.01))
+
+
+def test_it_is_known_which_speech_a_position_of_the_video_holds(feed, clock):
+    feed.take(SIZE)
+    clock.now += 0.48
+    feed.write(speech(100), RATE)
+    feed.take(SIZE)  # 380 of silence, then the 100
+    assert (feed.taken, feed.written) == (100, 100)
+    feed.write(speech(700), RATE)
+    assert feed.written == 800
+    feed.take(SIZE)
+    feed.write(torch.zeros(0), RATE, replace=True)  # 220 are never heard
+    assert (feed.taken, feed.written) == (580, 580)
+    begins = (480 + 380) / RATE
+    assert [feed.taken_before(begins + part) for part in (-0.5, 0, 0.05, 0.1, 0.3, 9)] == [
+        0,
+        0,
+        50,
+        100,
+        300,
+        580,
+    ]
+    assert feed.place_of(0) == begins and feed.place_of(300) == begins + 0.3
+    assert feed.place_of(580) is None
+
+
+def test_a_video_is_heard_at_the_pace_of_real_time(feed, clock):
+    feed.write(speech(2 * SIZE), RATE)
+    feed.take(SIZE)
+    feed.take(SIZE)
+    assert feed.heard_seconds == pytest.approx(0.0)
+    clock.now += 0.5
+    assert feed.heard_seconds == pytest.approx(0.5)
+    clock.now += 5
+    assert feed.heard_seconds == pytest.approx(0.96)
+
+
+def test_a_video_of_speech_that_may_be_taken_back_does_not_run_far_ahead(clock):
+    feed = SpeechFeed(RATE, lead_seconds=0.5, clock=clock)
+    feed.write(speech(5 * SIZE), RATE)
+    feed.take(SIZE)
+    feed.take(SIZE)
+    assert feed.take(SIZE) == pytest.approx(0.46)
+    clock.now += 0.46 + 1e-9
+    assert loud(feed.take(SIZE)) == [True, True]
+    assert feed.take(SIZE) == pytest.approx(0.48)
