@@ -77,6 +77,7 @@ class SpeechFeed:
         self._speaking = False
         self._ended = self._closing = self._begun = self.closed = False
         self._spoken, self._spoken_start = torch.zeros(0), 0
+        self._silence = 0  # samples at its end that can be taken back
         self._count, self._sum, self._squares = 0, 0.0, 0.0
         self._taken = 0
         self._places: deque[tuple[int, int, int]] = deque(
@@ -223,10 +224,26 @@ class SpeechFeed:
                 start = self._spoken_start + len(self._spoken) + offset
                 self._places.append((start, self._taken, used))
                 self._taken += used
+            self._silence = 0 if used or self._ended else size
             self._waiting = self._waiting[used:]
             self._heard_until += size / self.rate
             self._keep(block)
             return block
+
+    def take_back(self) -> bool:
+        """Take back the silence that was taken last, where speech has arrived that is heard sooner in its place than
+        behind it: more of it than time has passed since. `take` gives that block anew then.
+
+        To be asked only while nobody has seen the block.
+        """
+        with self._changed:
+            taken_at = self._heard_until - self._silence / self.rate
+            speech = len(self._waiting) - self._ahead
+            if not self._silence or speech <= (self._clock() - taken_at) * self.rate:
+                return False
+            self._spoken = self._spoken[: -self._silence]
+            self._heard_until, self._silence = taken_at, 0
+            return True
 
     def wait(self, seconds: float) -> None:
         """Sleep until something is written, at most ``seconds``."""
@@ -254,8 +271,9 @@ class SpeechFeed:
 
     @property
     def ready(self) -> float:
-        """Samples that are final. All of them at the end, after which there is silence."""
-        return float("inf") if self._closing else self._spoken_start + len(self._spoken)
+        """Samples that are final, whoever asks: all but silence that can be taken back. All of them at the end, after
+        which there is silence."""
+        return float("inf") if self._closing else self._spoken_start + len(self._spoken) - self._silence
 
     def read(self, start: int, stop: int) -> Tensor:
         """Samples ``start`` to ``stop`` of the sound that was taken, [1, S], with silence behind it; LookupError when
