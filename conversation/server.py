@@ -20,6 +20,7 @@ from .roles import ServiceError
 KEY_PREFIX = "LIVEAVATAR_KEY_"
 KEY_NAME = re.compile(KEY_PREFIX + r"[A-Z0-9_]{1,60}")
 ANSWER_BYTES = 1 << 20
+SAID_BYTES = 4096
 SHOWN_LETTERS = 200
 SHOWN_MODELS = 8
 

@@ -8,7 +8,7 @@ from ..loaders.liveavatar import folders
 from ..serving import live as routes
 from .conversation.send import AvatarSendSpeech
 from .conversation.services import AvatarEarsNode, AvatarLanguageModel, AvatarVoiceNode
-from .conversation.talk import AvatarConversation
+from .conversation.talk import AvatarConversation, AvatarConversationRealtime
 from .conversation.text import AvatarAnswer, AvatarListen, AvatarSay
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
@@ -57,6 +57,7 @@ class LiveAvatarExtension(ComfyExtension):
             AvatarVoiceNode,
             AvatarEarsNode,
             AvatarConversation,
+            AvatarConversationRealtime,
             AvatarSay,
             AvatarListen,
             AvatarAnswer,
