@@ -1,7 +1,7 @@
 """The conversation with a server of OpenAI's Realtime interface, which hears, thinks and speaks by itself.
 
 The microphone goes up as it comes; the server finds the turns. What it says goes into the feed. When it hears the
-person, the answer stops, and the server is told how much of it was really heard, so that it remembers no more than that.
+person, the answer stops, and the server is told how much of it was really heard: it remembers no more than that.
 """
 
 from __future__ import annotations

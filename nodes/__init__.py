@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..loaders.conversation import files as conversation_files
 from ..loaders.liveavatar import folders
 from ..serving import live as routes
+from .conversation.here import AvatarEarsHere, AvatarLanguageModelHere, AvatarVoiceHere
 from .conversation.send import AvatarSendSpeech
 from .conversation.services import AvatarEarsNode, AvatarLanguageModel, AvatarVoiceNode
 from .conversation.talk import AvatarConversation, AvatarConversationRealtime
@@ -36,6 +38,7 @@ class LiveAvatarExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         refuse_second_copy(LiveAvatarSampler)
+        conversation_files.register()
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
         install_examples()
@@ -56,6 +59,9 @@ class LiveAvatarExtension(ComfyExtension):
             AvatarLanguageModel,
             AvatarVoiceNode,
             AvatarEarsNode,
+            AvatarLanguageModelHere,
+            AvatarVoiceHere,
+            AvatarEarsHere,
             AvatarConversation,
             AvatarConversationRealtime,
             AvatarSay,

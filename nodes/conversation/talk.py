@@ -13,6 +13,7 @@ from ...conversation.realtime import Realtime, RealtimeConversation
 from ...conversation.server import Server
 from ...conversation.talk import RATE, Talk, talk_feed, talks
 from ...host.progress import show_text
+from ...loaders.conversation.smart_turn import find_smart_turn
 from ...loaders.liveavatar.speech import check_encoder
 from ...media.audio import duration, to_mono
 from ...media.speech import LiveSpeech
@@ -20,6 +21,7 @@ from ...media.speech_feed import SpeechFeed
 from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarSpeech, AvatarVoice
+from .here import download_input, progress_of
 from .services import CATEGORY, PROMPT, address_input, key_input
 
 TURNS = ("silence", "smart", "push to talk")
@@ -123,7 +125,7 @@ class AvatarConversation(TalkNode):
                     optional=True,
                     tooltip=(
                         "When it is the avatar's turn. silence: after longest_pause. smart: after pause, where Smart "
-                        "Turn finds the sentence finished (help page). push to talk: when the key is let go."
+                        "Turn finds the sentence finished; needs onnxruntime. push to talk: when the key is let go."
                     ),
                 ),
                 io.Float.Input(
@@ -155,6 +157,7 @@ class AvatarConversation(TalkNode):
                     optional=True,
                     tooltip="A short sound (mm, ...) of at most 3 s for the time until the answer begins.",
                 ),
+                download_input("Smart Turn (9 MB, BSD-2-Clause)"),
                 *common_inputs(),
             ],
             outputs=[AvatarSpeech.Output(display_name="speech")],
@@ -174,13 +177,17 @@ class AvatarConversation(TalkNode):
         longest_pause: float = 0.8,
         barge_in: bool = True,
         filler=None,
+        download: bool = False,
         max_seconds: float = 1800.0,
         id: str = "",
     ) -> io.NodeOutput:
         manners = Manners(turn == "push to talk", pause, longest_pause, barge_in, greeting, _short(filler))
         feed, speech = cls.feed(audio_encoder, max_seconds)
         say = partial(show_text, hidden=cls.hidden)
-        cls.begin(Conversation(feed, mind, voice, ears, manners, on_error=say), id)
+        finished = None
+        if turn == "smart" and ears is not None:
+            finished = find_smart_turn(download, progress_of(cls.hidden))
+        cls.begin(Conversation(feed, mind, voice, ears, manners, finished, on_error=say), id)
         return io.NodeOutput(speech)
 
 
@@ -240,7 +247,9 @@ class AvatarConversationRealtime(TalkNode):
         """Addresses and keys that cannot be used are refused when the workflow is queued."""
         super().check(values)
         if "url" in values:
-            Server(values["url"], "Realtime server", values.get("key", "")).check()
+            Server(values["url"], "Realtime server", values.get("key", "")).check(
+                "ws", "wss", "http", "https"
+            )
 
     @classmethod
     def execute(
