@@ -37,8 +37,6 @@ SURE_SECONDS = 1.0
 AHEAD_SECONDS = 8.0
 """So much sound is made ahead of what is spoken."""
 WATCH_SECONDS = 0.02
-FRESH_SECONDS = 1.0
-"""A page's position goes on by itself for so long."""
 REMEMBERED_LINES = 400
 
 logger = logging.getLogger(__name__)
@@ -98,7 +96,6 @@ class Conversation(Talk):
         self._unfinished: tuple[Piece, ...] = ()  # turns that were taken back
         self._count = 0
         self._ducked = False
-        self._position: tuple[float, float] | None = None
 
     async def converse(self) -> None:
         """Talk until cancelled."""
@@ -124,7 +121,7 @@ class Conversation(Talk):
         elif isinstance(message, Held):
             self._key(message.held)
         elif isinstance(message, Played):
-            self._position = message.seconds, self._now()
+            self.shown(message.seconds)
         elif isinstance(message, Hush):
             self._hush()
         elif isinstance(message, End):
@@ -272,7 +269,7 @@ class Conversation(Talk):
             self.tell("heard", text=reply.question, final=False)
         lines = [*self.history]
         if self._reply not in (None, reply) and not self._reply.taken_back:
-            lines += self._reply.lines(self._played())
+            lines += self._reply.lines(self.played())
         await self._say(reply, [*lines, Line("user", reply.question)])
 
     def _accept(self, reply: Reply) -> None:
@@ -334,27 +331,13 @@ class Conversation(Talk):
 
     async def _watch(self, reply: Reply) -> None:
         """Follow an answer until it was heard to its end."""
-        while not (reply.complete and not reply.held and reply.spoken.all_heard(self._played())):
+        while not (reply.complete and not reply.held and reply.spoken.all_heard(self.played())):
             await asyncio.sleep(WATCH_SECONDS)
             if not reply.measured and reply.timings.has("written"):
-                reply.measured = self._measured(reply)
+                reply.measured = self.measured(reply.turn, reply.timings, reply.spoken.first)
         if self._reply is reply:
             self._settle(reply)
             self._rest()
-
-    def _measured(self, reply: Reply) -> bool:
-        """Mark what the video has of an answer; True once its times are told."""
-        first = reply.spoken.first
-        place = None if first is None else self.feed.place_of(first)
-        if place is None:
-            return False
-        reply.timings.mark("block")
-        if self._position is not None:
-            if self._played() < place:
-                return False
-            reply.timings.mark("lips")
-        self.tell("timings", turn=reply.turn, **reply.timings.as_json())
-        return True
 
     def _greet(self, text: str) -> None:
         reply = self._reply = self._new_reply()
@@ -376,11 +359,11 @@ class Conversation(Talk):
     def _may_take_back(self, reply: Reply) -> bool:
         spoken = bool(reply.pieces) and not reply.pieces[-1].typed
         soon = self._now() - reply.ended_at < TAKEN_BACK_SECONDS
-        return spoken and (soon or not reply.spoken.any_heard(self._played()))
+        return spoken and (soon or not reply.spoken.any_heard(self.played()))
 
     def _hold(self, reply: Reply, take_back: bool = False) -> None:
         """Stop an answer until it is known whether the person says words."""
-        played = self._played()
+        played = self.played()
         reply.hold(played, take_back)
         if take_back:
             self._unfinished = reply.pieces
@@ -420,7 +403,7 @@ class Conversation(Talk):
     def _settle(self, reply: Reply) -> None:
         """The answer is over: what was heard of it belongs to the conversation, except for a turn that goes on."""
         if not reply.taken_back:
-            lines = reply.lines(self._played())
+            lines = reply.lines(self.played())
             if lines and (lines[-1].role == "assistant" or not reply.complete or reply.held):
                 self.history = [*self.history, *lines][-REMEMBERED_LINES:]
         reply.cancel()
@@ -436,13 +419,6 @@ class Conversation(Talk):
         if on != self._ducked:
             self._ducked = on
             self.tell("duck", on=on)
-
-    def _played(self) -> float:
-        """How far the video was shown."""
-        if self._position is None:
-            return self.feed.heard_seconds
-        seconds, at = self._position
-        return min(seconds + min(self._now() - at, FRESH_SECONDS), self.feed.spoken_seconds)
 
     async def _probe(self) -> None:
         """Tell at once which service is not there."""

@@ -20,6 +20,7 @@ from .roles import ServiceError
 KEY_PREFIX = "LIVEAVATAR_KEY_"
 KEY_NAME = re.compile(KEY_PREFIX + r"[A-Z0-9_]{1,60}")
 ANSWER_BYTES = 1 << 20
+SAID_BYTES = 4096
 SHOWN_LETTERS = 200
 SHOWN_MODELS = 8
 
@@ -43,11 +44,11 @@ class Server:
     key: str = ""
     quiet_seconds: float = 60.0
 
-    def check(self) -> None:
-        """ValueError for an address or a name of a key that cannot be used."""
+    def check(self, *schemes: str) -> None:
+        """ValueError for an address of other schemes (by default http and https), or a wrong name of a key."""
         try:
             parts = urlsplit(self.url)
-            right = parts.scheme in ("http", "https", "ws", "wss") and parts.hostname and parts.port != 0
+            right = parts.scheme in (schemes or ("http", "https")) and parts.hostname and parts.port != 0
         except ValueError:
             right = False
         if not right or parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", self.url):

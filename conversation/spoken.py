@@ -52,6 +52,16 @@ class Spoken:
         found = (sentence.first for sentence in self._sentences if sentence.text)
         return next((first for first in found if first is not None), None)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the last sentence is complete."""
+        return self.begun and self._sentences[-1].complete
+
+    @property
+    def heard_samples(self) -> int:
+        """How many samples were heard before the rest was taken out."""
+        return sum(sentence.heard for sentence in self._sentences)
+
     def begin(self, text: str) -> None:
         """What is written from now on is the sound of this sentence; an empty text is sound without words."""
         self._sentences.append(Sentence(text))

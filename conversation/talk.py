@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..media.speech_feed import SpeechFeed
 from .connections import close_connections
+from .timings import Timings
 
 RATE = 24_000
 """Samples per second of the sound that pages send."""
@@ -25,6 +26,8 @@ LOOK_SECONDS = 0.2
 """How often a conversation looks whether its video goes on."""
 BACKLOG = 500
 """Messages that may wait to be heard: ten seconds of sound in pieces of 20 ms."""
+FRESH_SECONDS = 1.0
+"""A page's position goes on by itself for so long."""
 REMEMBERED = 60
 """Lines of the transcript that a page is told when it joins."""
 
@@ -98,8 +101,10 @@ class Talk:
         self._transcript: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self._state: dict[str, Any] = {"type": "state", "state": "waiting"}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun = threading.Event()
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._backlog = 0
+        self._shown: tuple[float, float] | None = None
         self.over = False
 
     # For pages, from any thread.
@@ -129,13 +134,15 @@ class Talk:
     # For the conversation itself.
 
     def start(self) -> None:
-        """Begin in a thread of its own."""
+        """Begin in a thread of its own; messages are taken when this returns."""
         threading.Thread(target=lambda: asyncio.run(self.run()), name="conversation", daemon=True).start()
+        self._begun.wait()
 
     async def run(self) -> None:
         """The whole conversation, until its video ends."""
         with self._lock:
             self._loop = asyncio.get_running_loop()
+        self._begun.set()
         talking = asyncio.create_task(self._converse())
         try:
             while not talking.done() and not self.feed.closed and self.feed.wanted():
@@ -178,6 +185,31 @@ class Talk:
                 self._transcript.append(message)
             for page in self._pages:
                 page(message)
+
+    def shown(self, seconds: float) -> None:
+        """A page has shown the video up to a position."""
+        self._shown = seconds, asyncio.get_running_loop().time()
+
+    def played(self) -> float:
+        """How far the video was shown; at the pace of real time where no page tells."""
+        if self._shown is None:
+            return self.feed.heard_seconds
+        seconds, at = self._shown
+        since = asyncio.get_running_loop().time() - at
+        return min(seconds + min(since, FRESH_SECONDS), self.feed.spoken_seconds)
+
+    def measured(self, turn: int, timings: Timings, first: int | None) -> bool:
+        """Tell the times of an answer, whose first sample in the feed is ``first``; False while it was not shown."""
+        place = None if first is None else self.feed.place_of(first)
+        if place is None:
+            return False
+        timings.mark("block")
+        if self._shown is not None:
+            if self.played() < place:
+                return False
+            timings.mark("lips")
+        self.tell("timings", turn=turn, **timings.as_json())
+        return True
 
     def error(self, sentence: str) -> None:
         """Tell the pages and the node what went wrong, and what to do about it."""

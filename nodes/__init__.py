@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..loaders.conversation import files as conversation_files
 from ..loaders.liveavatar import folders
 from ..serving import live as routes
+from .conversation.here import AvatarEarsHere, AvatarLanguageModelHere, AvatarVoiceHere
 from .conversation.send import AvatarSendSpeech
 from .conversation.services import AvatarEarsNode, AvatarLanguageModel, AvatarVoiceNode
-from .conversation.talk import AvatarConversation
+from .conversation.talk import AvatarConversation, AvatarConversationRealtime
 from .conversation.text import AvatarAnswer, AvatarListen, AvatarSay
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
@@ -36,6 +38,7 @@ class LiveAvatarExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         refuse_second_copy(LiveAvatarSampler)
+        conversation_files.register()
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
         install_examples()
@@ -56,7 +59,11 @@ class LiveAvatarExtension(ComfyExtension):
             AvatarLanguageModel,
             AvatarVoiceNode,
             AvatarEarsNode,
+            AvatarLanguageModelHere,
+            AvatarVoiceHere,
+            AvatarEarsHere,
             AvatarConversation,
+            AvatarConversationRealtime,
             AvatarSay,
             AvatarListen,
             AvatarAnswer,

@@ -9,8 +9,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...conversation.loop import Conversation, Manners
+from ...conversation.realtime import Realtime, RealtimeConversation
+from ...conversation.server import Server
 from ...conversation.talk import RATE, Talk, talk_feed, talks
 from ...host.progress import show_text
+from ...loaders.conversation.smart_turn import find_smart_turn
 from ...loaders.liveavatar.speech import check_encoder
 from ...media.audio import duration, to_mono
 from ...media.speech import LiveSpeech
@@ -18,7 +21,8 @@ from ...media.speech_feed import SpeechFeed
 from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarSpeech, AvatarVoice
-from .services import CATEGORY
+from .here import download_input, progress_of
+from .services import CATEGORY, PROMPT, address_input, key_input
 
 TURNS = ("silence", "smart", "push to talk")
 LONGEST_FILLER = 3.0
@@ -121,7 +125,7 @@ class AvatarConversation(TalkNode):
                     optional=True,
                     tooltip=(
                         "When it is the avatar's turn. silence: after longest_pause. smart: after pause, where Smart "
-                        "Turn finds the sentence finished (help page). push to talk: when the key is let go."
+                        "Turn finds the sentence finished; needs onnxruntime. push to talk: when the key is let go."
                     ),
                 ),
                 io.Float.Input(
@@ -153,6 +157,7 @@ class AvatarConversation(TalkNode):
                     optional=True,
                     tooltip="A short sound (mm, ...) of at most 3 s for the time until the answer begins.",
                 ),
+                download_input("Smart Turn (9 MB, BSD-2-Clause)"),
                 *common_inputs(),
             ],
             outputs=[AvatarSpeech.Output(display_name="speech")],
@@ -172,13 +177,98 @@ class AvatarConversation(TalkNode):
         longest_pause: float = 0.8,
         barge_in: bool = True,
         filler=None,
+        download: bool = False,
         max_seconds: float = 1800.0,
         id: str = "",
     ) -> io.NodeOutput:
         manners = Manners(turn == "push to talk", pause, longest_pause, barge_in, greeting, _short(filler))
         feed, speech = cls.feed(audio_encoder, max_seconds)
         say = partial(show_text, hidden=cls.hidden)
-        cls.begin(Conversation(feed, mind, voice, ears, manners, on_error=say), id)
+        finished = None
+        if turn == "smart" and ears is not None:
+            finished = find_smart_turn(download, progress_of(cls.hidden))
+        cls.begin(Conversation(feed, mind, voice, ears, manners, finished, on_error=say), id)
+        return io.NodeOutput(speech)
+
+
+class AvatarConversationRealtime(TalkNode):
+    """A conversation with a Realtime server."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="AvatarConversationRealtime",
+            search_aliases=["openai realtime", "speech to speech", "localai", "voice assistant", "chat"],
+            display_name="Conversation (Realtime)",
+            category=CATEGORY,
+            description=(
+                "Talk with the avatar through a server of OpenAI's Realtime interface, which hears, thinks and speaks: "
+                "speech-to-speech of Hugging Face, LocalAI, OpenAI."
+            ),
+            inputs=[
+                address_input(
+                    "ws://127.0.0.1:8765/v1", "8765 is the port of speech-to-speech; wss:// for a service"
+                ),
+                io.String.Input("model", default="default", tooltip="Name of the model on that server."),
+                io.String.Input(
+                    "instructions",
+                    default=PROMPT,
+                    multiline=True,
+                    tooltip="Who the avatar is, and how it shall answer.",
+                ),
+                encoder_input(),
+                io.String.Input(
+                    "voice",
+                    default="",
+                    optional=True,
+                    tooltip="Name of one of the server's voices. Empty: its own choice.",
+                ),
+                io.Boolean.Input(
+                    "push_to_talk",
+                    default=False,
+                    optional=True,
+                    tooltip="Turns are what is said while the key is down. Off: the server finds them.",
+                ),
+                io.Boolean.Input(
+                    "barge_in",
+                    default=True,
+                    optional=True,
+                    tooltip="Speaking interrupts the avatar. Off: it speaks to its end.",
+                ),
+                key_input(),
+                *common_inputs(),
+            ],
+            outputs=[AvatarSpeech.Output(display_name="speech")],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """Addresses and keys that cannot be used are refused when the workflow is queued."""
+        super().check(values)
+        if "url" in values:
+            Server(values["url"], "Realtime server", values.get("key", "")).check(
+                "ws", "wss", "http", "https"
+            )
+
+    @classmethod
+    def execute(
+        cls,
+        url: str,
+        model: str,
+        instructions: str,
+        audio_encoder=None,
+        voice: str = "",
+        push_to_talk: bool = False,
+        barge_in: bool = True,
+        key: str = "",
+        max_seconds: float = 1800.0,
+        id: str = "",
+    ) -> io.NodeOutput:
+        server = Server(url, "Realtime server", key)
+        realtime = Realtime(server, model, voice, instructions, barge_in, push_to_talk)
+        feed, speech = cls.feed(audio_encoder, max_seconds)
+        cls.begin(RealtimeConversation(feed, realtime, partial(show_text, hidden=cls.hidden)), id)
         return io.NodeOutput(speech)
 
 
