@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..loaders.conversation import files as conversation_files
 from ..loaders.liveavatar import folders
 from ..serving import generate as generate_routes
 from ..serving import live as routes
 from .batch import AvatarBatch
+from .conversation.here import AvatarEarsHere, AvatarLanguageModelHere, AvatarVoiceHere
+from .conversation.send import AvatarSendSpeech
+from .conversation.services import AvatarEarsNode, AvatarLanguageModel, AvatarVoiceNode
+from .conversation.talk import AvatarConversation, AvatarConversationRealtime
+from .conversation.text import AvatarAnswer, AvatarListen, AvatarSay
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -34,6 +40,7 @@ class LiveAvatarExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         refuse_second_copy(LiveAvatarSampler)
+        conversation_files.register()
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
         generate_routes.register()
@@ -53,6 +60,18 @@ class LiveAvatarExtension(ComfyExtension):
             AvatarStreamToVideo,
             AvatarStreamToFrames,
             AvatarBatch,
+            AvatarLanguageModel,
+            AvatarVoiceNode,
+            AvatarEarsNode,
+            AvatarLanguageModelHere,
+            AvatarVoiceHere,
+            AvatarEarsHere,
+            AvatarConversation,
+            AvatarConversationRealtime,
+            AvatarSay,
+            AvatarListen,
+            AvatarAnswer,
+            AvatarSendSpeech,
             AvatarMeasureStream,
             AvatarMeasureVideo,
             PersonaLiveLoadModel,

@@ -18,3 +18,9 @@ PortraitType = io.Custom("PERSONALIVE_PORTRAIT")
 """`engines.personalive.pipeline.Portrait`: a portrait as the networks know it."""
 MotionType = io.Custom("PERSONALIVE_MOTION")
 """`sessions.personalive.Driving`: a motion with the frame rate and the sound of its video."""
+AvatarMind = io.Custom("AVATAR_MIND")
+"""`conversation.roles.Mind`: a language model."""
+AvatarVoice = io.Custom("AVATAR_VOICE")
+"""`conversation.roles.Voice`: a voice for sentences."""
+AvatarEars = io.Custom("AVATAR_EARS")
+"""`conversation.roles.Ears`: speech to text."""

@@ -278,6 +278,15 @@ class BlockSampler:
     def drop_unfinished(self) -> None:
         """Forget what steps of a block that could not be finished have left, so that it can be done again."""
         self._placed = self._captured = None
+        self.begin_again()
+
+    def wait(self) -> None:
+        """Wait until the device has done the steps that were asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
+    def begin_again(self) -> None:
+        """Do the block anew of which some steps are done: what they have written is written over before it is read."""
         for cache in self.caches.values():
             cache.blocks = self.block_index
 

@@ -9,11 +9,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
-    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "evaluation", "media", "jobs"),
-    "serving": ("serving", "sessions", "loaders", "host", "engines", "media", "jobs"),
+    "nodes": (
+        "nodes",
+        "serving",
+        "sessions",
+        "loaders",
+        "host",
+        "engines",
+        "conversation",
+        "evaluation",
+        "media",
+        "jobs",
+    ),
+    "serving": ("serving", "sessions", "loaders", "host", "engines", "conversation", "media", "jobs"),
     "jobs": ("jobs",),
     "sessions": ("sessions", "loaders", "host", "engines", "media"),
-    "loaders": ("loaders", "host", "engines", "media"),
+    "loaders": ("loaders", "host", "engines", "conversation", "media"),
+    "conversation": ("conversation", "media"),
     "host": ("host", "media"),
     "media": ("media",),
     "evaluation": ("evaluation", "engines/parts", "media"),

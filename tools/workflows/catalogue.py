@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import batch, graphs
+from . import batch, conversation, graphs
 
-WORKFLOWS = {**graphs.WORKFLOWS, **batch.WORKFLOWS}
+WORKFLOWS = {**graphs.WORKFLOWS, **batch.WORKFLOWS, **conversation.WORKFLOWS}
 
 
 def page_name(name: str) -> str:

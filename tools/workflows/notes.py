@@ -109,6 +109,54 @@ LIVE_SPEECH = _note(
     MODEL,
     SAVED,
 )
+_TALK = (
+    "**Talk:** press **Run**, then speak (microphone button of the conversation's node) or type. Speak again to "
+    "interrupt. Browsers give a microphone only to pages by https or from the same computer; headphones or an "
+    "echo-cancelling microphone keep the avatar from hearing itself."
+)
+_TALK_NEEDS = (
+    "**Needs:** a GPU that makes 25 frames per second (H200 or alike), 42 GB of its memory; slower ones answer in slow "
+    "motion. More in `docs/CONVERSATION.md`."
+)
+CONVERSATION = _note(
+    "Talk with the avatar",
+    _TALK,
+    "**Start three servers first**, on this computer or another (addresses in the nodes): a language model (Ollama: "
+    "`ollama run qwen3:4b-instruct`), a voice (vllm-omni with Qwen3-TTS, which clones the sound in green), ears "
+    "(speaches). `docs/CONVERSATION.md` has the commands.",
+    _TALK_NEEDS,
+    MODEL,
+    SAVED,
+)
+CONVERSATION_HERE = _note(
+    "Talk with the avatar, without a server",
+    _TALK,
+    "**Models:** tick *download* in the three nodes (Qwen3 1.7B 4.1 GB, Whisper 1.6 GB, Pocket TTS), and install the "
+    "voice: `pip install pocket-tts` in ComfyUI's environment. English, Spanish, French, German, Italian, Portuguese; "
+    "for Chinese take the workflow *conversation*.",
+    _TALK_NEEDS,
+    MODEL,
+    SAVED,
+)
+REALTIME = _note(
+    "Talk with the avatar through a Realtime server",
+    _TALK,
+    "**Start a server first** that hears, thinks and speaks: speech-to-speech of Hugging Face, LocalAI, or a service "
+    "such as OpenAI's (`wss://api.openai.com/v1`, and the name of a key; `docs/CONVERSATION.md`).",
+    _TALK_NEEDS,
+    MODEL,
+    SAVED,
+)
+TEXT_TO_SPEECH = _note(
+    "A text, in a cloned voice",
+    "**Change:** the text, the voice to clone (3 to 20 seconds; its words go into *transcript*), the picture.",
+    "**Start a voice server first:** vllm-omni with Qwen3-TTS, for instance (`docs/CONVERSATION.md`).",
+    "**Another pack's voice:** put any node that gives AUDIO in the place of *Say*, and connect it to Encode Speech. "
+    "*Voice (this computer)* needs no server.",
+    NEEDS,
+    MODEL,
+    SAVED,
+)
 _RESEARCH = "**The weights of PersonaLive are for academic research only.**"
 _PERSONALIVE = (
     "**Model:** tick *download* in Load Model (about 10 GB).",
