@@ -18,6 +18,7 @@ from .liveavatar.condition import (
 from .liveavatar.fast_decoder import LiveAvatarLoadFastDecoder
 from .liveavatar.live_speech import LiveAvatarLiveSpeech
 from .liveavatar.load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
+from .liveavatar.mood import LiveAvatarMood
 from .liveavatar.performance import LiveAvatarPerformanceOptions
 from .liveavatar.sample import LiveAvatarSampler
 from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
@@ -44,6 +45,7 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarReferenceImage,
             LiveAvatarPoseVideo,
             LiveAvatarSpeakerMasks,
+            LiveAvatarMood,
             LiveAvatarPerformanceOptions,
             LiveAvatarLoadFastDecoder,
             LiveAvatarSampler,

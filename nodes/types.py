@@ -10,6 +10,8 @@ AvatarSpeech = io.Custom("AVATAR_SPEECH")
 """`media.speech.Speech` or `LiveSpeech`: the sound of one or two people, to which each engine listens by itself."""
 AvatarDecoder = io.Custom("AVATAR_DECODER")
 """`loaders.wan.fast_decoder.HostDecoder`: a small decoder in place of the VAE's."""
+AvatarMoods = io.Custom("AVATAR_MOODS")
+"""`loaders.liveavatar.moods.Mood` in a tuple: further prompts of a video, between which its blocks switch."""
 AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
 """`engines.parts.planning.plan.Wish`: the parts of a plan that the user fixes."""
 PersonaLiveType = io.Custom("PERSONALIVE")
