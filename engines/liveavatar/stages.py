@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -181,12 +183,13 @@ def generate_in_stages(
         check_interrupt()
 
     scenes = [scene.on(stage.device) for stage in stages]
-    samplers = [
-        _sampler(stage, own, config, check, performance) for stage, own in zip(stages, scenes, strict=True)
-    ]
+    kind = (performance.fp8, performance.caches, scene.reference.shape)
+    prepare = partial(_sampler, config=config, check=check, performance=performance)
     decoder = vae.stream()
-    with on(vae.device):
-        decoder.prime(scene.motion.to(vae.device)[:, :, :PRIME_LATENTS])
+    with ThreadPoolExecutor(1 if _new_to(kind, stages) else len(stages) + 1) as pool:
+        preparing = [pool.submit(prepare, stage, own) for stage, own in zip(stages, scenes, strict=True)]
+        pool.submit(_prime, decoder, scene, vae.device).result()
+    samplers = [sampler.result() for sampler in preparing]
     first = 0 if state is None else state.attach(samplers, decoder)
     for sampler in samplers:
         sink.share(sampler)
@@ -201,9 +204,7 @@ def generate_in_stages(
         places.append((sampler.device, works))
     if not joined:
         places.append((vae.device, [_Decoding(decoder, Fallback(None, decoder, smaller, say))]))
-    links = _links(
-        places, (performance.fp8, performance.caches, scene.reference.shape), config.clip_blocks + 1
-    )
+    links = _links(places, kind, config.clip_blocks + 1)
     jobs = _jobs(scene, config, first, frames, after_encoding, sink, stop, vae.device)
     chain = Chain(jobs, links, len(links) + AHEAD, stop)
     if state is not None:
@@ -242,6 +243,16 @@ def _sampler(
             performance=performance,
             steps=stage.steps,
         )
+
+
+def _prime(decoder: StreamingDecoder, scene: Scene, device: torch.device) -> None:
+    with on(device):
+        decoder.prime(scene.motion.to(device)[:, :, :PRIME_LATENTS])
+
+
+def _new_to(kind: tuple[Any, ...], stages: Sequence[Stage]) -> bool:
+    """Whether a GPU may still have to load, compile or try kernels for this ``kind`` of computation."""
+    return any(stage.device.type == "cuda" and (stage.device, *kind) not in _met for stage in stages)
 
 
 def _links(
