@@ -25,6 +25,7 @@ from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
 from .personalive.animate import PersonaLiveAnimate
 from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
 from .personalive.motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
+from .portrait import AvatarPreparePortrait
 from .stream import AvatarStreamToFrames, AvatarStreamToVideo
 
 
@@ -37,6 +38,7 @@ class LiveAvatarExtension(ComfyExtension):
         routes.register()
         install_examples()
         return [
+            AvatarPreparePortrait,
             LiveAvatarLoadCheckpoint,
             LiveAvatarApplyLora,
             LiveAvatarLoadSpeechFile,
