@@ -15,7 +15,10 @@ from ...media.speech import Speech, assign_masks
 from ..schema import Node, schema
 from ..types import AvatarSpeech
 
-PHOTOGRAPH = "Choose the real model for this picture: the tiny talker knows drawn faces only, and it looks like a photograph."
+PHOTOGRAPH = (
+    "Choose the real model for this picture: the tiny talker knows drawn faces only, and it looks like a "
+    "photograph."
+)
 
 
 class LiveAvatarEncodeSpeech(Node):
