@@ -20,6 +20,7 @@ from .liveavatar.live_speech import LiveAvatarLiveSpeech
 from .liveavatar.load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
 from .liveavatar.mood import LiveAvatarMood
 from .liveavatar.performance import LiveAvatarPerformanceOptions
+from .liveavatar.prompt import LiveAvatarPromptPreset
 from .liveavatar.sample import LiveAvatarSampler
 from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
 from .personalive.animate import PersonaLiveAnimate
@@ -47,6 +48,7 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarReferenceImage,
             LiveAvatarPoseVideo,
             LiveAvatarSpeakerMasks,
+            LiveAvatarPromptPreset,
             LiveAvatarMood,
             LiveAvatarPerformanceOptions,
             LiveAvatarLoadFastDecoder,
