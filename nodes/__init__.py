@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.liveavatar import folders
 from ..serving import live as routes
+from .background import AvatarBackground
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -53,6 +54,7 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarPerformanceOptions,
             LiveAvatarLoadFastDecoder,
             LiveAvatarSampler,
+            AvatarBackground,
             AvatarStreamToVideo,
             AvatarStreamToFrames,
             AvatarMeasureStream,

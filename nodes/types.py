@@ -20,3 +20,5 @@ PortraitType = io.Custom("PERSONALIVE_PORTRAIT")
 """`engines.personalive.pipeline.Portrait`: a portrait as the networks know it."""
 MotionType = io.Custom("PERSONALIVE_MOTION")
 """`sessions.personalive.Driving`: a motion with the frame rate and the sound of its video."""
+BackgroundRemoval = io.Custom("BACKGROUND_REMOVAL")
+"""The host's own type, which older hosts lack: a model that sees where the person is."""

@@ -19,10 +19,10 @@ def test_a_prompt_says_who_first_then_the_face_then_the_body_then_the_camera():
     )
     assert write_prompt(chosen) == (
         "A woman with grey hair, wearing a red coat, in a garden, speaks with a bright smile, raised cheeks and "
-        "shining eyes. The movements are natural and follow the rhythm of the speech. The head nods and tilts lightly while "
-        "speaking. The hands make small gestures that go with the words. The eyes look straight into the camera and "
-        "blink from time to time. Medium close-up of head and shoulders, the camera does not move. Soft, even light "
-        "from the front. Realistic video, sharp, with natural colours. She is 60."
+        "shining eyes. The movements are natural and follow the rhythm of the speech. The head nods and tilts "
+        "lightly while speaking. The hands make small gestures that go with the words. The eyes look straight into the "
+        "camera and blink from time to time. Medium close-up of head and shoulders, the camera does not move. "
+        "Soft, even light from the front. Realistic video, sharp, with natural colours. She is 60."
     )
 
 
