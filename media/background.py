@@ -50,7 +50,7 @@ def mask_matte(masks: torch.Tensor, height: int, width: int) -> Matte:
 
 
 def model_matte(encode_image: Callable[[torch.Tensor], Any]) -> Matte:
-    """The matte that a model sees in each frame; ``encode_image`` gives the mask [1, H, W] of a picture [1, H, W, 3]."""
+    """The matte that a model sees in each frame; ``encode_image`` gives a picture [1, H, W, 3] its mask [1, H, W]."""
 
     def matte(frames: torch.Tensor, first: int) -> torch.Tensor:
         seen = [encode_image(frame[None].float() / 255).float().cpu() for frame in frames]
