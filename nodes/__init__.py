@@ -25,6 +25,7 @@ from .liveavatar.prompt import LiveAvatarPromptPreset
 from .liveavatar.sample import LiveAvatarSampler
 from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
 from .personalive.animate import PersonaLiveAnimate
+from .personalive.gestures import PersonaLiveBlendMotions, PersonaLiveChainMotions, PersonaLiveHeadGesture
 from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
 from .personalive.motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
 from .portrait import AvatarPreparePortrait
@@ -64,5 +65,8 @@ class LiveAvatarExtension(ComfyExtension):
             PersonaLiveExtractMotion,
             PersonaLiveSaveMotion,
             PersonaLiveLoadMotion,
+            PersonaLiveHeadGesture,
+            PersonaLiveChainMotions,
+            PersonaLiveBlendMotions,
             PersonaLiveAnimate,
         ]
