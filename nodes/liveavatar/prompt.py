@@ -64,7 +64,6 @@ class LiveAvatarPromptPreset(Node):
                 io.String.Input(
                     "more",
                     default="",
-                    multiline=True,
                     optional=True,
                     tooltip="Your own sentences, at the end.",
                 ),
