@@ -425,8 +425,3 @@ WORKFLOWS = {
         IN_A_ROW,
     ),
 }
-
-
-def page_name(name: str) -> str:
-    """The file name, without suffix, of a workflow for the page: what the templates browser shows."""
-    return WORKFLOWS[name].page_name or name
