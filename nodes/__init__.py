@@ -8,6 +8,7 @@ from ..loaders.conversation import files as conversation_files
 from ..loaders.liveavatar import folders
 from ..serving import generate as generate_routes
 from ..serving import live as routes
+from .background import AvatarBackground
 from .batch import AvatarBatch
 from .conversation.here import AvatarEarsHere, AvatarLanguageModelHere, AvatarVoiceHere
 from .conversation.send import AvatarSendSpeech
@@ -26,12 +27,16 @@ from .liveavatar.condition import (
 from .liveavatar.fast_decoder import LiveAvatarLoadFastDecoder
 from .liveavatar.live_speech import LiveAvatarLiveSpeech
 from .liveavatar.load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
+from .liveavatar.mood import LiveAvatarMood
 from .liveavatar.performance import LiveAvatarPerformanceOptions
+from .liveavatar.prompt import LiveAvatarPromptPreset
 from .liveavatar.sample import LiveAvatarSampler
 from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
 from .personalive.animate import PersonaLiveAnimate
+from .personalive.gestures import PersonaLiveBlendMotions, PersonaLiveChainMotions, PersonaLiveHeadGesture
 from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
 from .personalive.motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
+from .portrait import AvatarPreparePortrait
 from .stream import AvatarStreamToFrames, AvatarStreamToVideo
 
 
@@ -46,6 +51,7 @@ class LiveAvatarExtension(ComfyExtension):
         generate_routes.register()
         install_examples()
         return [
+            AvatarPreparePortrait,
             LiveAvatarLoadCheckpoint,
             LiveAvatarApplyLora,
             LiveAvatarLoadSpeechFile,
@@ -54,9 +60,12 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarReferenceImage,
             LiveAvatarPoseVideo,
             LiveAvatarSpeakerMasks,
+            LiveAvatarPromptPreset,
+            LiveAvatarMood,
             LiveAvatarPerformanceOptions,
             LiveAvatarLoadFastDecoder,
             LiveAvatarSampler,
+            AvatarBackground,
             AvatarStreamToVideo,
             AvatarStreamToFrames,
             AvatarBatch,
@@ -79,5 +88,8 @@ class LiveAvatarExtension(ComfyExtension):
             PersonaLiveExtractMotion,
             PersonaLiveSaveMotion,
             PersonaLiveLoadMotion,
+            PersonaLiveHeadGesture,
+            PersonaLiveChainMotions,
+            PersonaLiveBlendMotions,
             PersonaLiveAnimate,
         ]

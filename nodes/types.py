@@ -10,6 +10,8 @@ AvatarSpeech = io.Custom("AVATAR_SPEECH")
 """`media.speech.Speech` or `LiveSpeech`: the sound of one or two people, to which each engine listens by itself."""
 AvatarDecoder = io.Custom("AVATAR_DECODER")
 """`loaders.wan.fast_decoder.HostDecoder`: a small decoder in place of the VAE's."""
+AvatarMoods = io.Custom("AVATAR_MOODS")
+"""`loaders.liveavatar.moods.Mood` in a tuple: further prompts of a video, between which its blocks switch."""
 AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
 """`engines.parts.planning.plan.Wish`: the parts of a plan that the user fixes."""
 PersonaLiveType = io.Custom("PERSONALIVE")
@@ -24,3 +26,5 @@ AvatarVoice = io.Custom("AVATAR_VOICE")
 """`conversation.roles.Voice`: a voice for sentences."""
 AvatarEars = io.Custom("AVATAR_EARS")
 """`conversation.roles.Ears`: speech to text."""
+BackgroundRemoval = io.Custom("BACKGROUND_REMOVAL")
+"""The host's own type, which older hosts lack: a model that sees where the person is."""

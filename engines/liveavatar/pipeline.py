@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
 from .config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
 from .decoding import Decoding
 from .fallback import Fallback
+from .moods import NEUTRAL
 from .sampler import BlockSampler
 from .speakers import routing_masks
 from .speech_source import SpeechSource, nothing
@@ -37,6 +38,8 @@ class Scene:
             together.
         pose: latents of a pose video, 3 per block; see `condition.encode_pose`.
         masks: for several speakers, which pixels are whose [speakers, frames or 1, H, W].
+        moods: text embeddings of further prompts, by name.
+        mood_of: says by which prompt a block is made; asked once, when the block's speech is there.
     """
 
     context: Tensor
@@ -45,6 +48,8 @@ class Scene:
     speech: SpeechSource
     pose: Tensor | None = None
     masks: Tensor | None = None
+    moods: Mapping[str, Tensor] = field(default_factory=dict)
+    mood_of: Callable[[int], str] = lambda block: NEUTRAL
 
     def on(self, device: torch.device) -> Scene:
         """The same with its latents and its prompt on another device."""
@@ -99,6 +104,7 @@ def generate(
         context=scene.context,
         reference=scene.reference,
         motion=scene.motion,
+        moods=scene.moods,
         check_interrupt=check_interrupt,
         performance=performance,
     )
@@ -116,7 +122,8 @@ def generate(
                 decoding.begin()
                 block = sampler.block_index
                 shown = scene.pose_of(block), scene.masks_of(block, len(sampler.rows), len(sampler.columns))
-                for latents in attempt.each(sampler.denoise, features, *shown):  # noqa: B007 - the last ones count
+                mood = scene.mood_of(block)
+                for latents in attempt.each(sampler.denoise, features, *shown, None, mood):  # noqa: B007 - the last ones count
                     # The device has a step to do while somebody takes the frames.
                     yield from decoding.frames()
                     if sampler.block_index == block and scene.speech.take_back(sampler.wait):

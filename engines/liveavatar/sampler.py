@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ from .captured import captured_steps
 from .config import BLOCK_LATENTS, SamplingConfig
 from .costs import cache_shape
 from .framepack import motion_rotation
-from .transformer import S2VTransformer
+from .moods import NEUTRAL, Prompts
+from .transformer import S2VTransformer, TextKV
 
 PREFILL_TIME = 30
 """Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
@@ -34,6 +36,7 @@ LAYERS_PER_PIECE = 10
 class BlockInputs:
     """What all denoising steps of one block share, as `S2VTransformer` takes it."""
 
+    text: list[TextKV]
     speech: list[SpeechTokens | None]
     rotation: Rotation
     start: int
@@ -59,6 +62,7 @@ class BlockSampler:
         model: the transformer; its device and dtype are used throughout.
         config: steps, seed, window and sink.
         context: text embedding of the prompt [tokens, text_dim].
+        moods: those of further prompts, by name, with which blocks can be made; see `denoise`.
         reference: normalised latent of the reference image [1, 16, 1, h, w].
         motion: normalised latents of the motion history [1, 16, frames, h, w]; the last 19 count.
         check_interrupt: called before every forward pass; raises to stop the run.
@@ -76,6 +80,7 @@ class BlockSampler:
         context: Tensor,
         reference: Tensor,
         motion: Tensor,
+        moods: Mapping[str, Tensor] = MappingProxyType({}),
         check_interrupt: Callable[[], None] = lambda: None,
         performance: Performance = RESIDENT,
         steps: range | None = None,
@@ -98,7 +103,7 @@ class BlockSampler:
             self.still = model.encode_time(0.0, self.device)
             timesteps = self.schedule.timesteps.tolist()
             self.times = {step: model.encode_time(timesteps[step], self.device) for step in self.steps}
-            self.text = model.encode_text(context.to(self.device))
+            self.prompts = Prompts(model, context, moods, self.device)
             shape = cache_shape(model.config, self.height, self.width, config)
             size = (shape.layers, shape.reference_tokens, shape.heads, shape.head_dim)
             self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
@@ -111,7 +116,7 @@ class BlockSampler:
                 performance.caches_on_cpu,
             )
         self.caches = dict(zip(self.steps, caches, strict=True))
-        self._captured = captured_steps(self._forward, self.device, performance)
+        self._captured = captured_steps(self._forward, self.device, performance, len(moods))
         self.motion = motion
         if prefilled:
             self.set_condition(reference, motion)
@@ -145,7 +150,11 @@ class BlockSampler:
 
     @torch.inference_mode()
     def prepare_block(
-        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+        self,
+        features: Tensor,
+        pose: Tensor | None = None,
+        speaker_mask: Tensor | None = None,
+        mood: str = NEUTRAL,
     ) -> BlockInputs:
         """Everything of the next block that its steps share.
 
@@ -153,6 +162,7 @@ class BlockSampler:
             features: wav2vec2 features of its 12 video frames [speakers, layers, audio_dim, 12].
             pose: latents of the pose video [1, 16, 3, h, w].
             speaker_mask: where each speaker is heard [speakers, 3, h / 2, w / 2]; needed for more than one.
+            mood: the prompt: NEUTRAL, or one of ``moods``. The portrait's keys and values stay those of NEUTRAL.
         """
         if features.shape[0] > 1 and speaker_mask is None:
             raise ValueError(
@@ -164,6 +174,7 @@ class BlockSampler:
                 1, self.model.config.cond_dim, BLOCK_LATENTS, self.height, self.width, device=self.device
             )
         return BlockInputs(
+            text=self.prompts.of(mood),
             speech=self.model.encode_speech(send(features, self.device)),
             rotation=self.rope.grid(
                 range(start, start + BLOCK_LATENTS), self.rows, self.columns, self.device
@@ -198,7 +209,7 @@ class BlockSampler:
         return self.model(
             latents,
             self.times[step],
-            self.text,
+            inputs.text,
             inputs.speech,
             attend if pause is None else _in_pieces(attend, pause),
             inputs.rotation,
@@ -212,9 +223,10 @@ class BlockSampler:
         pose: Tensor | None = None,
         speaker_mask: Tensor | None = None,
         latents: Tensor | None = None,
+        mood: str = NEUTRAL,
     ) -> Tensor:
         """The next block's latents [1, 16, 3, h, w] after the last of ``steps``; arguments as for `denoise`."""
-        *_, latents = self.denoise(features, pose, speaker_mask, latents)
+        *_, latents = self.denoise(features, pose, speaker_mask, latents, mood)
         return latents
 
     @torch.inference_mode()
@@ -224,11 +236,12 @@ class BlockSampler:
         pose: Tensor | None = None,
         speaker_mask: Tensor | None = None,
         latents: Tensor | None = None,
+        mood: str = NEUTRAL,
     ) -> Iterator[Tensor]:
         """Latents [1, 16, 3, h, w] of the next block after each of ``steps``; a block is done when all were asked for.
 
         Args:
-            features, pose, speaker_mask: see `prepare_block`.
+            features, pose, speaker_mask, mood: see `prepare_block`.
             latents: the block after the step before the first of ``steps``; None draws the noise of the first one.
 
         Raises:
@@ -239,7 +252,7 @@ class BlockSampler:
             if self.first_latent is None:
                 raise ValueError("The second clip needs the first latent frame; give it to the sampler.")
             self.set_condition(self.first_latent, self.motion)
-        inputs = self.prepare_block(features, pose, speaker_mask)
+        inputs = self.prepare_block(features, pose, speaker_mask, mood)
         if latents is None:
             if self.steps[0] > 0:
                 raise ValueError(f"Step {self.steps[0]} needs the latents after step {self.steps[0] - 1}.")
@@ -375,7 +388,7 @@ def set_conditions(samplers: Sequence[BlockSampler], reference: Tensor, motion: 
             keep(layer, k, v)
 
     rotation = first.condition_rotation()
-    first.model.prefill(reference, motion, first.still, first.text, rotation, store)
+    first.model.prefill(reference, motion, first.still, first.prompts.own, rotation, store)
 
 
 def _in_pieces(attend: Callable[..., Tensor], pause: Callable[[], None]) -> Callable[..., Tensor]:

@@ -59,12 +59,14 @@ class Job:
 
     Attributes:
         features: of its speech, on the CPU [speakers, layers, dim, 12].
+        mood: its prompt.
         latents: after the steps so far [1, 16, 3, h, w]; None before the first one.
         mark: when they arrive; see `Crossing`.
     """
 
     block: int
     features: Tensor
+    mood: str
     latents: Tensor | None = None
     mark: Any = None
 
@@ -104,7 +106,7 @@ class _Denoising:
             self._sink.share(sampler)
             masks = scene.masks_of(job.block, len(sampler.rows), len(sampler.columns))
             steps = self._attempt.each(
-                sampler.denoise, job.features, scene.pose_of(job.block), masks, job.latents
+                sampler.denoise, job.features, scene.pose_of(job.block), masks, job.latents, job.mood
             )
             for latents in steps:  # noqa: B007 - the last ones count
                 pass
@@ -254,6 +256,7 @@ def _sampler(
             context=scene.context,
             reference=scene.reference,
             motion=scene.motion,
+            moods=scene.moods,
             check_interrupt=check,
             performance=performance,
             steps=stage.steps,
@@ -293,4 +296,4 @@ def _jobs(
         for block, features in zip(blocks, speech, strict=False):
             if config.replace_sink and block >= config.clip_blocks:
                 sink.wait(stop)
-            yield Job(block, features.cpu())
+            yield Job(block, features.cpu(), scene.mood_of(block))

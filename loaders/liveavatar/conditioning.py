@@ -61,11 +61,7 @@ def picture_size(positive: Conditioning) -> tuple[int, int]:
 
 def read(positive: Conditioning) -> Condition:
     """The sampler's part of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
-    if len(positive) != 1:
-        raise ValueError(
-            f"The prompt consists of {len(positive)} parts; LiveAvatar takes one, so connect a single text encode."
-        )
-    context, values = positive[0]
+    context, values = prompt_of(positive), positive[0][1]
     if not values.get(REFERENCE) or values.get(MOTION) is None:
         raise ValueError("The prompt has no portrait; connect it through LiveAvatar Reference Image first.")
     reference = values[REFERENCE][-1]
@@ -73,11 +69,21 @@ def read(positive: Conditioning) -> Condition:
     for name, latents in found.items():
         if latents is not None:
             _check_latents(name, latents, reference)
+    return Condition(context, reference, values[MOTION], values.get(POSE))
+
+
+def prompt_of(positive: Conditioning) -> Tensor:
+    """The text embedding of a CONDITIONING [tokens, text_dim]; ValueError when it is none of one text."""
+    if len(positive) != 1:
+        raise ValueError(
+            f"The prompt consists of {len(positive)} parts; LiveAvatar takes one, so connect a single text encode."
+        )
+    context = positive[0][0]
     if not context.isfinite().all():
         raise ValueError(
             "The prompt holds NaN or infinite values; check the text encoder that it comes from."
         )
-    return Condition(context[0], reference, values[MOTION], values.get(POSE))
+    return context[0]
 
 
 def _check_latents(name: str, latents: Any, reference: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...engines.liveavatar.config import SamplingConfig
@@ -10,6 +11,7 @@ from ...media.speech import Speech
 from ..identity import device_identity, fingerprint, weights_identity
 from .conditioning import Condition
 from .model import TransformerSource
+from .moods import Mood
 
 if TYPE_CHECKING:
     from ...engines.parts.wan.vae import WanVAE
@@ -28,11 +30,12 @@ def run_fingerprint(
     frames: int,
     rounding: list[bool | str],
     decoder: Any = None,
+    moods: Sequence[Mood] = (),
 ) -> str:
     """A hash of everything that decides a LiveAvatar video.
 
-    It covers every value of prompt, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
-    decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
+    It covers every value of prompt, moods, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE,
+    fast decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
     (``rounding``)."""
     return fingerprint(
         FORMAT,
@@ -47,4 +50,5 @@ def run_fingerprint(
         device_identity(model.device, model.dtype),
         rounding,
         *([] if decoder is None else [decoder.identity()]),
+        *moods,
     )

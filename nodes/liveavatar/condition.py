@@ -15,6 +15,11 @@ from ...media.speech import Speech, assign_masks
 from ..schema import Node, schema
 from ..types import AvatarSpeech
 
+PHOTOGRAPH = (
+    "Choose the real model for this picture: the tiny talker knows drawn faces only, and it looks like a "
+    "photograph."
+)
+
 
 class LiveAvatarEncodeSpeech(Node):
     """Takes the speech that the sampler listens to."""
@@ -137,13 +142,10 @@ class LiveAvatarReferenceImage(Node):
             height, width = fit_size(image.shape[1], image.shape[2], width * height)
         prepared = prepare_portrait(image, height, width)
         wan_vae = vae_from_host(vae).load()
-        said = f"{width} x {height}"
+        said = [f"{width} x {height}"]
         if is_small(wan_vae) and not is_drawn(image):
-            said += (
-                "\nChoose the real model for this picture: the tiny talker knows drawn faces only, and it looks like "
-                "a photograph."
-            )
-        show_text(said, cls.hidden)
+            said.append(PHOTOGRAPH)
+        show_text("\n".join(said), cls.hidden)
         pixels = prepared.permute(0, 3, 1, 2)[:, :, None] * 2 - 1
         reference, motion = encode_reference(wan_vae, pixels, settled=history == "settled")
         positive = with_reference(positive, wan_vae, reference, motion)

@@ -13,12 +13,13 @@ from ...engines.parts.planning.plan import CHOICES, NO_WISH, Wish
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import read
 from ...loaders.liveavatar.host_model import HostModel
+from ...loaders.liveavatar.moods import Mood
 from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
 from ...loaders.wan.vae import vae_from_host
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.liveavatar import Inputs, open_video
 from ..schema import MAX_SEED, Node, schema
-from ..types import AvatarDecoder, AvatarPerformance, AvatarSpeech, AvatarStreamType
+from ..types import AvatarDecoder, AvatarMoods, AvatarPerformance, AvatarSpeech, AvatarStreamType
 
 
 class LiveAvatarSampler(Node):
@@ -120,6 +121,11 @@ class LiveAvatarSampler(Node):
                         "From LiveAvatar Load Fast Decoder: makes the pictures in place of the VAE, faster and softer."
                     ),
                 ),
+                AvatarMoods.Input(
+                    "moods",
+                    optional=True,
+                    tooltip="From LiveAvatar Mood: further prompts, between which the video switches.",
+                ),
             ],
             outputs=[AvatarStreamType.Output(display_name="stream")],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
@@ -148,6 +154,7 @@ class LiveAvatarSampler(Node):
         performance: str = "auto",
         options: Wish | None = None,
         decoder=None,
+        moods: tuple[Mood, ...] = (),
     ) -> io.NodeOutput:
         config = SamplingConfig(
             steps=steps,
@@ -158,7 +165,7 @@ class LiveAvatarSampler(Node):
         )
         if decoder is not None and not isinstance(decoder, HostDecoder):
             decoder = decoder_from_host(decoder)
-        inputs = Inputs(HostModel.of(model), vae_from_host(vae), read(positive), speech, decoder)
+        inputs = Inputs(HostModel.of(model), vae_from_host(vae), read(positive), speech, decoder, moods)
         stream = open_video(
             inputs,
             config,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import batch, conversation, graphs
+from . import batch, conversation, graphs, looks
 
-WORKFLOWS = {**graphs.WORKFLOWS, **batch.WORKFLOWS, **conversation.WORKFLOWS}
+WORKFLOWS = {**graphs.WORKFLOWS, **batch.WORKFLOWS, **conversation.WORKFLOWS, **looks.WORKFLOWS}
 
 
 def page_name(name: str) -> str:

@@ -12,6 +12,14 @@ MODELS = {
     "wan_2.1_vae.safetensors": ("vae", REPACKAGED_2_1),
     "wav2vec2_large_english_fp16.safetensors": ("audio_encoders", REPACKAGED),
     "liveavatar.safetensors": ("loras", LORA),
+    "RealESRGAN_x4plus.safetensors": (
+        "upscale_models",
+        "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors",
+    ),
+    "birefnet.safetensors": (
+        "background_removal",
+        "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors",
+    ),
     "lighttaew2_1.safetensors": (
         "vae_approx",
         "https://huggingface.co/lightx2v/Autoencoders/resolve/main/lighttaew2_1.safetensors",
@@ -153,6 +161,25 @@ TEXT_TO_SPEECH = _note(
     "**Start a voice server first:** vllm-omni with Qwen3-TTS, for instance (`docs/CONVERSATION.md`).",
     "**Another pack's voice:** put any node that gives AUDIO in the place of *Say*, and connect it to Encode Speech. "
     "*Voice (this computer)* needs no server.",
+MOODS = _note(
+    "Moods that change while it talks",
+    "The happy prompt holds from second 3 to 6 and from 9 on (*times* of Mood), the other one in between. The face "
+    "changes over the next half second or two.",
+    "**Change:** picture, speech, and both presets (green). More moods: connect Mood nodes in a row. With *Live "
+    "Speech* a mood needs no times: programs ask for it by its name.",
+    NEEDS,
+    MODEL,
+    SAVED,
+)
+PREPARE_PORTRAIT = _note(
+    "A portrait made ready",
+    "The picture is enlarged, cut to the head, evenly lit, and put before a plain background; then it talks. *Prepare "
+    "Portrait* says in words what is wrong with a picture.",
+    "**Needs also:** OpenCV (`pip install opencv-python-headless`) or a mask of the face, and the two models that the "
+    "page offers (67 and 444 MB).",
+    "**Older ComfyUI** has no Remove Background: use the one of ComfyUI-RMBG or Impact Pack, or connect *portrait* "
+    "straight to Reference Image. A picture that is large already needs no upscale model.",
+    "**Change:** picture, speech and prompt (green), the background's colour.",
     NEEDS,
     MODEL,
     SAVED,
@@ -167,6 +194,14 @@ PERSONALIVE = _note(
     _RESEARCH,
     *_PERSONALIVE,
     "**Change:** portrait and driving video (green): one face, in about the framing of the portrait.",
+)
+GESTURES = _note(
+    "A head that idles and nods",
+    "No driving video: the head moves by a formula. The expression stays the portrait's. For smiles and blinks, read "
+    "them from a video with *Extract Motion* and put them in with *Blend Motions*.",
+    _RESEARCH,
+    *_PERSONALIVE,
+    "**Change:** portrait (green), gestures and their order.",
 )
 PERSONALIVE_FROM_SPEECH = _note(
     "Speech drives another portrait",
