@@ -172,6 +172,14 @@ def colours(images: torch.Tensor) -> torch.Tensor:
     return images.expand(-1, -1, -1, 3)
 
 
+def over_white(images: torch.Tensor) -> torch.Tensor:
+    """Pictures [..., C] in 0..1 with their transparency, if they have any, laid over white."""
+    if images.shape[-1] != 4:
+        return images
+    colour, alpha = images[..., :3], images[..., 3:]
+    return colour * alpha + (1 - alpha)
+
+
 def _through_pil(
     images: torch.Tensor | FrameStream,
     height: int,
@@ -196,10 +204,7 @@ def _to_pil(image: torch.Tensor) -> Image.Image:
     image = image.detach().float().cpu()
     if not torch.isfinite(image).all():
         raise ValueError(NO_NUMBERS)
-    image = image.clamp(0, 1)
-    if image.shape[-1] == 4:
-        colour, alpha = image[..., :3], image[..., 3:]
-        image = colour * alpha + (1 - alpha)
+    image = over_white(image.clamp(0, 1))
     return Image.fromarray((image * 255).round().to(torch.uint8).expand(-1, -1, 3).numpy())
 
 

@@ -15,6 +15,8 @@ from .conversation.send import AvatarSendSpeech
 from .conversation.services import AvatarEarsNode, AvatarLanguageModel, AvatarVoiceNode
 from .conversation.talk import AvatarConversation, AvatarConversationRealtime
 from .conversation.text import AvatarAnswer, AvatarListen, AvatarSay
+from .ditto.animate import DittoAnimate, DittoControls
+from .ditto.load import DittoLoadModel, DittoPortrait
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -92,4 +94,8 @@ class LiveAvatarExtension(ComfyExtension):
             PersonaLiveChainMotions,
             PersonaLiveBlendMotions,
             PersonaLiveAnimate,
+            DittoLoadModel,
+            DittoPortrait,
+            DittoControls,
+            DittoAnimate,
         ]

@@ -28,3 +28,9 @@ AvatarEars = io.Custom("AVATAR_EARS")
 """`conversation.roles.Ears`: speech to text."""
 BackgroundRemoval = io.Custom("BACKGROUND_REMOVAL")
 """The host's own type, which older hosts lack: a model that sees where the person is."""
+DittoType = io.Custom("DITTO")
+"""`loaders.ditto.host_objects.ManagedDitto`: all networks of Ditto."""
+DittoPortraitType = io.Custom("DITTO_PORTRAIT")
+"""`engines.ditto.pipeline.Source`: a portrait or a source video as the networks know it."""
+DittoLookType = io.Custom("DITTO_LOOK")
+"""`sessions.ditto_look.Look`: how the person behaves."""

@@ -19,6 +19,10 @@ PHOTOGRAPH = (
     "Choose the real model for this picture: the tiny talker knows drawn faces only, and it looks like a "
     "photograph."
 )
+ENCODER_TIP = (
+    "LiveAvatar hears with it: wav2vec2-large-xlsr-53-english, ours or the host's. Ditto has its own; leave it empty "
+    "there."
+)
 
 
 class LiveAvatarEncodeSpeech(Node):
@@ -31,13 +35,12 @@ class LiveAvatarEncodeSpeech(Node):
             search_aliases=["audio to lips", "wav2vec", "lip sync", "voice"],
             display_name="LiveAvatar Encode Speech",
             description=(
-                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar Sampler hears "
-                "in it how the lips move; the video keeps the original sound. Silence gives an avatar that waits."
+                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar Sampler and "
+                "Ditto Animate hear in it how the lips move; the video keeps the original sound. Silence gives an "
+                "avatar that waits."
             ),
             inputs=[
-                io.AudioEncoder.Input(
-                    "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
-                ),
+                io.AudioEncoder.Input("audio_encoder", optional=True, tooltip=ENCODER_TIP),
                 io.Audio.Input("audio", tooltip="Speech of the person, or of the first of two."),
                 io.Audio.Input(
                     "audio_2",
@@ -49,10 +52,11 @@ class LiveAvatarEncodeSpeech(Node):
         )
 
     @classmethod
-    def execute(cls, audio_encoder, audio, audio_2=None) -> io.NodeOutput:
+    def execute(cls, audio, audio_encoder=None, audio_2=None) -> io.NodeOutput:
         audios = [audio] if audio_2 is None else [audio, audio_2]
         speech = Speech.of(audios, audio_encoder)
-        check_encoder(speech)  # said where it is connected, and before larger models are loaded
+        if audio_encoder is not None:
+            check_encoder(speech)  # said where it is connected, and before larger models are loaded
         return io.NodeOutput(speech)
 
 

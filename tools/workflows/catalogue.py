@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from . import batch, conversation, graphs, looks
+from . import batch, conversation, ditto, graphs, looks
 
-WORKFLOWS = {**graphs.WORKFLOWS, **batch.WORKFLOWS, **conversation.WORKFLOWS, **looks.WORKFLOWS}
+WORKFLOWS = {
+    **graphs.WORKFLOWS,
+    **batch.WORKFLOWS,
+    **conversation.WORKFLOWS,
+    **looks.WORKFLOWS,
+    **ditto.WORKFLOWS,
+}
 
 
 def page_name(name: str) -> str:

@@ -161,6 +161,10 @@ TEXT_TO_SPEECH = _note(
     "**Start a voice server first:** vllm-omni with Qwen3-TTS, for instance (`docs/CONVERSATION.md`).",
     "**Another pack's voice:** put any node that gives AUDIO in the place of *Say*, and connect it to Encode Speech. "
     "*Voice (this computer)* needs no server.",
+    NEEDS,
+    MODEL,
+    SAVED,
+)
 MOODS = _note(
     "Moods that change while it talks",
     "The happy prompt holds from second 3 to 6 and from 9 on (*times* of Mood), the other one in between. The face "
@@ -182,6 +186,40 @@ PREPARE_PORTRAIT = _note(
     "**Change:** picture, speech and prompt (green), the background's colour.",
     NEEDS,
     MODEL,
+    SAVED,
+)
+_DITTO = (
+    "**Needs:** *pip install onnxruntime* in ComfyUI's Python; an NVIDIA GPU with 3 GB free. On an H200 83 frames per "
+    "second were made at 1080x1440 (25 are real time), the speech network not counted.",
+    "**Model:** tick *download* in Load Model (2.3 GB), or put the folders of "
+    "[ditto-talkinghead](https://huggingface.co/digital-avatar/ditto-talkinghead) into "
+    "`models/ditto/ditto-talkinghead`.",
+)
+DITTO = _note(
+    "Ditto: a photograph speaks",
+    "**Change:** photograph and speech (green). The picture stays as it is, the face in it speaks. *How the person "
+    "behaves* has emotion, gaze and pose.",
+    *_DITTO,
+    SAVED,
+)
+DITTO_COMBINE = _note(
+    "Ditto: a photograph speaks, with Video Combine",
+    "**Needs also:** the pack ComfyUI-VideoHelperSuite. Without it take *ditto_core*.",
+    *_DITTO,
+    YOURS,
+)
+DITTO_LIVE = _note(
+    "Ditto: speech that arrives while the video is made",
+    "Press **Run**, then speak: the microphone button of Live Speech sends what you say. Programs post sound to the "
+    "address that the node shows. While nobody speaks the person waits.",
+    *_DITTO,
+    SAVED,
+)
+DITTO_VIDEO = _note(
+    "Ditto: new lips for a video",
+    "**Change:** video and speech (green). The video keeps its movement and gets lips for the speech; it is played "
+    "forwards and backwards until the speech ends.",
+    *_DITTO,
     SAVED,
 )
 _RESEARCH = "**The weights of PersonaLive are for academic research only.**"

@@ -40,6 +40,16 @@ class Box(NamedTuple):
     x2: int
     y2: int
 
+    @property
+    def area(self) -> int:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def common(self, other: Box) -> int:
+        """The area that both have."""
+        wide = min(self.x2, other.x2) - max(self.x1, other.x1)
+        high = min(self.y2, other.y2) - max(self.y1, other.y1)
+        return max(0, wide) * max(0, high)
+
 
 class Face(NamedTuple):
     """A face as a finder knows it.
@@ -133,7 +143,7 @@ class HaarFinder:
 def choose_face(faces: Sequence[Box], who: str, height: int, width: int) -> Box:
     """One of several faces of a picture, by one of `CHOICES`."""
     return {
-        "largest": lambda: max(faces, key=_area),
+        "largest": lambda: max(faces, key=lambda face: face.area),
         "most central": lambda: min(faces, key=lambda face: _distance(face, Box(0, 0, width, height))),
         "leftmost": lambda: min(faces, key=lambda face: face.x1 + face.x2),
         "rightmost": lambda: max(faces, key=lambda face: face.x1 + face.x2),
@@ -169,20 +179,14 @@ class FaceTracker:
         return self._last
 
 
-def _area(face: Box) -> int:
-    return (face.x2 - face.x1) * (face.y2 - face.y1)
-
-
 def _distance(a: Box, b: Box) -> int:
     return (a.x1 + a.x2 - b.x1 - b.x2) ** 2 + (a.y1 + a.y2 - b.y1 - b.y2) ** 2
 
 
 def overlap(a: Box, b: Box) -> float:
     """The shared area of two boxes as a part of the area of both together."""
-    wide = min(a.x2, b.x2) - max(a.x1, b.x1)
-    high = min(a.y2, b.y2) - max(a.y1, b.y1)
-    shared = max(0, wide) * max(0, high)
-    return shared / (_area(a) + _area(b) - shared)
+    shared = a.common(b)
+    return shared / (a.area + b.area - shared)
 
 
 def check_boxes(boxes: Tensor, names: Sequence[str]) -> None:
@@ -220,6 +224,26 @@ def mask_boxes(masks: Tensor) -> Tensor:
     return boxes
 
 
+def check_masks(masks: Tensor, height: int, width: int) -> None:
+    """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
+    if masks.ndim != 3 or len(masks) == 0:
+        raise ValueError(
+            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
+        )
+    if masks.shape[1:] != (height, width):
+        raise ValueError(
+            f"Use a face mask that was painted over this picture: the mask is {masks.shape[2]}x{masks.shape[1]}, the "
+            f"picture {width}x{height}."
+        )
+
+
+def painted_box(box: Tensor) -> Box:
+    """One of `mask_boxes` ``[4]``; ValueError where nothing was painted."""
+    if not box.any():
+        raise ValueError("Paint over the face, or disconnect the face mask: it is empty.")
+    return Box(*box.tolist())
+
+
 def _opencv():
     try:
         import cv2
@@ -252,4 +276,4 @@ def _faces(rows: Sequence, scale: float, image: np.ndarray, profile: bool = Fals
         if min(box.x2 - box.x1, box.y2 - box.y1) >= SMALLEST_FACE:
             points = np.asarray(row[4:14], float).reshape(5, 2) * scale if len(row) > 4 else None
             found.append(Face(box, points, profile))
-    return sorted(found, key=lambda face: _area(face.box), reverse=True)
+    return sorted(found, key=lambda face: face.box.area, reverse=True)
