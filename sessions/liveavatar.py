@@ -18,7 +18,7 @@ from ..engines.liveavatar.pipeline import Scene, generate
 from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
-from ..engines.liveavatar.transformer import S2VTransformer
+from ..engines.liveavatar.transformer import S2VTransformer, called_outside
 from ..engines.parts.planning.advice import explained
 from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
 from ..engines.parts.planning.sharing import Share
@@ -200,7 +200,7 @@ class _Run:
 
             self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
             stages = self._stages(placed)
-            with BlockOffload(placed.waiting, device):
+            with BlockOffload(placed.waiting, device, called_outside):
                 blocks = (generate_in_stages if stages else generate)(
                     stages or placed.transformer,
                     decoder,
