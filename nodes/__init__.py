@@ -21,6 +21,9 @@ from .liveavatar.load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
 from .liveavatar.performance import LiveAvatarPerformanceOptions
 from .liveavatar.sample import LiveAvatarSampler
 from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
+from .longcat.load import LongCatApplyLora, LongCatLoadModel
+from .longcat.sample import LongCatSampler
+from .longcat.scene import LongCatContinueVideo, LongCatReferenceImage
 from .personalive.animate import PersonaLiveAnimate
 from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
 from .personalive.motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
@@ -51,6 +54,11 @@ class LiveAvatarExtension(ComfyExtension):
             AvatarStreamToFrames,
             AvatarMeasureStream,
             AvatarMeasureVideo,
+            LongCatLoadModel,
+            LongCatApplyLora,
+            LongCatReferenceImage,
+            LongCatContinueVideo,
+            LongCatSampler,
             PersonaLiveLoadModel,
             PersonaLivePortrait,
             PersonaLiveExtractMotion,

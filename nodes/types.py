@@ -12,6 +12,8 @@ AvatarDecoder = io.Custom("AVATAR_DECODER")
 """`loaders.wan.fast_decoder.HostDecoder`: a small decoder in place of the VAE's."""
 AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
 """`engines.parts.planning.plan.Wish`: the parts of a plan that the user fixes."""
+LongCatType = io.Custom("LONGCAT")
+"""`loaders.longcat.model.LongCatModel`: a transformer of LongCat-Video-Avatar with its LoRAs."""
 PersonaLiveType = io.Custom("PERSONALIVE")
 """`loaders.personalive.host_objects.ManagedPersonaLive`: all networks of PersonaLive."""
 PortraitType = io.Custom("PERSONALIVE_PORTRAIT")

@@ -96,6 +96,11 @@ def is_wav2vec2_base(encoder: Any) -> bool:
     return isinstance(encoder, AudioEncoder) and not encoder.model.wav2vec2.config.do_stable_layer_norm
 
 
+def is_longcats(encoder: Any) -> bool:
+    """Whether a version of LongCat hears with this AUDIO_ENCODER, and LiveAvatar does not."""
+    return is_whisper(encoder) or is_wav2vec2_base(encoder)
+
+
 def _encoder_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those of the encoder, without prefix."""
     for prefix in _PREFIXES:

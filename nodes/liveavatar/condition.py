@@ -9,6 +9,7 @@ from ...engines.liveavatar.config import FPS, SIZE_MULTIPLE
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import picture_size, with_pose, with_reference
 from ...loaders.liveavatar.speech import check_encoder
+from ...loaders.longcat.encoders import is_longcats
 from ...loaders.wan.vae import is_small, vae_from_host
 from ...media.portrait import check_size, fit_size, is_drawn, prepare_portrait, resample_fps, resize_frames
 from ...media.speech import Speech, assign_masks
@@ -26,12 +27,13 @@ class LiveAvatarEncodeSpeech(Node):
             search_aliases=["audio to lips", "wav2vec", "lip sync", "voice"],
             display_name="LiveAvatar Encode Speech",
             description=(
-                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar Sampler hears "
-                "in it how the lips move; the video keeps the original sound. Silence gives an avatar that waits."
+                "Takes the speech of one or two people, at any sample rate, mono or stereo. The sampler (LiveAvatar's "
+                "or LongCat's) hears in it how the lips move; the video keeps the original sound. Silence gives an avatar that waits."
             ),
             inputs=[
                 io.AudioEncoder.Input(
-                    "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
+                    "audio_encoder",
+                    tooltip="wav2vec2-large-xlsr-53-english, ours or the host's; for LongCat that of its loader.",
                 ),
                 io.Audio.Input("audio", tooltip="Speech of the person, or of the first of two."),
                 io.Audio.Input(
@@ -47,7 +49,8 @@ class LiveAvatarEncodeSpeech(Node):
     def execute(cls, audio_encoder, audio, audio_2=None) -> io.NodeOutput:
         audios = [audio] if audio_2 is None else [audio, audio_2]
         speech = Speech.of(audios, audio_encoder)
-        check_encoder(speech)  # said where it is connected, and before larger models are loaded
+        if not is_longcats(audio_encoder):
+            check_encoder(speech)  # said where it is connected, and before larger models are loaded
         return io.NodeOutput(speech)
 
 
