@@ -27,7 +27,6 @@ from ..loaders.longcat.model import LongCatModel
 from ..loaders.wan.fast_decoder import HostDecoder, check_fits
 from ..loaders.wan.vae import HostVAE, OwnVAE
 from ..media.audio import trim
-from ..media.frame_rate import at_frame_rate
 from ..media.frames import AvatarStream, Resumable
 from ..media.speech import LiveSpeech, Speech
 
@@ -69,7 +68,6 @@ def open_video(
     inputs: Inputs,
     config: SamplingConfig,
     max_seconds: float = 0.0,
-    fps: float = 0.0,
     blocks_on_cpu: int | None = None,
     *,
     check_interrupt: Callable[[], None] = nothing,
@@ -81,7 +79,6 @@ def open_video(
 
     Args:
         max_seconds: where the video ends if the speech does not end before; 0: with the speech.
-        fps: frames per second of the stream; 0: the model's own. The sound stays as it is.
         blocks_on_cpu: blocks of the model that wait in CPU memory; None: as few as have to.
         check_interrupt: called before every pass of the network; raises to stop.
         say: is told what is going on, for people; each text replaces the one before.
@@ -97,7 +94,7 @@ def open_video(
     heard = config.sampled(frames, inputs.condition.past is not None) / version.fps
     features = listen(speech, inputs.model.architecture, heard, check_interrupt, say)
     run = _Run(inputs, features, config, frames, blocks_on_cpu, check_interrupt, say)
-    stream = AvatarStream(
+    return AvatarStream(
         run.blocks,
         frames=frames,
         width=run.scene.width,
@@ -106,7 +103,6 @@ def open_video(
         audio=trim(speech.audio, seconds=frames / version.fps),
         resumable=run.resumable(),
     )
-    return at_frame_rate(stream, fps) if fps else stream
 
 
 def check_inputs(inputs: Inputs, config: SamplingConfig) -> None:

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .demo_media import EXAMPLE
 from .environment import ROOT
 from .workflows.blueprint import NAME, blueprint
-from .workflows.graphs import WORKFLOWS, page_name
+from .workflows.catalogue import WORKFLOWS, page_name
 from .workflows.layout import api_format, page_format
 
 FOLDER = ROOT / "workflows"

@@ -28,7 +28,8 @@ class LiveAvatarEncodeSpeech(Node):
             display_name="LiveAvatar Encode Speech",
             description=(
                 "Takes the speech of one or two people, at any sample rate, mono or stereo. The sampler (LiveAvatar's "
-                "or LongCat's) hears in it how the lips move; the video keeps the original sound. Silence gives an avatar that waits."
+                "or LongCat's) hears in it how the lips move; the video keeps the original sound. Silence gives an "
+                "avatar that waits."
             ),
             inputs=[
                 io.AudioEncoder.Input(

@@ -92,8 +92,8 @@ class LongCatApplyLora(Node):
             display_name="LongCat Apply LoRA",
             category=CATEGORY,
             description=(
-                "Adds a LoRA at the scale that its file says: dmd_lora to 1.5, cfg_step_lora or refinement_lora to 1.0. "
-                "Several add up."
+                "Adds a LoRA at the scale that its file says: dmd_lora to 1.5, cfg_step_lora or refinement_lora to "
+                "1.0. Several add up."
             ),
             inputs=[
                 LongCatType.Input("longcat", tooltip="From LongCat Load Model."),

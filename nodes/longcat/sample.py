@@ -20,8 +20,6 @@ from ..types import AvatarDecoder, AvatarSpeech, AvatarStreamType, LongCatType
 from .load import CATEGORY
 
 DISTILLED = ("auto", "yes", "no")
-SLOWEST = 15
-"""Fewest frames per second that can be asked for."""
 
 
 class LongCatSampler(Node):
@@ -35,8 +33,8 @@ class LongCatSampler(Node):
             display_name="LongCat Sampler",
             category=CATEGORY,
             description=(
-                "Lets a person say the speech, for any length, in segments of 93 frames that go on from each other. The "
-                "stream is generated while the node after it writes or shows it."
+                "Lets a person say the speech, for any length, in segments of 93 frames that go on from each other. "
+                "The stream is generated while the node after it writes or shows it."
             ),
             inputs=[
                 LongCatType.Input("longcat", tooltip="From LongCat Load Model."),
@@ -88,17 +86,6 @@ class LongCatSampler(Node):
                 ),
                 io.Conditioning.Input(
                     "negative", optional=True, tooltip="What the video shall not show; for guidance."
-                ),
-                io.Int.Input(
-                    "fps",
-                    default=0,
-                    min=0,
-                    max=30,
-                    tooltip=(
-                        "0: the model's own (25, or 16 with 1.0). 15 to 30: frames are repeated or left out; the "
-                        "sound stays as it is."
-                    ),
-                    **FOLDED,
                 ),
                 io.Combo.Input(
                     "distilled",
@@ -154,8 +141,6 @@ class LongCatSampler(Node):
     def check(cls, values: dict[str, Any]) -> None:
         """Settings that do not go together are refused when the workflow is queued, not once the models are loaded."""
         super().check(values)
-        if 0 < values.get("fps", 0) < SLOWEST:
-            raise ValueError(f"Set fps to 0, the model's own, or to {SLOWEST} to 30: it is {values['fps']}.")
         names = ("steps", "overlap", "skip_range")
         SamplingConfig(distilled=False, **{name: values[name] for name in names if name in values})
 
@@ -172,7 +157,6 @@ class LongCatSampler(Node):
         audio_guidance: float,
         max_seconds: float,
         negative=None,
-        fps: int = 0,
         distilled: str = "auto",
         overlap: int = 13,
         reference_position: int = 10,
@@ -207,7 +191,6 @@ class LongCatSampler(Node):
             inputs,
             config,
             max_seconds,
-            fps,
             None if blocks_on_cpu < 0 else blocks_on_cpu,
             check_interrupt=check_interrupt,
             say=partial(show_text, hidden=cls.hidden),

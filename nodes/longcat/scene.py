@@ -30,8 +30,8 @@ class LongCatReferenceImage(Node):
             display_name="LongCat Reference Image",
             category=CATEGORY,
             description=(
-                "Fits a portrait to the video's size, encodes it and adds it to the prompt. Without an image the prompt "
-                "alone says what is seen."
+                "Fits a portrait to the video's size, encodes it and adds it to the prompt. Without an image the "
+                "prompt alone says what is seen."
             ),
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The prompt; it should say that somebody talks."),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.environment import ROOT
-from tools.workflows.graphs import WORKFLOWS, page_name
+from tools.workflows.catalogue import WORKFLOWS, page_name
 
 FOLDER = ROOT / "workflows"
 NAMES = sorted(name for name in WORKFLOWS if name.startswith("liveavatar"))

@@ -177,7 +177,11 @@ def with_host_loaders() -> dict[str, Node]:
 
 
 def two_speakers() -> dict[str, Node]:
-    graph = from_checkpoint(image="liveavatar_two_people.png") | video_file()
+    return two_halves(from_checkpoint(image="liveavatar_two_people.png") | video_file())
+
+
+def two_halves(graph: dict[str, Node]) -> dict[str, Node]:
+    """A talking picture with a second speech, and a mask for each half of the picture."""
     half = {"width": 256, "height": 512}
     graph |= {
         "audio_2": Node(
@@ -425,8 +429,3 @@ WORKFLOWS = {
         IN_A_ROW,
     ),
 }
-
-
-def page_name(name: str) -> str:
-    """The file name, without suffix, of a workflow for the page: what the templates browser shows."""
-    return WORKFLOWS[name].page_name or name

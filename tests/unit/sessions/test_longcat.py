@@ -118,13 +118,6 @@ def test_a_video_of_another_frame_rate_is_gone_on_with_in_time(given):
     assert numbers[-4:] == [93, 95, 97, 99]
 
 
-def test_another_rate_of_frames_keeps_the_sound_and_the_length(given):
-    inputs = given()
-    stream = open_video(inputs, CONFIG, fps=30)
-    assert (stream.fps, stream.frames) == (30, 30)
-    assert torch.equal(stream.audio["waveform"], inputs.speech.audio["waveform"])
-
-
 def test_two_people_speak_where_their_masks_are(given):
     inputs = given(voices=2)
     left = torch.zeros(1, HEIGHT, WIDTH)

@@ -10,7 +10,7 @@ import pytest
 
 from tools.demo_media import EXAMPLE
 from tools.environment import ROOT
-from tools.workflows.graphs import WORKFLOWS, page_name
+from tools.workflows.catalogue import WORKFLOWS, page_name
 
 FOLDER = ROOT / "workflows"
 LOADERS = ("LoadImage", "LoadAudio", "LoadVideo")
@@ -96,7 +96,7 @@ def test_nodes_name_their_pack_and_the_models_that_a_page_can_fetch(name):
         if node["type"] == "MarkdownNote":
             continue
         about = node["properties"]
-        ours = node["type"].startswith(("LiveAvatar", "PersonaLive", "AvatarStream"))
+        ours = node["type"].startswith(("LiveAvatar", "LongCat", "PersonaLive", "AvatarStream"))
         assert (about["cnr_id"] == "comfyui-liveavatar") == ours
         assert not ours or about["ver"] == version[1]
         values = node["widgets_values"]
