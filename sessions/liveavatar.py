@@ -46,6 +46,7 @@ class Inputs:
         condition: prompt, portrait and pose.
         speech: with a wav2vec2 large as its encoder.
         decoder: stands in for the VAE's where it is given.
+        negative: prompt of what the video shall not show [tokens, text_dim]; needed for guidance.
     """
 
     model: TransformerSource
@@ -53,6 +54,7 @@ class Inputs:
     condition: Condition
     speech: Speech | LiveSpeech
     decoder: HostDecoder | None = None
+    negative: Tensor | None = None
 
 
 def open_video(
@@ -80,6 +82,7 @@ def open_video(
         MemoryError: nothing that the wish allows fits.
     """
     check_inputs(inputs)
+    _check_guidance(inputs, config, wish)
     frames = _frames(inputs.speech, max_seconds)
     if inputs.decoder is not None:
         wish = replace(wish, fast_decoder=inputs.decoder.name)
@@ -104,14 +107,27 @@ def check_inputs(inputs: Inputs) -> None:
     expected = inputs.model.architecture
     if inputs.decoder is not None:
         check_fits(inputs.decoder, inputs.vae.vae)
-    width = inputs.condition.context.shape[-1]
-    if width != expected.text_dim:
-        raise ValueError(
-            f"Use the UMT5-XXL text encoder: the prompt was encoded {width} wide, the model expects "
-            f"{expected.text_dim}."
-        )
+    _check_width(inputs.condition.context, expected.text_dim)
     if inputs.speech.speakers > 1 and inputs.speech.masks is None:
         raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
+
+
+def _check_guidance(inputs: Inputs, config: SamplingConfig, wish: Wish) -> None:
+    if not config.guided:
+        return
+    if inputs.negative is None:
+        raise ValueError("Connect a negative prompt, be it an empty one: guidance compares with it.")
+    if wish.gpus != 1:
+        raise ValueError("Set gpus to 'one': with guidance the steps of a video cannot be shared among GPUs.")
+    _check_width(inputs.negative, inputs.model.architecture.text_dim)
+
+
+def _check_width(context: Tensor, expected: int) -> None:
+    if context.shape[-1] != expected:
+        raise ValueError(
+            f"Use the UMT5-XXL text encoder: the prompt was encoded {context.shape[-1]} wide, the model expects "
+            f"{expected}."
+        )
 
 
 def _listened(
@@ -185,6 +201,7 @@ class _Run:
             self.frames,
             rounding,
             given.decoder,
+            given.negative,
         )
 
     def blocks(self, state: GenerationState | None = None) -> Iterator[Tensor]:
@@ -263,4 +280,5 @@ class _Run:
             speech=self.features,
             pose=None if condition.pose is None else normalised(condition.pose),
             masks=self.inputs.speech.masks,
+            negative=self.inputs.negative,
         )

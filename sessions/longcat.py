@@ -225,7 +225,8 @@ class _Run:
 
     def _line(self) -> str:
         segments = self.config.segments(self.frames, self.scene.past is not None)
-        line = f"{segments} segments of {self.config.steps} steps; {self.plan.text}"
+        parts = f"{segments} segments" if segments > 1 else "1 segment"
+        line = f"{parts} of {self.config.steps} steps; {self.plan.text}"
         if self.config.steps < FEW_STEPS and not self.inputs.model.distilled:
             line += "\n" + NO_LORA.format(steps=self.config.steps)
         return line

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..gpu.offload import BUFFERS
-from ..parts.planning.plan import RESERVE, Machine
+from ..parts.planning.plan import RESERVE, Machine, sum_text
 from .config import SIZE_MULTIPLE, LongCatConfig, SamplingConfig
 
 WORKSPACE_BYTES_PER_PIXEL = 30_000
@@ -78,9 +78,7 @@ class Plan:
     def text(self) -> str:
         """One line for people."""
         waiting = f"{self.blocks_on_cpu} blocks in CPU memory" if self.blocks_on_cpu else "everything loaded"
-        sizes = [size / 1e9 for size in (self.weights, self.kept, self.workspace, self.needed)]
-        line = f"{waiting}: {sizes[0]:.1f} + {sizes[1]:.1f} + {sizes[2]:.1f} = {sizes[3]:.1f} of "
-        line += f"{self.total / 1e9:.1f} GB"
+        line = f"{waiting}: {sum_text((self.weights, self.kept, self.workspace), self.total)}"
         return line + (f", and {self.cpu / 1e9:.1f} GB of CPU memory" if self.cpu else "")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from ...engines.liveavatar.config import SamplingConfig
 from ...engines.liveavatar.speech_source import SpeechSource
 from ...media.speech import Speech
@@ -28,10 +30,11 @@ def run_fingerprint(
     frames: int,
     rounding: list[bool | str],
     decoder: Any = None,
+    negative: Tensor | None = None,
 ) -> str:
     """A hash of everything that decides a LiveAvatar video.
 
-    It covers every value of prompt, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
+    It covers every value of prompts, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
     decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
     (``rounding``)."""
     return fingerprint(
@@ -46,5 +49,6 @@ def run_fingerprint(
         weights_identity(vae.model.named_parameters()),
         device_identity(model.device, model.dtype),
         rounding,
+        negative,
         *([] if decoder is None else [decoder.identity()]),
     )

@@ -13,13 +13,17 @@ from torch import Tensor
 
 from ...engines.parts.wan.vae import WanVAE
 from ...media.portrait import resample_fps
+from ..liveavatar.conditioning import (
+    LATENT_CHANNELS,
+    REFERENCE,
+    Conditioning,
+    single_prompt,
+    with_values,
+)
 
-REFERENCE, SIZE, PAST, PAST_FPS = "reference_latents", "longcat_size", "longcat_past", "longcat_past_fps"
-LATENT_CHANNELS = 16
+SIZE, PAST, PAST_FPS = "longcat_size", "longcat_past", "longcat_past_fps"
 PAST_SECONDS = 2.0
 """How much of a video's end is kept to go on from; the model sees the last 13 frames."""
-
-Conditioning = list[list[Any]]
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,19 @@ class Condition:
 
 def with_size(positive: Conditioning, height: int, width: int) -> Conditioning:
     """The prompt for a video of this size that is made from text alone."""
-    return _with(positive, {SIZE: (height, width)})
+    return with_values(positive, {SIZE: (height, width)})
 
 
 def with_portrait(
     positive: Conditioning, vae: WanVAE, latent: Tensor, height: int, width: int
 ) -> Conditioning:
     """The prompt with a portrait's normalised latent [1, 16, 1, h, w]."""
-    return _with(positive, {REFERENCE: [vae.denormalise(latent).cpu()], SIZE: (height, width)})
+    return with_values(positive, {REFERENCE: [vae.denormalise(latent).cpu()], SIZE: (height, width)})
 
 
 def with_past(positive: Conditioning, frames: Tensor, fps: float) -> Conditioning:
     """The prompt with the end of a video, uint8 [frames, H, W, 3], to go on from."""
-    return _with(positive, {PAST: frames, PAST_FPS: fps, SIZE: tuple(frames.shape[1:3])})
+    return with_values(positive, {PAST: frames, PAST_FPS: fps, SIZE: tuple(frames.shape[1:3])})
 
 
 def size_of(positive: Conditioning) -> tuple[int, int] | None:
@@ -72,7 +76,7 @@ def size_of(positive: Conditioning) -> tuple[int, int] | None:
 
 def read(positive: Conditioning) -> Condition:
     """The sampler's part of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
-    context, values = _single(positive)
+    context, values = single_prompt(positive)
     size = values.get(SIZE)
     if size is None:
         raise ValueError("Connect the prompt through LongCat Reference Image, which sets the video's size.")
@@ -84,22 +88,6 @@ def read(positive: Conditioning) -> Condition:
         values.get(PAST),
         values.get(PAST_FPS, 0.0),
     )
-
-
-def read_prompt(conditioning: Conditioning) -> Tensor:
-    """The states of a prompt alone [tokens, text width]."""
-    return _single(conditioning)[0]
-
-
-def _single(conditioning: Conditioning) -> tuple[Tensor, dict[str, Any]]:
-    if len(conditioning) != 1:
-        raise ValueError(
-            f"Connect a single text encode: the prompt consists of {len(conditioning)} parts, LongCat takes one."
-        )
-    context, values = conditioning[0]
-    if not context.isfinite().all():
-        raise ValueError("Check the text encoder: the prompt that it gave holds NaN or infinite values.")
-    return context[0], values
 
 
 def _checked(latent: Any, size: tuple[int, int]) -> Tensor:
@@ -114,7 +102,3 @@ def _checked(latent: Any, size: tuple[int, int]) -> Tensor:
             "Encode the portrait anew with another VAE or precision: it holds NaN or infinite values."
         )
     return latent
-
-
-def _with(positive: Conditioning, values: dict[str, Any]) -> Conditioning:
-    return [[context, {**options, **values}] for context, options in positive]

@@ -9,7 +9,8 @@ from comfy_api.latest import io
 
 from ...engines.longcat.config import SamplingConfig
 from ...host.progress import check_interrupt, show_text
-from ...loaders.longcat.conditioning import read, read_prompt
+from ...loaders.liveavatar.conditioning import read_prompt
+from ...loaders.longcat.conditioning import read
 from ...loaders.longcat.model import LongCatModel
 from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
 from ...loaders.wan.vae import vae_from_host

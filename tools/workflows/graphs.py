@@ -114,6 +114,7 @@ def talking(
                 "sink": "own first frame",
                 "sink_distance": 30,
                 "performance": "auto",
+                "guidance": 1.0,
             },
             extra_height=80,
         ),

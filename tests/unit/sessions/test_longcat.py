@@ -91,7 +91,7 @@ def test_a_video_is_as_long_as_its_speech_and_says_what_is_planned(given, versio
     with torch.inference_mode():
         made = torch.cat(list(stream.blocks()))
     assert made.shape == (fps, HEIGHT, WIDTH, 3) and made.float().std() > 5
-    assert "segments of 2 steps; everything loaded" in said[1] and "Add a distillation LoRA" in said[1]
+    assert "of 2 steps; everything loaded" in said[1] and "Add a distillation LoRA" in said[1]
 
 
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(given):

@@ -71,7 +71,7 @@ def test_a_prompt_without_a_size_or_with_several_parts_is_refused():
     with pytest.raises(ValueError, match="its portrait is"):
         conditioning.read(wrong)
     with pytest.raises(ValueError, match="NaN"):
-        conditioning.read_prompt([[torch.full((1, 3, 8), torch.nan), {}]])
+        conditioning.single_prompt([[torch.full((1, 3, 8), torch.nan), {}]])
 
 
 @pytest.fixture(scope="module")
