@@ -34,6 +34,9 @@ from .liveavatar.performance import LiveAvatarPerformanceOptions
 from .liveavatar.prompt import LiveAvatarPromptPreset
 from .liveavatar.sample import LiveAvatarSampler
 from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
+from .longcat.load import LongCatApplyLora, LongCatLoadModel
+from .longcat.sample import LongCatSampler
+from .longcat.scene import LongCatContinueVideo, LongCatReferenceImage
 from .personalive.animate import PersonaLiveAnimate
 from .personalive.gestures import PersonaLiveBlendMotions, PersonaLiveChainMotions, PersonaLiveHeadGesture
 from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
@@ -85,6 +88,11 @@ class LiveAvatarExtension(ComfyExtension):
             AvatarSendSpeech,
             AvatarMeasureStream,
             AvatarMeasureVideo,
+            LongCatLoadModel,
+            LongCatApplyLora,
+            LongCatReferenceImage,
+            LongCatContinueVideo,
+            LongCatSampler,
             PersonaLiveLoadModel,
             PersonaLivePortrait,
             PersonaLiveExtractMotion,

@@ -14,6 +14,8 @@ AvatarMoods = io.Custom("AVATAR_MOODS")
 """`loaders.liveavatar.moods.Mood` in a tuple: further prompts of a video, between which its blocks switch."""
 AvatarPerformance = io.Custom("AVATAR_PERFORMANCE")
 """`engines.parts.planning.plan.Wish`: the parts of a plan that the user fixes."""
+LongCatType = io.Custom("LONGCAT")
+"""`loaders.longcat.model.LongCatModel`: a transformer of LongCat-Video-Avatar with its LoRAs."""
 PersonaLiveType = io.Custom("PERSONALIVE")
 """`loaders.personalive.host_objects.ManagedPersonaLive`: all networks of PersonaLive."""
 PortraitType = io.Custom("PERSONALIVE_PORTRAIT")

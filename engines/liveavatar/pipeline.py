@@ -18,6 +18,7 @@ from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
 from .config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
 from .decoding import Decoding
 from .fallback import Fallback
+from .guidance import GuidedSampler
 from .moods import NEUTRAL
 from .sampler import BlockSampler
 from .speakers import routing_masks
@@ -34,6 +35,7 @@ class Scene:
         context: text embedding of the prompt [tokens, text_dim].
         reference: latent of the portrait [1, 16, 1, h, w].
         motion: latents of the whole motion history [1, 16, frames, h, w]; see `condition.encode_reference`.
+        negative: with guidance, text embedding of what the video shall not show [tokens, text_dim].
         speech: features of the sound behind 0.12 s of silence (the pre-roll), so that picture and sound start
             together.
         pose: latents of a pose video, 3 per block; see `condition.encode_pose`.
@@ -50,6 +52,7 @@ class Scene:
     masks: Tensor | None = None
     moods: Mapping[str, Tensor] = field(default_factory=dict)
     mood_of: Callable[[int], str] = lambda block: NEUTRAL
+    negative: Tensor | None = None
 
     def on(self, device: torch.device) -> Scene:
         """The same with its latents and its prompt on another device."""
@@ -98,16 +101,18 @@ def generate(
     ``performance.ahead`` frames come when the first step of the next block has been asked for; an error in that block
     comes after them.
     """
-    sampler = BlockSampler(
-        model,
-        config,
-        context=scene.context,
-        reference=scene.reference,
-        motion=scene.motion,
-        moods=scene.moods,
-        check_interrupt=check_interrupt,
-        performance=performance,
-    )
+    given = {
+        "context": scene.context,
+        "reference": scene.reference,
+        "motion": scene.motion,
+        "moods": scene.moods,
+        "check_interrupt": check_interrupt,
+        "performance": performance,
+    }
+    if config.guided:
+        sampler = GuidedSampler(model, config, negative=scene.negative, **given)
+    else:
+        sampler = BlockSampler(model, config, **given)
     decoder = vae.stream()
     decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
     first = 0 if state is None else state.attach([sampler], decoder)

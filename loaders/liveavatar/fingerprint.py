@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from ...engines.liveavatar.config import SamplingConfig
 from ...engines.liveavatar.speech_source import SpeechSource
 from ...media.speech import Speech
@@ -31,10 +33,11 @@ def run_fingerprint(
     rounding: list[bool | str],
     decoder: Any = None,
     moods: Sequence[Mood] = (),
+    negative: Tensor | None = None,
 ) -> str:
     """A hash of everything that decides a LiveAvatar video.
 
-    It covers every value of prompt, moods, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE,
+    It covers every value of prompts, moods, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE,
     fast decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
     (``rounding``)."""
     return fingerprint(
@@ -49,6 +52,7 @@ def run_fingerprint(
         weights_identity(vae.model.named_parameters()),
         device_identity(model.device, model.dtype),
         rounding,
+        negative,
         *([] if decoder is None else [decoder.identity()]),
         *moods,
     )

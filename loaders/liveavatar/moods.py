@@ -12,7 +12,7 @@ from torch import Tensor
 from ...engines.liveavatar.condition import PRE_ROLL_FRAMES
 from ...engines.liveavatar.config import BLOCK_FRAMES, FPS
 from ...engines.liveavatar.moods import NEUTRAL
-from .conditioning import prompt_of
+from .conditioning import read_prompt
 
 NAME = re.compile(r"[a-z0-9_-]{1,40}")
 SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)?")
@@ -63,7 +63,7 @@ def with_mood(moods: Sequence[Mood], name: str, positive: Any, times: str = "") 
         raise ValueError(f"Give each mood its own name: two are called {name}.")
     if len(moods) == MOST:
         raise ValueError(f"Leave moods out: a video can have {MOST}.")
-    return (*moods, Mood(name, prompt_of(positive), read_spans(times)))
+    return (*moods, Mood(name, read_prompt(positive), read_spans(times)))
 
 
 def mood_at(moods: Sequence[Mood], block: int) -> str:

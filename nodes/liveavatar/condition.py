@@ -9,6 +9,7 @@ from ...engines.liveavatar.config import FPS, SIZE_MULTIPLE
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import picture_size, with_pose, with_reference
 from ...loaders.liveavatar.speech import check_encoder
+from ...loaders.longcat.encoders import is_longcats
 from ...loaders.wan.vae import is_small, vae_from_host
 from ...media.portrait import check_size, fit_size, is_drawn, prepare_portrait, resample_fps, resize_frames
 from ...media.speech import Speech, assign_masks
@@ -20,8 +21,8 @@ PHOTOGRAPH = (
     "photograph."
 )
 ENCODER_TIP = (
-    "LiveAvatar hears with it: wav2vec2-large-xlsr-53-english, ours or the host's. Ditto has its own; leave it empty "
-    "there."
+    "LiveAvatar hears with it: wav2vec2-large-xlsr-53-english, ours or the host's. For LongCat that of its loader. "
+    "Ditto has its own; leave it empty there."
 )
 
 
@@ -35,8 +36,8 @@ class LiveAvatarEncodeSpeech(Node):
             search_aliases=["audio to lips", "wav2vec", "lip sync", "voice"],
             display_name="LiveAvatar Encode Speech",
             description=(
-                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar Sampler and "
-                "Ditto Animate hear in it how the lips move; the video keeps the original sound. Silence gives an "
+                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar, LongCat and "
+                "Ditto hear in it how the lips move; the video keeps the original sound. Silence gives an "
                 "avatar that waits."
             ),
             inputs=[
@@ -55,7 +56,7 @@ class LiveAvatarEncodeSpeech(Node):
     def execute(cls, audio, audio_encoder=None, audio_2=None) -> io.NodeOutput:
         audios = [audio] if audio_2 is None else [audio, audio_2]
         speech = Speech.of(audios, audio_encoder)
-        if audio_encoder is not None:
+        if audio_encoder is not None and not is_longcats(audio_encoder):
             check_encoder(speech)  # said where it is connected, and before larger models are loaded
         return io.NodeOutput(speech)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import batch, conversation, ditto, graphs, looks
+from . import batch, conversation, ditto, graphs, longcat, looks
 
 WORKFLOWS = {
     **graphs.WORKFLOWS,
@@ -10,6 +10,7 @@ WORKFLOWS = {
     **conversation.WORKFLOWS,
     **looks.WORKFLOWS,
     **ditto.WORKFLOWS,
+    **longcat.WORKFLOWS,
 }
 
 

@@ -222,6 +222,36 @@ DITTO_VIDEO = _note(
     *_DITTO,
     SAVED,
 )
+_LONGCAT = (
+    "**Needs:** an NVIDIA GPU. Of the 32 GB of the model as much as does not fit waits in CPU memory; the node shows "
+    "the plan. Speed and memory of the real weights have not been measured.",
+    "**Model:** tick *download* in Load Model (38 GB; `base_model_int8`: 22 GB), or put the folders of "
+    "[LongCat-Video-Avatar-1.5](https://huggingface.co/meituan-longcat/LongCat-Video-Avatar-1.5) into "
+    "`models/longcat/LongCat-Video-Avatar-1.5`. Text encoder and VAE are those of ComfyUI's Wan templates; the page "
+    "offers them.",
+)
+LONGCAT = _note(
+    "LongCat: a portrait speaks",
+    "Photographs and drawings, whole bodies too, at 480p or 720p and for any length. For one's own words in the "
+    "picture disconnect the image: then the prompt alone says what is seen.",
+    *_LONGCAT,
+    YOURS,
+    SAVED,
+)
+LONGCAT_TWO = _note(
+    "LongCat: two people, two voices",
+    "**Change:** picture and both sounds (green). Each sound is silent while the other person speaks. The masks halve "
+    "the picture; for other places draw them on the prepared image.",
+    *_LONGCAT,
+    SAVED,
+)
+LONGCAT_CONTINUATION = _note(
+    "LongCat: a video goes on",
+    "**Change:** video, speech and prompt (green). The new video begins where the old one ends, and holds the new "
+    "frames only.",
+    *_LONGCAT,
+    SAVED,
+)
 _RESEARCH = "**The weights of PersonaLive are for academic research only.**"
 _PERSONALIVE = (
     "**Model:** tick *download* in Load Model (about 10 GB).",

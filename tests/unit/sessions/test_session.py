@@ -93,6 +93,24 @@ def test_leaving_out_the_last_forward_is_said_and_tells_videos_apart(inputs):
     assert not torch.equal(made, frames(inputs))
 
 
+def test_without_the_lora_guidance_makes_another_video_and_needs_a_negative_prompt(checkpoint, inputs):
+    config = replace(CONFIG, guidance=4.5)
+    plain = replace(inputs, model=FolderModel(checkpoint / "tiny", CPU, torch.float32))
+    given = replace(plain, negative=torch.zeros(3, TEXT_DIM))
+    guided = frames(given, config=config, max_seconds=0.5)
+    assert not torch.equal(guided, frames(plain, max_seconds=0.5))
+    other = replace(given, negative=torch.ones(3, TEXT_DIM))
+    assert not torch.equal(guided, frames(other, config=config, max_seconds=0.5))
+    found = {open_video(one, config).resumable.fingerprint() for one in (given, other, given)}
+    assert len(found) == 2
+    with pytest.raises(ValueError, match="Connect a negative prompt"):
+        open_video(plain, config)
+    with pytest.raises(ValueError, match="Use the UMT5-XXL text encoder"):
+        open_video(replace(given, negative=torch.zeros(3, TEXT_DIM + 1)), config)
+    with pytest.raises(ValueError, match="Set gpus to 'one'"):
+        open_video(given, config, Wish(gpus=2))
+
+
 class _Beside(FolderModel):
     """A folder's model on a machine with further devices of its kind."""
 
