@@ -148,6 +148,14 @@ def resize_frames(
     return _through_pil(frames, height, width, _cover, chosen)
 
 
+def fill(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """One picture that fills height x width, resized and cropped in the middle: IMAGE [1, H, W, C] in 0..1 -> float32
+    [1, height, width, 3]. ValueError for a batch, or NaN."""
+    if len(image) != 1:
+        raise ValueError(f"Pick one picture: this is a batch of {len(image)}.")
+    return _through_pil(image, height, width, _cover)
+
+
 def colours(images: torch.Tensor) -> torch.Tensor:
     """IMAGE [F, H, W, 1, 3 or 4] -> its float32 colours [F, H, W, 3], without transparency, on the CPU.
 

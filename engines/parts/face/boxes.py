@@ -51,11 +51,28 @@ class Box(NamedTuple):
         return max(0, wide) * max(0, high)
 
 
+class Face(NamedTuple):
+    """A face as a finder knows it.
+
+    Attributes:
+        points: pixels (x, y) of eyes, tip of the nose and corners of the mouth [5, 2], the one on the picture's left
+            first; None from a finder that knows boxes only.
+        profile: whether it was found as one that looks to the side.
+    """
+
+    box: Box
+    points: np.ndarray | None = None
+    profile: bool = False
+
+
 class FaceFinder(Protocol):
     """Finds the faces of one picture."""
 
+    def look(self, image: np.ndarray) -> list[Face]:
+        """Faces in a uint8 RGB picture ``[H, W, 3]``, the largest first; empty when there is none."""
+
     def find(self, image: np.ndarray) -> list[Box]:
-        """Boxes in a uint8 RGB picture ``[H, W, 3]``, the largest first; empty when there is no face."""
+        """Their boxes."""
 
 
 class YuNetFinder:
@@ -78,10 +95,13 @@ class YuNetFinder:
             raise ValueError(f"{model} cannot be read; download {YUNET_FILE} (opencv_zoo) again.") from error
 
     def find(self, image: np.ndarray) -> list[Box]:
+        return [face.box for face in self.look(image)]
+
+    def look(self, image: np.ndarray) -> list[Face]:
         small, scale = _shrink(image)
         self._detector.setInputSize((small.shape[1], small.shape[0]))
         _, faces = self._detector.detect(np.ascontiguousarray(small[..., ::-1]))
-        return _boxes([] if faces is None else faces[:, :4], scale, image)
+        return _faces([] if faces is None else faces, scale, image)
 
 
 class HaarFinder:
@@ -100,15 +120,19 @@ class HaarFinder:
         self._front, self._profile = (cv2.CascadeClassifier(str(path)) for path in paths)
 
     def find(self, image: np.ndarray) -> list[Box]:
+        return [face.box for face in self.look(image)]
+
+    def look(self, image: np.ndarray) -> list[Face]:
         small, scale = _shrink(image)
         grey = small.mean(-1).astype(np.uint8)
-        faces = self._search(self._front, grey)
+        faces, profile = self._search(self._front, grey), False
         if not len(faces):
+            profile = True
             # the detector knows profiles that look to one side
             mirrored = self._search(self._profile, np.ascontiguousarray(grey[:, ::-1]))
             faces = [*self._search(self._profile, grey)]
             faces += [(grey.shape[1] - x - w, y, w, h) for x, y, w, h in mirrored]
-        return _boxes(faces, scale, image)
+        return _faces(faces, scale, image, profile)
 
     @staticmethod
     def _search(detector: Any, grey: np.ndarray) -> Sequence:
@@ -145,9 +169,9 @@ class FaceTracker:
         taken for somebody else.
         """
         self.most = max(self.most, len(faces))
-        near = [face for face in faces if self._last is not None and _overlap(face, self._last) > 0]
+        near = [face for face in faces if self._last is not None and overlap(face, self._last) > 0]
         if near:
-            self._last = max(near, key=lambda face: _overlap(face, self._last))
+            self._last = max(near, key=lambda face: overlap(face, self._last))
         elif faces and (self._last is None or len(faces) > 1 or self.most == 1):
             self._last = choose_face(faces, self.who, height, width)
         else:
@@ -159,7 +183,7 @@ def _distance(a: Box, b: Box) -> int:
     return (a.x1 + a.x2 - b.x1 - b.x2) ** 2 + (a.y1 + a.y2 - b.y1 - b.y2) ** 2
 
 
-def _overlap(a: Box, b: Box) -> float:
+def overlap(a: Box, b: Box) -> float:
     """The shared area of two boxes as a part of the area of both together."""
     shared = a.common(b)
     return shared / (a.area + b.area - shared)
@@ -240,13 +264,16 @@ def _shrink(image: np.ndarray) -> tuple[np.ndarray, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
-def _boxes(faces: Sequence, scale: float, image: np.ndarray) -> list[Box]:
-    """Boxes from x, y, width, height at the search's scale, clipped to the picture, the largest first."""
+def _faces(rows: Sequence, scale: float, image: np.ndarray, profile: bool = False) -> list[Face]:
+    """Faces from x, y, width, height and perhaps five points at the search's scale, clipped to the picture, the largest
+    first."""
     height, width = image.shape[:2]
     found = []
-    for x, y, w, h in faces:
-        x1, y1, x2, y2 = (round(float(v) * scale) for v in (x, y, x + w, y + h))
+    for row in rows:
+        x, y, w, h = (float(value) for value in row[:4])
+        x1, y1, x2, y2 = (round(value * scale) for value in (x, y, x + w, y + h))
         box = Box(max(0, x1), max(0, y1), min(width, x2), min(height, y2))
         if min(box.x2 - box.x1, box.y2 - box.y1) >= SMALLEST_FACE:
-            found.append(box)
-    return sorted(found, key=lambda face: face.area, reverse=True)
+            points = np.asarray(row[4:14], float).reshape(5, 2) * scale if len(row) > 4 else None
+            found.append(Face(box, points, profile))
+    return sorted(found, key=lambda face: face.box.area, reverse=True)
