@@ -129,6 +129,24 @@ def converted(
         yield torch.from_numpy(piece.to_ndarray())[0]
 
 
+class Resampler:
+    """Converts mono sound that arrives in pieces, without a seam between them."""
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        self._rates = source_rate, target_rate
+        self._converter = None
+        if source_rate != target_rate:
+            self._converter = av.AudioResampler(format="fltp", layout="mono", rate=target_rate)
+
+    def __call__(self, samples: torch.Tensor | None) -> torch.Tensor:
+        """What the next samples [S] bring out; None at the end brings out the rest."""
+        if self._converter is None:
+            return torch.zeros(0) if samples is None else samples.float()
+        if samples is not None and not len(samples):
+            return samples.float()
+        return torch.cat([torch.zeros(0), *converted(self._converter, samples, *self._rates)])
+
+
 def pad(audio: Mapping, before_seconds: float = 0.0, after_seconds: float = 0.0) -> dict:
     """The audio with silence added before and after it (rounded to whole samples)."""
     audio = usable(audio)
@@ -178,6 +196,11 @@ def mix(audios: Sequence[Mapping]) -> dict:
     return {"waveform": (total / total.abs().max().clamp(min=1)).unsqueeze(0), "sample_rate": rate}
 
 
+def clip_format(data: bytes) -> str | None:
+    """FFmpeg's name of a sound file's format, by its first bytes; None for another one."""
+    return next((name for start, at, name in CLIPS if data[at : at + len(start)] == start), None)
+
+
 def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
     """A whole sound file in memory as its channels' mean, float32 [S], and its sample rate
     (48 kHz where it is higher).
@@ -188,7 +211,7 @@ def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
     Raises:
         ValueError: the bytes are anything else, broken sound, or more than ``limit_seconds``.
     """
-    format_ = next((name for start, at, name in CLIPS if data[at : at + len(start)] == start), None)
+    format_ = clip_format(data)
     if format_ is None:
         raise ValueError(
             "Name the rate of samples without a header: this is no WAV, FLAC, Ogg, MP3, AAC, MP4 or WebM sound."

@@ -42,6 +42,7 @@ def at_frame_rate(stream: AvatarStream, fps: float) -> AvatarStream:
         audio=stream.audio,
         resumable=stream.resumable and _resumable(stream.resumable, rate, fps),
         on_file=stream.on_file,
+        plan=stream.plan,
     )
 
 

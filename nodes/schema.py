@@ -52,6 +52,13 @@ def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutp
     return run
 
 
+def advanced(item: io.Input) -> io.Input:
+    """An input that pages which know the word fold away until somebody asks for it; hosts do not take it when an input
+    is made."""
+    item.extra_dict = {**(item.extra_dict or {}), "advanced": True}
+    return item
+
+
 def schema(*, search_aliases: list[str], category: str = "LiveAvatar", **values: Any) -> io.Schema:
     """An ``io.Schema`` of the pack; ``search_aliases`` are left out on hosts that do not know them."""
     if "search_aliases" in _KNOWN:

@@ -14,6 +14,7 @@ from ..engines.gpu.offload import BlockOffload
 from ..engines.gpu.replica import replica
 from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
+from ..engines.liveavatar.moods import NEUTRAL
 from ..engines.liveavatar.pipeline import Scene, generate
 from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
@@ -26,6 +27,7 @@ from ..engines.parts.wan.streaming import LatentDecoder
 from ..loaders.liveavatar.conditioning import Condition
 from ..loaders.liveavatar.fingerprint import run_fingerprint
 from ..loaders.liveavatar.model import Placed, TransformerSource
+from ..loaders.liveavatar.moods import Mood, check_moods, mood_at
 from ..loaders.liveavatar.speech import listen, video_frames
 from ..loaders.wan.fast_decoder import HostDecoder, check_fits
 from ..loaders.wan.vae import HostVAE, OwnVAE
@@ -46,6 +48,7 @@ class Inputs:
         condition: prompt, portrait and pose.
         speech: with a wav2vec2 large as its encoder.
         decoder: stands in for the VAE's where it is given.
+        moods: further prompts, which hold at their times, or while live speech asks for them.
         negative: prompt of what the video shall not show [tokens, text_dim]; needed for guidance.
     """
 
@@ -54,6 +57,7 @@ class Inputs:
     condition: Condition
     speech: Speech | LiveSpeech
     decoder: HostDecoder | None = None
+    moods: tuple[Mood, ...] = ()
     negative: Tensor | None = None
 
 
@@ -88,6 +92,8 @@ def open_video(
         wish = replace(wish, fast_decoder=inputs.decoder.name)
     if wish.skip_last_step:
         config = replace(config, skip_last_step=True)
+    if isinstance(inputs.speech, LiveSpeech) and inputs.moods:
+        inputs.speech.feed.moods = (NEUTRAL, *(mood.name for mood in inputs.moods))
     features = _listened(inputs, check_interrupt, say)
     run = _Run(inputs, features, config, wish, frames, check_interrupt, say)
     audio = inputs.speech.audio
@@ -99,6 +105,7 @@ def open_video(
         fps=FPS,
         audio=audio if frames is None else trim(audio, seconds=frames / FPS),
         resumable=None if frames is None else run.resumable(),
+        plan=run.plan.text,
     )
 
 
@@ -108,6 +115,7 @@ def check_inputs(inputs: Inputs) -> None:
     if inputs.decoder is not None:
         check_fits(inputs.decoder, inputs.vae.vae)
     _check_width(inputs.condition.context, expected.text_dim)
+    check_moods(inputs.moods, expected.text_dim, isinstance(inputs.speech, LiveSpeech))
     if inputs.speech.speakers > 1 and inputs.speech.masks is None:
         raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
 
@@ -201,6 +209,7 @@ class _Run:
             self.frames,
             rounding,
             given.decoder,
+            given.moods,
             given.negative,
         )
 
@@ -280,5 +289,12 @@ class _Run:
             speech=self.features,
             pose=None if condition.pose is None else normalised(condition.pose),
             masks=self.inputs.speech.masks,
+            moods={mood.name: mood.context for mood in self.inputs.moods},
+            mood_of=self._mood_of,
             negative=self.inputs.negative,
         )
+
+    def _mood_of(self, block: int) -> str:
+        speech = self.inputs.speech
+        asked = speech.feed.mood if isinstance(speech, LiveSpeech) else ""
+        return asked or mood_at(self.inputs.moods, block)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..parts.kv.cache import CacheFormat
 from .config import SamplingConfig
+from .moods import NEUTRAL
 from .sampler import BlockInputs, BlockSampler
 from .transformer import S2VTransformer
 
@@ -34,7 +35,7 @@ class GuidedSampler(BlockSampler):
     ) -> None:
         self._unwanted: BlockSampler | None = None
         super().__init__(model, config, **others)
-        self._unwanted = BlockSampler(model, config, **{**others, "context": negative})
+        self._unwanted = BlockSampler(model, config, **{**others, "context": negative, "moods": {}})
 
     def set_condition(self, reference: Tensor, motion: Tensor) -> None:
         """See `BlockSampler`."""
@@ -43,11 +44,15 @@ class GuidedSampler(BlockSampler):
             self._unwanted.set_condition(reference, motion)
 
     def prepare_block(
-        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+        self,
+        features: Tensor,
+        pose: Tensor | None = None,
+        speaker_mask: Tensor | None = None,
+        mood: str = NEUTRAL,
     ) -> BlockInputs:
         """See `BlockSampler`."""
         self._silence = self._unwanted.prepare_block(torch.zeros_like(features), pose, speaker_mask)
-        return super().prepare_block(features, pose, speaker_mask)
+        return super().prepare_block(features, pose, speaker_mask, mood)
 
     def predict(self, inputs: BlockInputs, latents: Tensor, step: int) -> Tensor:
         """See `BlockSampler`."""
@@ -75,6 +80,11 @@ class GuidedSampler(BlockSampler):
         """See `BlockSampler`."""
         super().drop_unfinished()
         self._unwanted.drop_unfinished()
+
+    def begin_again(self) -> None:
+        """See `BlockSampler`."""
+        super().begin_again()
+        self._unwanted.begin_again()
 
     def state(self) -> dict[str, Tensor]:
         """See `BlockSampler`."""

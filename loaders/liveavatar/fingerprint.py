@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from ...media.speech import Speech
 from ..identity import device_identity, fingerprint, weights_identity
 from .conditioning import Condition
 from .model import TransformerSource
+from .moods import Mood
 
 if TYPE_CHECKING:
     from ...engines.parts.wan.vae import WanVAE
@@ -30,12 +32,13 @@ def run_fingerprint(
     frames: int,
     rounding: list[bool | str],
     decoder: Any = None,
+    moods: Sequence[Mood] = (),
     negative: Tensor | None = None,
 ) -> str:
     """A hash of everything that decides a LiveAvatar video.
 
-    It covers every value of prompts, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
-    decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
+    It covers every value of prompts, moods, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE,
+    fast decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
     (``rounding``)."""
     return fingerprint(
         FORMAT,
@@ -51,4 +54,5 @@ def run_fingerprint(
         rounding,
         negative,
         *([] if decoder is None else [decoder.identity()]),
+        *moods,
     )

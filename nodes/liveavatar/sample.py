@@ -13,6 +13,7 @@ from ...engines.parts.planning.plan import CHOICES, NO_WISH, Wish
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import read, read_prompt
 from ...loaders.liveavatar.host_model import HostModel
+from ...loaders.liveavatar.moods import Mood
 from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
 from ...loaders.wan.vae import vae_from_host
 from ...media.speech import LiveSpeech, Speech
@@ -20,7 +21,7 @@ from ...sessions.liveavatar import Inputs, open_video
 from ..inputs import max_seconds as max_seconds_input
 from ..inputs import seed as seed_input
 from ..schema import FOLDED, Node, schema
-from ..types import AvatarDecoder, AvatarPerformance, AvatarSpeech, AvatarStreamType
+from ..types import AvatarDecoder, AvatarMoods, AvatarPerformance, AvatarSpeech, AvatarStreamType
 
 
 class LiveAvatarSampler(Node):
@@ -108,6 +109,11 @@ class LiveAvatarSampler(Node):
                         "From LiveAvatar Load Fast Decoder: makes the pictures in place of the VAE, faster and softer."
                     ),
                 ),
+                AvatarMoods.Input(
+                    "moods",
+                    optional=True,
+                    tooltip="From LiveAvatar Mood: further prompts, between which the video switches.",
+                ),
                 io.Float.Input(
                     "guidance",
                     default=1.0,
@@ -153,6 +159,7 @@ class LiveAvatarSampler(Node):
         performance: str = "auto",
         options: Wish | None = None,
         decoder=None,
+        moods: tuple[Mood, ...] = (),
         guidance: float = 1.0,
         negative=None,
     ) -> io.NodeOutput:
@@ -172,6 +179,7 @@ class LiveAvatarSampler(Node):
             read(positive),
             speech,
             decoder,
+            moods,
             None if negative is None else read_prompt(negative),
         )
         stream = open_video(

@@ -17,6 +17,7 @@ EXPECTED = {
     "liveavatar_real_time": (TALL, FRAMES, 24_000, 1),
     "liveavatar_two_speakers": (WIDE, FRAMES, 44_100, 2),
     "liveavatar_pose_video": (TALL, FRAMES, 24_000, 1),
+    "liveavatar_moods": (TALL, FRAMES, 24_000, 1),
     "liveavatar_live_speech": (TALL, 33, 48_000, 1),
 }
 

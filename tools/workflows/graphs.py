@@ -138,6 +138,7 @@ def video_file() -> dict[str, Node]:
                 "crf": 18,
                 "resume": True,
                 "snapshot_gb": 40,
+                "fps": 0.0,
             },
             extra_height=220,
         )
