@@ -129,6 +129,24 @@ def converted(
         yield torch.from_numpy(piece.to_ndarray())[0]
 
 
+class Resampler:
+    """Converts mono sound that arrives in pieces, without a seam between them."""
+
+    def __init__(self, source_rate: int, target_rate: int) -> None:
+        self._rates = source_rate, target_rate
+        self._converter = None
+        if source_rate != target_rate:
+            self._converter = av.AudioResampler(format="fltp", layout="mono", rate=target_rate)
+
+    def __call__(self, samples: torch.Tensor | None) -> torch.Tensor:
+        """What the next samples [S] bring out; None at the end brings out the rest."""
+        if self._converter is None:
+            return torch.zeros(0) if samples is None else samples.float()
+        if samples is not None and not len(samples):
+            return samples.float()
+        return torch.cat([torch.zeros(0), *converted(self._converter, samples, *self._rates)])
+
+
 def pad(audio: Mapping, before_seconds: float = 0.0, after_seconds: float = 0.0) -> dict:
     """The audio with silence added before and after it (rounded to whole samples)."""
     audio = usable(audio)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
-import av
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .audio import converted
+from .audio import Resampler
 
 PATIENCE = 0.2
 """Seconds without new sound after which a block in the middle of speech is filled up with silence."""
 KEPT_SECONDS = 4.0
 """Seconds of spoken sound that can still be read."""
+KEPT_PLACES = 1024
+"""Blocks of which it is known which speech they hold."""
 
 
 class Closed(Exception):
@@ -46,10 +48,12 @@ class SpeechFeed:
         limit_seconds: most seconds of speech that may wait to be spoken.
         ahead_seconds: delay with which speech is taken where nothing has to wait for it, so that its taker can look
             ahead.
+        lead_seconds: how far the video may run ahead of what is heard, for speech that may be taken back.
         clock: seconds, for tests.
 
-    Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say whether that run goes on: one
-    that fails before it takes anything does not close the feed.
+    Its taker says in ``moods`` which there are, and ``mood`` is the one that was asked for with the sound that was
+    taken last; empty: none was. Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say
+    whether that run goes on: one that fails before it takes anything does not close the feed.
     """
 
     channels = 1
@@ -59,36 +63,49 @@ class SpeechFeed:
         rate: int,
         limit_seconds: float = 300.0,
         ahead_seconds: float = 0.0,
+        lead_seconds: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ahead = round(ahead_seconds * rate)
+        self._ahead, self._lead = round(ahead_seconds * rate), lead_seconds
         self.rate, self.limit_seconds, self._clock = rate, limit_seconds, clock
         self.owner: str | None = None
         self.wanted: Callable[[], bool] = lambda: True
+        self.moods: tuple[str, ...] = ()
+        self.mood = ""
+        self._changes: list[tuple[int, str]] = []  # samples that are taken before, and the mood
         self._changed = threading.Condition()
         self._waiting = torch.zeros(0)
-        self._converter: tuple[int, av.AudioResampler] | None = None
+        self._converter: tuple[int, Resampler] | None = None
         self._arrived = float("-inf")
         self._heard_until = float("-inf")
         self._speaking = False
         self._ended = self._closing = self._begun = self.closed = False
         self._spoken, self._spoken_start = torch.zeros(0), 0
+        self._silence = 0  # samples at its end that can be taken back
         self._count, self._sum, self._squares = 0, 0.0, 0.0
+        self._taken = 0
+        self._places: deque[tuple[int, int, int]] = deque(
+            maxlen=KEPT_PLACES
+        )  # in the video, in all speech, samples
 
     # For writers.
 
-    def write(self, samples: Tensor, rate: int, replace: bool = False) -> None:
+    def write(self, samples: Tensor, rate: int, replace: bool = False, mood: str = "") -> None:
         """Append float samples [S] at their own rate; ``replace``: in place of all that waits.
+
+        ``mood``: one of ``moods``, which begins with these samples and lasts until another one does.
 
         Nothing is taken or dropped when it raises.
 
         Raises:
+            ValueError: there is no such mood.
             Full: too much would wait.
             Closed: the end was announced.
         """
         with self._changed:
             if self._ended:
                 raise Closed("This speech has ended.")
+            self._check_mood(mood)
             waiting = 0.0 if replace else self.waiting_seconds
             seconds = len(samples) / rate
             if waiting + seconds > self.limit_seconds:
@@ -99,6 +116,9 @@ class SpeechFeed:
                 )
             if replace:
                 self._waiting, self._converter = self._waiting[:0], None
+                self._changes.clear()
+            if mood:
+                self._changes.append((len(self._waiting), mood))
             arrived = self._convert(samples.float(), rate)
             self._waiting = torch.cat((self._waiting, arrived))
             self._count += len(arrived)
@@ -135,6 +155,40 @@ class SpeechFeed:
         """Length of the video's sound so far."""
         return (self._spoken_start + len(self._spoken)) / self.rate
 
+    @property
+    def written(self) -> int:
+        """How many samples of speech were taken or wait: the number of the next one that is written."""
+        with self._changed:
+            return self._taken + len(self._waiting)
+
+    @property
+    def taken(self) -> int:
+        """How many samples of speech are in the video, without the silence between."""
+        return self._taken
+
+    @property
+    def heard_seconds(self) -> float:
+        """How far the video is where it is shown as it is made, at the pace of real time."""
+        with self._changed:
+            return self.spoken_seconds - max(0.0, self._heard_until - self._clock())
+
+    def taken_before(self, seconds: float) -> int:
+        """How many samples of speech the video holds before a position."""
+        with self._changed:
+            position = round(seconds * self.rate)
+            for start, first, count in reversed(self._places):
+                if start < position:
+                    return first + min(count, position - start)
+            return self._places[0][1] if self._places else 0
+
+    def place_of(self, sample: int) -> float | None:
+        """Where a sample of speech is in the video, in seconds; None where it was not taken or is long past."""
+        with self._changed:
+            for start, first, count in reversed(self._places):
+                if first <= sample < first + count:
+                    return (start + sample - first) / self.rate
+            return None
+
     # For the one taker.
 
     def begin(self) -> None:
@@ -155,7 +209,9 @@ class SpeechFeed:
                 return None
             self._heard_until = max(now, self._heard_until)
             waiting, early = len(self._waiting), self._heard_until - now
-            patience = self._arrived + PATIENCE - now
+            if early > self._lead:
+                return early - self._lead
+            patience, offset = self._arrived + PATIENCE - now, 0
             if waiting >= size + self._ahead or (waiting >= size and (self._ended or early <= 0)):
                 used, self._speaking = size, True
                 block = self._waiting[:size]
@@ -173,11 +229,33 @@ class SpeechFeed:
                 # Speech that sets in ends with the block, so that what follows it joins on.
                 used = max(0, waiting - self._ahead) if patience > 0 else waiting
                 self._speaking = used > 0
-                block = pad(self._waiting[:used], (size - used, 0))
+                offset = size - used
+                block = pad(self._waiting[:used], (offset, 0))
+            if used:
+                start = self._spoken_start + len(self._spoken) + offset
+                self._places.append((start, self._taken, used))
+                self._taken += used
+            self._silence = 0 if used or self._ended else size
             self._waiting = self._waiting[used:]
+            self._change_mood(used)
             self._heard_until += size / self.rate
             self._keep(block)
             return block
+
+    def take_back(self) -> bool:
+        """Take back the silence that was taken last, where speech has arrived that is heard sooner in its place than
+        behind it: more of it than time has passed since. `take` gives that block anew then.
+
+        To be asked only while nobody has seen the block.
+        """
+        with self._changed:
+            taken_at = self._heard_until - self._silence / self.rate
+            speech = len(self._waiting) - self._ahead
+            if not self._silence or speech <= (self._clock() - taken_at) * self.rate:
+                return False
+            self._spoken = self._spoken[: -self._silence]
+            self._heard_until, self._silence = taken_at, 0
+            return True
 
     def wait(self, seconds: float) -> None:
         """Sleep until something is written, at most ``seconds``."""
@@ -205,8 +283,9 @@ class SpeechFeed:
 
     @property
     def ready(self) -> float:
-        """Samples that are final. All of them at the end, after which there is silence."""
-        return float("inf") if self._closing else self._spoken_start + len(self._spoken)
+        """Samples that are final, whoever asks: all but silence that can be taken back. All of them at the end, after
+        which there is silence."""
+        return float("inf") if self._closing else self._spoken_start + len(self._spoken) - self._silence
 
     def read(self, start: int, stop: int) -> Tensor:
         """Samples ``start`` to ``stop`` of the sound that was taken, [1, S], with silence behind it; LookupError when
@@ -217,6 +296,22 @@ class SpeechFeed:
             window = self._spoken[start - self._spoken_start : stop - self._spoken_start]
             return pad(window, (0, stop - start - len(window)))[None]
 
+    def _check_mood(self, mood: str) -> None:
+        if mood and not self.moods:
+            raise ValueError(
+                "Connect LiveAvatar Mood to the sampler, or try again once the video has begun: there are no moods."
+            )
+        if mood and mood not in self.moods:
+            raise ValueError(f"Choose a mood of {', '.join(self.moods)}.")
+
+    def _change_mood(self, taken: int) -> None:
+        """Follow the moods that begin within the next ``taken`` samples, or at once where none waits before them."""
+        reached = max(taken, 1)
+        for place, mood in self._changes:
+            if place < reached:
+                self.mood = mood
+        self._changes = [(place - taken, mood) for place, mood in self._changes if place >= reached]
+
     def _keep(self, block: Tensor) -> None:
         spoken = torch.cat((self._spoken, block))
         extra = max(0, len(spoken) - round(KEPT_SECONDS * self.rate))
@@ -224,11 +319,9 @@ class SpeechFeed:
 
     def _convert(self, samples: Tensor | None, rate: int) -> Tensor:
         """Samples at our rate; None brings out the samples that the converter has kept back."""
-        if rate == self.rate:
-            return torch.zeros(0) if samples is None else samples
         if self._converter is None or self._converter[0] != rate:
-            self._converter = rate, av.AudioResampler(format="fltp", layout="mono", rate=self.rate)
-        return torch.cat([torch.zeros(0), *converted(self._converter[1], samples, rate, self.rate)])
+            self._converter = rate, Resampler(rate, self.rate)
+        return self._converter[1](samples)
 
 
 feeds: WeakValueDictionary[str, SpeechFeed] = WeakValueDictionary()

@@ -23,6 +23,7 @@ from ..host.progress import workflow_id
 from ..media.frames import AvatarStream
 from ..media.live import LiveStream, streams
 from . import speech as speech_routes
+from . import talk as talk_routes
 
 PIECE = 256 * 1024
 POLL_SECONDS = 0.02
@@ -46,6 +47,7 @@ def register() -> None:
         server.routes.get("/liveavatar/stream/{id}/status")(stream_status)
         server.routes.get("/liveavatar/stream/{id}")(stream_bytes)
         speech_routes.register(server.routes)
+        talk_routes.register(server.routes)
 
 
 @contextmanager

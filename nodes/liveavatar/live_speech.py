@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
 from functools import partial
 from typing import Any
 
 from av import Codec
 from comfy_api.latest import io
-from comfy_execution.utils import get_executing_context
-from server import PromptServer
 
 from ...host.folders import inside
-from ...host.progress import is_running, workflow_id
 from ...loaders.liveavatar.speech import check_encoder
 from ...media.growing_file import GrowingFile
 from ...media.speech import LiveSpeech
 from ...media.speech_feed import SpeechFeed, feeds
+from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarSpeech
+from .condition import ENCODER_TIP
 
 RATES = [16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
-OWN_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
 class LiveAvatarLiveSpeech(Node):
@@ -41,9 +37,7 @@ class LiveAvatarLiveSpeech(Node):
                 "instead of LiveAvatar Encode Speech, with Avatar Stream to Video."
             ),
             inputs=[
-                io.AudioEncoder.Input(
-                    "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
-                ),
+                io.AudioEncoder.Input("audio_encoder", optional=True, tooltip=ENCODER_TIP),
                 io.Float.Input(
                     "max_seconds",
                     default=600.0,
@@ -117,20 +111,16 @@ class LiveAvatarLiveSpeech(Node):
     def check(cls, values: dict[str, Any]) -> None:
         """Ids that can be guessed and files elsewhere are refused when the workflow is queued."""
         super().check(values)
-        if (own := values.get("id")) and not OWN_ID.fullmatch(own):
-            raise ValueError(
-                "Leave the id of live speech empty for a new secret one, or give it 16 to 128 letters, digits, - or _, "
-                "so that nobody can guess it."
-            )
+        check_id(values.get("id", ""))
         if file := values.get("file"):
             inside(file)
 
     @classmethod
     def execute(
         cls,
-        audio_encoder,
         max_seconds: float,
         sample_rate: str,
+        audio_encoder=None,
         lookahead: float = 0.0,
         id: str = "",
         file: str = "",
@@ -144,23 +134,9 @@ class LiveAvatarLiveSpeech(Node):
         else:
             feed = SpeechFeed(int(sample_rate), ahead_seconds=lookahead)
             speech = LiveSpeech(feed, max_seconds, encoder=audio_encoder)
-        check_encoder(speech)  # said where it is connected, and before larger models are loaded
+        if audio_encoder is not None:
+            check_encoder(speech)  # said where it is connected, and before larger models are loaded
         if not file:
-            cls._open(feed, id or secrets.token_urlsafe(16))
+            bind(feed)
+            publish(feeds, feed, feed, id, "liveavatar.speech", cls.hidden)
         return io.NodeOutput(speech)
-
-    @classmethod
-    def _open(cls, feed: SpeechFeed, id_: str) -> None:
-        """Let others write to the feed, and tell the page that started the run where."""
-        server, context = PromptServer.instance, get_executing_context()
-        feed.owner = context and context.prompt_id
-        if (known := feeds.get(id_)) is not None:
-            if known.owner == feed.owner and not known.closed:
-                raise ValueError(f"Give each node its own id: two nodes of this workflow listen to {id_}.")
-            known.close()  # left behind by a run that failed
-        feed.wanted = partial(is_running, feed.owner)
-        feeds[id_] = feed
-        if server is not None and server.client_id is not None:
-            workflow = workflow_id(cls.hidden.extra_pnginfo)
-            place = {"id": id_, "node": cls.hidden.unique_id, "workflow": workflow, "prompt": feed.owner}
-            server.send_sync("liveavatar.speech", place, server.client_id)

@@ -135,6 +135,17 @@ def test_a_shipped_workflow_makes_a_portrait_move(studio, name):
     check_follows(studio.video(workflow), *EXPECTED[name])
 
 
+def test_gestures_move_a_head_without_a_video(studio):
+    workflow = small("personalive_gestures")
+    for node in every(workflow, "PersonaLiveHeadGesture"):
+        workflow[node]["inputs"].update(seconds=0.32, degrees=20.0)
+    with av.open(str(studio.video(workflow))) as film:
+        assert not film.streams.audio
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in film.decode(video=0)]
+    assert len(frames) == 8 + 10 + 8
+    assert max(np.abs(frame - frames[0]).mean() for frame in frames) > 0.1
+
+
 def test_sound_of_eight_channels_that_sets_in_late_stays_in_its_place(studio):
     film(studio.input_dir / "late.mkv", sound_at=0.4, layout="7.1")
     workflow = small()

@@ -9,11 +9,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
-    "nodes": ("nodes", "serving", "sessions", "loaders", "host", "engines", "evaluation", "media", "jobs"),
-    "serving": ("serving", "sessions", "loaders", "host", "engines", "media", "jobs"),
+    "nodes": (
+        "nodes",
+        "serving",
+        "sessions",
+        "loaders",
+        "host",
+        "engines",
+        "conversation",
+        "evaluation",
+        "media",
+        "jobs",
+    ),
+    "serving": ("serving", "sessions", "loaders", "host", "engines", "conversation", "media", "jobs"),
     "jobs": ("jobs",),
     "sessions": ("sessions", "loaders", "host", "engines", "media"),
-    "loaders": ("loaders", "host", "engines", "media"),
+    "loaders": ("loaders", "host", "engines", "conversation", "media"),
+    "conversation": ("conversation", "media"),
     "host": ("host", "media"),
     "media": ("media",),
     "evaluation": ("evaluation", "engines/parts", "media"),
@@ -85,7 +97,7 @@ def test_engines_and_media_know_no_comfyui(folder):
 
 
 def test_every_folder_of_python_belongs_to_the_order():
-    outside = {"benchmarks", "clients", "tests", "tools", "training"}
+    outside = {"benchmarks", "clients", "deploy", "tests", "tools", "training"}
     folders = {path.parent.relative_to(ROOT) for path in ROOT.rglob("*.py") if ".run" not in path.parts}
     for folder in folders - {Path(".")}:
         if folder.parts[0] not in outside:

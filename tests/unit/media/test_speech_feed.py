@@ -219,3 +219,134 @@ def test_loudness_is_that_of_the_speech_without_the_silence_between(feed, clock)
     clock.now += 1
     feed.take(SIZE)
     assert feed.statistics() == pytest.approx((0.2, 0.01))
+
+
+def test_it_is_known_which_speech_a_position_of_the_video_holds(feed, clock):
+    feed.take(SIZE)
+    clock.now += 0.48
+    feed.write(speech(100), RATE)
+    feed.take(SIZE)  # 380 of silence, then the 100
+    assert (feed.taken, feed.written) == (100, 100)
+    feed.write(speech(700), RATE)
+    assert feed.written == 800
+    feed.take(SIZE)
+    feed.write(torch.zeros(0), RATE, replace=True)  # 220 are never heard
+    assert (feed.taken, feed.written) == (580, 580)
+    begins = (480 + 380) / RATE
+    assert [feed.taken_before(begins + part) for part in (-0.5, 0, 0.05, 0.1, 0.3, 9)] == [
+        0,
+        0,
+        50,
+        100,
+        300,
+        580,
+    ]
+    assert feed.place_of(0) == begins and feed.place_of(300) == begins + 0.3
+    assert feed.place_of(580) is None
+
+
+def test_a_video_is_heard_at_the_pace_of_real_time(feed, clock):
+    feed.write(speech(2 * SIZE), RATE)
+    feed.take(SIZE)
+    feed.take(SIZE)
+    assert feed.heard_seconds == pytest.approx(0.0)
+    clock.now += 0.5
+    assert feed.heard_seconds == pytest.approx(0.5)
+    clock.now += 5
+    assert feed.heard_seconds == pytest.approx(0.96)
+
+
+def test_a_video_of_speech_that_may_be_taken_back_does_not_run_far_ahead(clock):
+    feed = SpeechFeed(RATE, lead_seconds=0.5, clock=clock)
+    feed.write(speech(5 * SIZE), RATE)
+    feed.take(SIZE)
+    feed.take(SIZE)
+    assert feed.take(SIZE) == pytest.approx(0.46)
+    clock.now += 0.46 + 1e-9
+    assert loud(feed.take(SIZE)) == [True, True]
+    assert feed.take(SIZE) == pytest.approx(0.48)
+
+
+def test_silence_is_taken_back_for_speech_that_is_heard_sooner_in_its_place(feed, clock):
+    feed.take(SIZE)
+    clock.now += 0.1
+    assert not feed.take_back()  # nothing has arrived
+    feed.write(speech(90), RATE)
+    assert not feed.take_back()  # it joins on behind as soon: less of it than time has passed
+    feed.write(speech(300), RATE)
+    assert feed.take_back() and feed.spoken_seconds == 0
+    assert not feed.take_back()
+    block = feed.take(SIZE)
+    assert loud(block) == [False, True] and (block != 0).sum() == 390
+    assert torch.equal(feed.read(0, SIZE)[0], block)
+    # Time counts from when the block was taken at last.
+    assert feed.take(SIZE) == pytest.approx(0.48)
+
+
+def test_neither_speech_nor_the_end_is_taken_back(feed, clock):
+    feed.write(speech(SIZE), RATE)
+    feed.take(SIZE)
+    feed.write(speech(SIZE), RATE)
+    assert not feed.take_back()
+    feed.take(SIZE)
+    feed.finish()
+    feed.take(SIZE)
+    assert not feed.take_back() and feed.take(SIZE) is None
+
+
+def test_sound_that_is_held_back_does_not_take_the_place_of_silence(clock):
+    feed = SpeechFeed(RATE, ahead_seconds=0.24, clock=clock)
+    feed.take(SIZE)
+    feed.write(speech(240), RATE)
+    assert not feed.take_back()
+    feed.write(speech(1), RATE)
+    assert feed.take_back() and feed.take(SIZE).count_nonzero() == 1
+
+
+def test_silence_that_can_be_taken_back_is_not_final(feed):
+    feed.write(speech(SIZE), RATE)
+    feed.take(SIZE)
+    feed._clock.now += 1
+    feed.take(SIZE)
+    assert feed.ready == SIZE and feed.spoken_seconds == 0.96
+
+
+def test_a_mood_begins_with_the_sound_it_came_with(feed):
+    feed.moods = ("neutral", "happy")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(SIZE), RATE, mood="happy")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(0), RATE, mood="neutral")
+    found = []
+    for _ in range(3):
+        feed.take(SIZE)
+        found.append(feed.mood)
+    assert found == ["", "happy", "happy"]
+    feed.end()
+    feed.take(SIZE)
+    assert feed.mood == "neutral"
+
+
+def test_a_mood_without_sound_is_taken_with_the_next_silence(feed):
+    feed.moods = ("neutral", "happy")
+    feed.write(speech(0), RATE, mood="happy")
+    feed.take(SIZE)
+    assert feed.mood == "happy"
+
+
+def test_speech_that_is_dropped_takes_its_mood_along(feed):
+    feed.moods = ("neutral", "happy", "sad")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(SIZE), RATE, mood="happy")
+    feed.write(speech(SIZE), RATE, replace=True, mood="sad")
+    feed.take(SIZE)
+    assert feed.mood == "sad"
+
+
+def test_a_mood_that_is_not_there_is_refused_and_nothing_is_taken(feed):
+    with pytest.raises(ValueError, match="Connect LiveAvatar Mood"):
+        feed.write(speech(SIZE), RATE, mood="happy")
+    feed.moods = ("neutral", "happy")
+    with pytest.raises(ValueError, match=r"Choose a mood of neutral, happy\."):
+        feed.write(speech(SIZE), RATE, mood="<b>")
+    assert feed.waiting_seconds == 0

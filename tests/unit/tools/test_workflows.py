@@ -95,7 +95,7 @@ def test_nodes_name_their_pack_and_the_models_that_a_page_can_fetch(name):
         if node["type"] == "MarkdownNote":
             continue
         about = node["properties"]
-        ours = node["type"].startswith(("LiveAvatar", "PersonaLive", "Avatar"))
+        ours = node["type"].startswith(("LiveAvatar", "LongCat", "PersonaLive", "Ditto", "Avatar"))
         assert (about["cnr_id"] == "comfyui-liveavatar") == ours
         assert not ours or about["ver"] == version[1]
         values = node["widgets_values"]

@@ -1,0 +1,280 @@
+"""Conversations in the real host, with scripted services and the tiny model."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from tools.host import Host, HostError
+from tools.scripted_services import Script, running_services
+
+from .test_live_speech import loudness
+from .workflows import Api, add, change, every, only, put, small
+
+RATE = 24_000
+ID = "a-test-that-converses-"
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def url(script: Script) -> Iterator[str]:
+    with running_services(script) as address:
+        yield address
+
+
+@pytest.fixture
+def talk(ready: Host, url: str, request: pytest.FixtureRequest) -> Iterator[Api]:
+    """A run that holds a conversation with the scripted services, under an id of its own."""
+    workflow = small(seconds=0)
+    name = request.node.name.split("[")[0]
+    encoder = workflow[only(workflow, "LiveAvatarEncodeSpeech")]["inputs"]["audio_encoder"]
+    for old in ("LoadAudio", "LiveAvatarEncodeSpeech"):
+        del workflow[only(workflow, old)]
+    mind = add(workflow, "AvatarLanguageModel", url=url, model="scripted", system_prompt="Be brief.")
+    voice = add(workflow, "AvatarVoice", url=url, model="scripted")
+    ears = add(workflow, "AvatarEars", url=url, model="scripted")
+    put(
+        workflow,
+        "LiveAvatarSampler",
+        "speech",
+        "AvatarConversation",
+        mind=[mind, 0],
+        voice=[voice, 0],
+        ears=[ears, 0],
+        audio_encoder=encoder,
+        longest_pause=0.4,
+        max_seconds=60.0,
+        id=ID + name,
+    )
+    change(workflow, "AvatarStreamToVideo", filename_prefix=f"video/{name}")
+    yield workflow
+    ready.interrupt()
+
+
+class Page:
+    """What a page does: joins the conversation of an id, sends, and keeps what it is told."""
+
+    def __init__(self, host: Host, id_: str):
+        self.address, self.told = f"{host.url}/liveavatar/talk/{id_}", []
+
+    async def __aenter__(self):
+        self._session = aiohttp.ClientSession()
+        for _ in range(600):
+            try:
+                self.socket = await self._session.ws_connect(self.address)
+                break
+            except aiohttp.WSServerHandshakeError as error:
+                assert error.status == 404
+                await asyncio.sleep(0.1)
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_):
+        self._listening.cancel()
+        await self._session.close()
+
+    async def _listen(self):
+        async for message in self.socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                self.told.append(message.json())
+
+    async def send(self, **message):
+        await self.socket.send_json(message)
+
+    async def speak(self, seconds, loudness=0.3):
+        for piece in range(round(seconds / 0.02)):
+            times = ((piece * 480 + at) / RATE for at in range(480))
+            values = (round(32767 * loudness * math.sin(2 * math.pi * 200 * time)) for time in times)
+            await self.socket.send_bytes(struct.pack("<480h", *values))
+            await asyncio.sleep(0.02)
+
+    def of(self, type_):
+        return [message for message in self.told if message["type"] == type_]
+
+    async def until(self, condition, timeout=60):
+        for _ in range(timeout * 20):
+            if found := condition():
+                return found
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"This has not happened: {self.told[-20:]}")
+
+
+def test_a_typed_and_a_spoken_question_are_answered_in_the_video(ready, talk, script):
+    id_ = talk[only(talk, "AvatarConversation")]["inputs"]["id"]
+    prompt = ready.submit(talk)
+
+    async def converse():
+        async with Page(ready, id_) as page:
+            await page.send(type="text", text="Hello.")
+            await page.until(lambda: page.of("timings"))
+            await page.until(lambda: page.told[-1] == {"type": "state", "state": "listening"})
+            await page.speak(0.8)
+            await page.speak(0.6, 0)
+            await page.until(lambda: len(page.of("timings")) == 2)
+            await page.until(lambda: page.told[-1] == {"type": "state", "state": "listening"})
+            await page.send(type="end")
+            await page.until(lambda: page.of("end"))
+            return page.told
+
+    told = asyncio.run(converse())
+    entry = ready.wait(prompt)
+    assert ready.errors(entry) == []
+    assert [message["text"] for message in told if message["type"] == "heard" and message["final"]] == [
+        "Hello.",
+        "Hello.",
+    ]
+    said = " ".join(message["text"] for message in told if message["type"] == "said")
+    assert said == " ".join([script.answers["Hello."]] * 2)
+    chat = [body for path, body in script.asked if path.endswith("completions")]
+    assert [message["role"] for message in chat[-1]["messages"]] == ["system", "user", "assistant", "user"]
+    loud, frames = loudness(ready.saved_video(entry))
+    assert abs(len(loud) - frames) <= 1
+    answer = 0.06 * len("Hello, how are you? I am fine.") * 25
+    assert 2 * answer * 0.8 < (loud > 0.05).sum() < 2 * answer * 1.2
+
+
+def test_two_conversations_of_one_run_keep_apart(ready, talk, url):
+    node = talk[only(talk, "AvatarConversation")]
+    first = node["inputs"]["id"]
+    second = first + "-2"
+    other = add(talk, "AvatarConversation", **{**node["inputs"], "id": second, "greeting": "I am the other."})
+    speech = [only(talk, "LiveAvatarSampler"), 0]
+    sampler = add(talk, "LiveAvatarSampler", **{**talk[speech[0]]["inputs"], "speech": [other, 0]})
+    video = talk[only(talk, "AvatarStreamToVideo")]["inputs"]
+    add(talk, "AvatarStreamToVideo", **{**video, "stream": [sampler, 0], "filename_prefix": "video/other"})
+    # The host runs what is close to a result first: both conversations have begun before a video is made.
+    for conversation in every(talk, "AvatarConversation"):
+        add(talk, "PreviewAny", source=[conversation, 0])
+    prompt = ready.submit(talk)
+
+    async def converse():
+        async with Page(ready, first) as one, Page(ready, second) as two:
+            await one.send(type="text", text="For the first.")
+            await two.send(type="text", text="For the second.")
+            for page in (one, two):
+                await page.until(lambda page=page: [m for m in page.of("heard") if m["final"]])
+            for _ in range(2):  # whichever video comes first
+                for page in (one, two):
+                    await page.send(type="end")
+            await one.until(lambda: one.of("end"))
+            await two.until(lambda: two.of("end"))
+            return one.told, two.told
+
+    one, two = asyncio.run(converse())
+    assert ready.errors(ready.wait(prompt)) == []
+    assert "For the second." not in str(one) and "For the first." not in str(two)
+    assert "I am the other." not in str(one)
+
+
+def test_a_service_that_is_down_is_named_and_the_avatar_idles_on(ready, talk):
+    change(talk, "AvatarLanguageModel", url="http://127.0.0.1:9/v1")
+    id_ = talk[only(talk, "AvatarConversation")]["inputs"]["id"]
+    prompt = ready.submit(talk)
+
+    async def converse():
+        async with Page(ready, id_) as page:
+            await page.send(type="text", text="Hello.")
+            await page.until(lambda: page.of("error"))
+            await page.send(type="end")
+            await page.until(lambda: page.of("end"))
+            return page.told
+
+    told = asyncio.run(converse())
+    error = next(message for message in told if message["type"] == "error")
+    assert error["message"] == "Start the language model: nothing answers at http://127.0.0.1:9/v1."
+    entry = ready.wait(prompt)
+    assert ready.errors(entry) == []
+    loud, _ = loudness(ready.saved_video(entry))
+    assert len(loud) and loud.max() < 0.01
+
+
+def test_the_conversation_is_over_with_an_interrupted_run(ready, talk):
+    id_ = talk[only(talk, "AvatarConversation")]["inputs"]["id"]
+    ready.submit(talk)
+
+    async def converse():
+        async with Page(ready, id_) as page:
+            await page.until(lambda: page.of("state"))
+            ready.interrupt()
+            await page.until(lambda: page.of("end"))
+
+    asyncio.run(converse())
+
+
+def test_a_page_of_another_site_is_refused(ready, talk):
+    id_ = talk[only(talk, "AvatarConversation")]["inputs"]["id"]
+    ready.submit(talk)
+
+    async def converse():
+        async with Page(ready, id_) as page:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await page._session.ws_connect(page.address, headers={"Origin": "https://evil.example"})
+            assert refused.value.status == 403
+
+    asyncio.run(converse())
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs", "said"),
+    [
+        ("AvatarConversation", {"id": "short"}, "16 to 128 letters"),
+        ("AvatarLanguageModel", {"url": "file:///etc/passwd"}, "Write the address"),
+        ("AvatarVoice", {"key": "sk-secret"}, "never the key itself"),
+        ("AvatarConversation", {"turn": "whenever"}, "Value not in list"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_queued(ready, talk, node, inputs, said):
+    change(talk, node, **inputs)
+    with pytest.raises(HostError, match=said):
+        ready.submit(talk)
+
+
+def test_text_is_said_heard_and_answered_by_nodes_of_their_own(ready, url, script):
+    script.transcripts = ((60.0, "What was said."),)
+    workflow: Api = {
+        "1": {"class_type": "AvatarVoice", "inputs": {"url": url, "model": "scripted"}},
+        "2": {"class_type": "AvatarEars", "inputs": {"url": url, "model": "scripted"}},
+        "3": {
+            "class_type": "AvatarLanguageModel",
+            "inputs": {"url": url, "model": "scripted", "system_prompt": ""},
+        },
+        "4": {"class_type": "AvatarSay", "inputs": {"voice": ["1", 0], "text": "One, two. Three!"}},
+        "5": {"class_type": "AvatarListen", "inputs": {"ears": ["2", 0], "audio": ["4", 0]}},
+        "6": {"class_type": "AvatarAnswer", "inputs": {"mind": ["3", 0], "question": ["5", 0]}},
+        "7": {"class_type": "PreviewAny", "inputs": {"source": ["6", 1]}},
+        "8": {
+            "class_type": "SaveAudio",
+            "inputs": {"audio": ["4", 0], "filename_prefix": "audio/said"},
+        },
+    }
+    entry = ready.run(workflow)
+    assert entry["outputs"]["7"]["text"] == [f"What was said.\n{script.answer}"]
+    sentences = [body["input"] for path, body in script.asked if path.endswith("speech")]
+    assert sentences == ["One, two.", "Three!"] or sentences == ["One, two. Three!"]
+    heard = [body["seconds"] for path, body in script.asked if path.endswith("transcriptions")]
+    assert heard[0] == pytest.approx(sum(len(text) * 0.06 + 0.15 for text in sentences), abs=0.01)
+
+
+def test_sound_for_a_run_that_does_not_listen_is_refused_in_a_sentence(ready, url):
+    workflow = {
+        "1": {"class_type": "AvatarVoice", "inputs": {"url": url, "model": "scripted"}},
+        "2": {"class_type": "AvatarSay", "inputs": {"voice": ["1", 0], "text": "Hello there."}},
+        "3": {
+            "class_type": "AvatarSendSpeech",
+            "inputs": {"audio": ["2", 0], "address": f"{ready.url}/liveavatar/speech/nobody-listens-here"},
+        },
+    }
+    with pytest.raises(HostError, match="there is no /liveavatar/speech/nobody-listens-here"):
+        ready.run(workflow)
+    workflow["3"]["inputs"]["address"] = "http://127.0.0.1:8188/prompt"
+    with pytest.raises(HostError, match="Copy the address"):
+        ready.submit(workflow)

@@ -1,0 +1,193 @@
+"""The conversation with a Realtime server, here a scripted one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+import torch
+from avatar.conversation import realtime as module
+from avatar.conversation.realtime import Realtime, RealtimeConversation
+from avatar.conversation.server import Server
+from avatar.conversation.talk import RATE, Held, Hush, Sound, Typed, talk_feed
+
+from tools.scripted_services import Script, running_services
+
+LONG = "This is a long answer that nobody wants to hear to its end, because it goes on and on."
+
+
+@pytest.fixture
+def script():
+    return Script(
+        transcripts=((60.0, "What is it?"),), answers={"What is it?": "It is a test.", "Tell me": LONG}
+    )
+
+
+class Visit:
+    """A conversation with the scripted server, and what a page is told."""
+
+    def __init__(self, url, **options):
+        self.feed, self.errors, self.told = talk_feed(), [], []
+        realtime = Realtime(Server(url, "Realtime server"), "scripted", "ana", "Be brief.", **options)
+        self.talk = RealtimeConversation(self.feed, realtime, self.errors.append)
+        self.talk.join(self.told.append)
+
+    async def speak(self, seconds, loudness=0.3):
+        for _ in range(round(seconds / 0.02)):
+            self.talk.send(Sound(torch.full((480,), loudness)))
+            await asyncio.sleep(0.002)
+
+    def of(self, type_):
+        return [message for message in self.told if message["type"] == type_]
+
+    async def until(self, condition):
+        for _ in range(500):
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(self.told)
+
+    async def avatar(self):
+        while (piece := self.feed.take(2400)) is not None:
+            await asyncio.sleep(min(piece, 0.01) if isinstance(piece, float) else 0)
+
+
+def play(script, scene, **options):
+    """Run a scene of a visit."""
+
+    async def main(url):
+        visit = Visit(url, **options)
+        tasks = [asyncio.create_task(visit.talk.run()), asyncio.create_task(visit.avatar())]
+        try:
+            await asyncio.wait_for(scene(visit), 15)
+        finally:
+            visit.feed.close()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks)
+
+    with running_services(script) as url:
+        asyncio.run(main(url))
+
+
+def events(script, type_):
+    return [event for _, event in script.asked if event["type"] == type_]
+
+
+def test_speech_goes_up_and_the_answer_comes_down_into_the_feed(script):
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        await visit.speak(0.5)
+        await visit.speak(0.4, 0.0)
+        await visit.until(lambda: visit.of("timings"))
+        await visit.until(lambda: visit.told[-1] == {"type": "state", "state": "listening"})
+        assert visit.feed.taken == pytest.approx(len("It is a test.") * 0.06 * RATE, abs=1)
+
+    visited = []
+
+    async def kept(visit):
+        visited.append(visit)
+        await scene(visit)
+
+    play(script, kept)
+    (visit,) = visited
+    assert [message["text"] for message in visit.of("heard")] == ["What is it?"]
+    assert [message["text"] for message in visit.of("said")] == ["It is a test."]
+    states = [message["state"] for message in visit.of("state")]
+    assert states == ["waiting", "listening", "thinking", "speaking", "listening"]
+    (session,) = events(script, "session.update")
+    assert session["session"]["audio"]["output"]["voice"] == "ana"
+    assert session["session"]["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24000}
+    assert visit.errors == []
+
+
+def test_an_interruption_stops_the_answer_and_the_server_learns_how_much_was_heard(script):
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.feed.heard_seconds > 1.0)
+        await visit.speak(0.3)
+        await visit.until(lambda: visit.of("interrupted"))
+        waiting = visit.feed.waiting_seconds
+        await asyncio.sleep(0.2)
+        assert waiting == visit.feed.waiting_seconds == 0
+        await visit.until(lambda: events(script, "conversation.item.truncate"))
+
+    play(script, scene)
+    (truncated,) = events(script, "conversation.item.truncate")
+    assert truncated["item_id"] == "item_1" and truncated["content_index"] == 0
+    assert 500 <= truncated["audio_end_ms"] <= 1600
+
+
+def test_without_barge_in_the_answer_goes_on(script):
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("What is it?"))
+        await visit.until(lambda: visit.feed.taken > 0)
+        await visit.speak(0.1)
+        await asyncio.sleep(0.1)
+        assert visit.of("interrupted") == []
+
+    play(script, scene, barge_in=False)
+    assert (
+        events(script, "session.update")[0]["session"]["audio"]["input"]["turn_detection"][
+            "interrupt_response"
+        ]
+        is False
+    )
+
+
+def test_stop_talking_cancels_the_answer(script):
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.feed.taken > 0)
+        visit.talk.send(Hush())
+        await visit.until(lambda: events(script, "response.cancel"))
+        assert visit.feed.waiting_seconds == 0
+
+    play(script, scene)
+
+
+def test_push_to_talk_commits_the_turn_when_the_key_goes_up(script):
+    async def scene(visit):
+        await visit.until(lambda: events(script, "session.update"))
+        await visit.speak(0.2)
+        visit.talk.send(Held(True))
+        visit.talk.send(Held(False))
+        await visit.until(lambda: events(script, "input_audio_buffer.commit"))
+
+    play(script, scene, push_to_talk=True)
+    assert events(script, "session.update")[0]["session"]["audio"]["input"]["turn_detection"] is None
+
+
+def test_an_unknown_model_and_a_server_that_is_down_become_sentences(script, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.05)
+    script.models = ("another",)
+
+    async def unknown(visit):
+        await visit.until(lambda: visit.errors)
+        assert "The model scripted does not exist" in visit.errors[0]
+
+    play(script, unknown)
+
+    async def down():
+        visit = Visit("http://127.0.0.1:9/v1")
+        running = asyncio.create_task(visit.talk.run())
+        await visit.until(lambda: len(visit.errors) >= 1)
+        visit.feed.close()
+        await running
+        assert visit.errors[0] == "Start the Realtime server: nothing answers at http://127.0.0.1:9/v1."
+
+    asyncio.run(down())
+
+
+def test_a_broken_connection_is_made_anew(script, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.05)
+
+    async def scene(visit):
+        await visit.until(lambda: len(events(script, "session.update")) == 1)
+        await visit.talk._socket.close()
+        await visit.until(lambda: len(events(script, "session.update")) == 2)
+
+    play(script, scene)
