@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools.scripted_services import Script, running_services
+
 from .client import Host
 from .contract import Service
 from .media import check_talks, make_inputs, read_video, tone, write_wav
 from .models import install_tiny_models
-from .workflows import small
+from .workflows import add, only, put, small
 
 MP4 = {"Accept": "video/mp4"}
 WISH = {"reference_image": "portrait.png", "audio": "speech.wav", "seed": 7}
@@ -153,6 +155,28 @@ def test_a_stopped_run_cuts_the_connection_and_the_same_request_goes_on(own_host
     again = service.ask("POST", "/liveavatar/generate", wish, MP4)
     assert not begun.exists(), "the same file was gone on with"
     check_talks(read_video(saved(tmp_path, again.body)), (64, 64), 300, 44_100, 1)
+
+
+def test_a_text_is_said_by_the_voice_of_the_workflow(own_host, service, tmp_path):
+    workflow, script = small(), Script()
+    chosen = own_host.base / "small.json"
+    usual = chosen.read_text()
+    with running_services(script) as url:
+        voice = add(workflow, "AvatarVoice", url=url, model="scripted", voice="")
+        say = put(workflow, "LiveAvatarEncodeSpeech", "audio", "AvatarSay", voice=[voice, 0], text="-")
+        workflow[say]["_meta"] = {"title": "What the person says"}
+        del workflow[only(workflow, "LoadAudio")]
+        chosen.write_text(json.dumps(workflow))
+        try:
+            answer = service.generate(
+                reference_image="portrait.png", text="Good morning.", voice="Ana", seed=1
+            )
+        finally:
+            chosen.write_text(usual)
+    assert answer.status == 200, answer.body
+    ((_, asked),) = [one for one in script.asked if one[0].endswith("/audio/speech")]
+    assert (asked["input"], asked["voice"]) == ("Good morning.", "Ana")
+    check_talks(read_video(saved(tmp_path, base64.b64decode(answer.json["video"]))), (64, 64), 8, 24_000, 1)
 
 
 def picture(width: int, height: int) -> str:
