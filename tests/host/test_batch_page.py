@@ -33,6 +33,5 @@ def test_one_press_makes_all_rows_and_names_a_bad_one(site, tiny_checkpoint, req
         told = " ".join(page.evaluate(TOLD))
         assert "3 rows: 2 to make, 0 finished, 1 left out" in told and "row 2: Put 'nowhere.wav'" in told
         assert overlaps(page, site) == []
-        assert [line for line in page.complaints if "ComfyUI-LiveAvatar" in line] == []
     made = sorted(path.name.partition("-")[0] for path in (site.host.output_dir / folder).iterdir())
     assert made == ["one", "three"]
