@@ -310,7 +310,7 @@ class Conversation(Talk):
         finally:
             ready.put_nowait(None)
 
-    async def _say_sentence(self, reply: Reply, sentence: str, mood: str) -> None:
+    async def _say_sentence(self, reply: Reply, sentence: str, mood: str = "") -> None:
         begun = False
         async with aclosing(self._voice.speak(sentence)) as sound:
             async for samples, rate in sound:
