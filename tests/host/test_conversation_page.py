@@ -182,10 +182,11 @@ def state(page: Page) -> str:
 
 
 @contextmanager
-def hearing(browser: Browser, tmp_path: Path) -> Iterator[Browser]:
-    """A browser whose microphone hears somebody hum at 440 Hz."""
-    seconds = np.arange(48_000 * 4) / 48_000
-    write_wav(tmp_path / "hum.wav", 0.4 * np.sin(2 * np.pi * 440 * seconds)[:, None], 48_000)
+def hearing(browser: Browser, tmp_path: Path, sounds: float = 1.0) -> Iterator[Browser]:
+    """A browser whose microphone hears somebody hum at 440 Hz, for this part of every 6 s."""
+    seconds = np.arange(48_000 * 6) / 48_000
+    hum = 0.4 * np.sin(2 * np.pi * 440 * seconds) * (seconds < 6 * sounds)
+    write_wav(tmp_path / "hum.wav", hum[:, None], 48_000)
     file = f"--use-file-for-fake-audio-capture={tmp_path / 'hum.wav'}"
     launched = browser._playwright.chromium.launch(executable_path=str(browser._program), args=[*FLAGS, file])
     try:
@@ -311,8 +312,9 @@ def test_a_reloaded_page_joins_again_and_of_two_tabs_one_speaks(ready, browser, 
         script.until(lambda: len(script.connections) == 2)
         page.locator(PANEL).wait_for()
         assert lines(page) == [["you", "Hello?"]]
-        other = open_page(page.context.new_page(), browser.url)
+        other = page.context.new_page()
         second = Script(other)
+        open_page(other, browser.url)
         drop_workflow(other, tmp_path / "talk.json")
         second.until(lambda: second.connections)
         other.evaluate(SHOW)
