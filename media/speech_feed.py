@@ -51,8 +51,9 @@ class SpeechFeed:
         lead_seconds: how far the video may run ahead of what is heard, for speech that may be taken back.
         clock: seconds, for tests.
 
-    Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say whether that run goes on: one
-    that fails before it takes anything does not close the feed.
+    Its taker says in ``moods`` which there are, and ``mood`` is the one that was asked for with the sound that was
+    taken last; empty: none was. Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say
+    whether that run goes on: one that fails before it takes anything does not close the feed.
     """
 
     channels = 1
@@ -69,6 +70,9 @@ class SpeechFeed:
         self.rate, self.limit_seconds, self._clock = rate, limit_seconds, clock
         self.owner: str | None = None
         self.wanted: Callable[[], bool] = lambda: True
+        self.moods: tuple[str, ...] = ()
+        self.mood = ""
+        self._changes: list[tuple[int, str]] = []  # samples that are taken before, and the mood
         self._changed = threading.Condition()
         self._waiting = torch.zeros(0)
         self._converter: tuple[int, Resampler] | None = None
@@ -86,18 +90,22 @@ class SpeechFeed:
 
     # For writers.
 
-    def write(self, samples: Tensor, rate: int, replace: bool = False) -> None:
+    def write(self, samples: Tensor, rate: int, replace: bool = False, mood: str = "") -> None:
         """Append float samples [S] at their own rate; ``replace``: in place of all that waits.
+
+        ``mood``: one of ``moods``, which begins with these samples and lasts until another one does.
 
         Nothing is taken or dropped when it raises.
 
         Raises:
+            ValueError: there is no such mood.
             Full: too much would wait.
             Closed: the end was announced.
         """
         with self._changed:
             if self._ended:
                 raise Closed("This speech has ended.")
+            self._check_mood(mood)
             waiting = 0.0 if replace else self.waiting_seconds
             seconds = len(samples) / rate
             if waiting + seconds > self.limit_seconds:
@@ -108,6 +116,9 @@ class SpeechFeed:
                 )
             if replace:
                 self._waiting, self._converter = self._waiting[:0], None
+                self._changes.clear()
+            if mood:
+                self._changes.append((len(self._waiting), mood))
             arrived = self._convert(samples.float(), rate)
             self._waiting = torch.cat((self._waiting, arrived))
             self._count += len(arrived)
@@ -226,6 +237,7 @@ class SpeechFeed:
                 self._taken += used
             self._silence = 0 if used or self._ended else size
             self._waiting = self._waiting[used:]
+            self._change_mood(used)
             self._heard_until += size / self.rate
             self._keep(block)
             return block
@@ -283,6 +295,22 @@ class SpeechFeed:
                 raise LookupError("This sound was live: it can be read only once.")
             window = self._spoken[start - self._spoken_start : stop - self._spoken_start]
             return pad(window, (0, stop - start - len(window)))[None]
+
+    def _check_mood(self, mood: str) -> None:
+        if mood and not self.moods:
+            raise ValueError(
+                "Connect LiveAvatar Mood to the sampler, or try again once the video has begun: there are no moods."
+            )
+        if mood and mood not in self.moods:
+            raise ValueError(f"Choose a mood of {', '.join(self.moods)}.")
+
+    def _change_mood(self, taken: int) -> None:
+        """Follow the moods that begin within the next ``taken`` samples, or at once where none waits before them."""
+        reached = max(taken, 1)
+        for place, mood in self._changes:
+            if place < reached:
+                self.mood = mood
+        self._changes = [(place - taken, mood) for place, mood in self._changes if place >= reached]
 
     def _keep(self, block: Tensor) -> None:
         spoken = torch.cat((self._spoken, block))

@@ -33,18 +33,20 @@ def register(routes: web.RouteTableDef) -> None:
 
 async def speak(request: web.Request) -> web.Response:
     """Sound to be spoken: a whole sound file, or with ``?rate=`` plain samples (``&channels=1&format=s16`` or
-    ``f32``). ``replace=1``: in place of what waits; the body may be empty then."""
+    ``f32``). ``replace=1``: in place of what waits. ``mood=happy``: from this sound on. With either the body may be
+    empty."""
     feed = _feed(request)
     try:
         replace = _number(request.query, "replace", 0, 1) == 1
+        mood = request.query.get("mood", "")
         data = await _body(request, feed)
         if data:
             samples, rate = await asyncio.to_thread(_samples, request.query, data, feed.limit_seconds)
-        elif replace:
+        elif replace or mood:
             samples, rate = torch.zeros(0), feed.rate
         else:
             raise ValueError("There is no sound in this request.")
-        await asyncio.to_thread(feed.write, samples, rate, replace)
+        await asyncio.to_thread(feed.write, samples, rate, replace, mood)
     except ValueError as error:
         raise web.HTTPBadRequest(text=str(error), headers=HEADERS) from error
     except Full as error:
@@ -111,6 +113,8 @@ def _status(feed: SpeechFeed) -> web.Response:
         "spoken_seconds": round(feed.spoken_seconds, 3),
         "limit_seconds": feed.limit_seconds,
         "ended": feed.ended,
+        "moods": feed.moods,
+        "mood": feed.mood,
     }
     return web.json_response(figures, headers=HEADERS)
 

@@ -309,3 +309,44 @@ def test_silence_that_can_be_taken_back_is_not_final(feed):
     feed._clock.now += 1
     feed.take(SIZE)
     assert feed.ready == SIZE and feed.spoken_seconds == 0.96
+
+
+def test_a_mood_begins_with_the_sound_it_came_with(feed):
+    feed.moods = ("neutral", "happy")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(SIZE), RATE, mood="happy")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(0), RATE, mood="neutral")
+    found = []
+    for _ in range(3):
+        feed.take(SIZE)
+        found.append(feed.mood)
+    assert found == ["", "happy", "happy"]
+    feed.end()
+    feed.take(SIZE)
+    assert feed.mood == "neutral"
+
+
+def test_a_mood_without_sound_is_taken_with_the_next_silence(feed):
+    feed.moods = ("neutral", "happy")
+    feed.write(speech(0), RATE, mood="happy")
+    feed.take(SIZE)
+    assert feed.mood == "happy"
+
+
+def test_speech_that_is_dropped_takes_its_mood_along(feed):
+    feed.moods = ("neutral", "happy", "sad")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(SIZE), RATE, mood="happy")
+    feed.write(speech(SIZE), RATE, replace=True, mood="sad")
+    feed.take(SIZE)
+    assert feed.mood == "sad"
+
+
+def test_a_mood_that_is_not_there_is_refused_and_nothing_is_taken(feed):
+    with pytest.raises(ValueError, match="Connect LiveAvatar Mood"):
+        feed.write(speech(SIZE), RATE, mood="happy")
+    feed.moods = ("neutral", "happy")
+    with pytest.raises(ValueError, match=r"Choose a mood of neutral, happy\."):
+        feed.write(speech(SIZE), RATE, mood="<b>")
+    assert feed.waiting_seconds == 0
