@@ -48,7 +48,8 @@ class SpeechFeed:
         limit_seconds: most seconds of speech that may wait to be spoken.
         ahead_seconds: delay with which speech is taken where nothing has to wait for it, so that its taker can look
             ahead.
-        lead_seconds: how far the video may run ahead of what is heard, for speech that may be taken back.
+        lead_seconds: how far the video of speech that goes on may run ahead of what is heard, for speech that may be
+            taken back. Its beginning is taken at once.
         clock: seconds, for tests.
 
     Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say whether that run goes on: one
@@ -197,7 +198,7 @@ class SpeechFeed:
                 return None
             self._heard_until = max(now, self._heard_until)
             waiting, early = len(self._waiting), self._heard_until - now
-            if early > self._lead:
+            if self._speaking and early > self._lead:
                 return early - self._lead
             patience, offset = self._arrived + PATIENCE - now, 0
             if waiting >= size + self._ahead or (waiting >= size and (self._ended or early <= 0)):
