@@ -2,6 +2,7 @@
 
     python run.py demo    set up, generate a short talking portrait, say where the video is
     python run.py host    set up, start a ComfyUI with the pack in it, stay until Ctrl+C
+    python run.py batch   send a file of rows to a running ComfyUI, one video a row
     python run.py test    set up, check the code, run all tests
 
 Everything it makes lies in .run/ (delete it to start anew). It needs Python 3.10 or newer, no package.
@@ -19,6 +20,7 @@ from pathlib import Path
 if sys.version_info < (3, 10):  # noqa: UP036 - said here in words, before an import says it otherwise
     sys.exit("run.py needs Python 3.10 or newer: start it with one.")
 
+from tools import batch
 from tools.children import Terminated, end_with_children, run_to_end
 from tools.chromium import MISSING, ensure_chromium
 from tools.comfyui import (
@@ -54,7 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,host,test}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,host,batch,test}")
     commands.add_parser("demo", help="generate a short talking portrait", epilog=epilog)
     host = commands.add_parser("host", help="start a ComfyUI with the pack in it", epilog=epilog)
     host.add_argument(
@@ -66,6 +68,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     host.add_argument(
         "rest", nargs="*", metavar="-- ARGUMENTS", help="further arguments for ComfyUI's main.py"
     )
+    rows = commands.add_parser("batch", help="one video for each row of a JSON or CSV file")
+    batch.add_arguments(rows)
     commands.add_parser(
         "test",
         help="check the code and run all tests",
@@ -146,6 +150,8 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     environment = Environment()
     try:
+        if options.command == "batch":
+            return batch.batch(options)
         if options.command == "demo":
             return demo(environment)
         return (host if options.command == "host" else test)(environment, options)

@@ -42,9 +42,10 @@ from safetensors.torch import save_file
 
 from tools import tiny_checkpoint
 from tools.comfyui import prepare_base
+from tools.connection import HTTP
 from tools.demo_media import portrait, speech
 from tools.environment import ROOT
-from tools.host import HTTP, Host
+from tools.host import Host
 from tools.tiny_checkpoint import (
     AUDIO_DIM,
     FULL,

@@ -39,7 +39,7 @@ from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
 from avatar.engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
 from avatar.engines.liveavatar.pipeline import generate
 from avatar.engines.liveavatar.sampler import BlockSampler
-from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.liveavatar.transformer import S2VTransformer, called_outside
 from avatar.engines.parts.attention import eight_bit as eight_kernels
 from avatar.engines.parts.planning.performance import Performance
 from avatar.engines.parts.planning.plan import Machine, Wish, make_plan
@@ -129,7 +129,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     frames = args.blocks * BLOCK_FRAMES - 3
     times = [time.perf_counter()]
     said: list[str] = []
-    with BlockOffload(waiting, device):
+    with BlockOffload(waiting, device, called_outside):
         stream = generate(transformer, vae, scene, sampling, frames, performance=performance, say=said.append)
         for block, _ in enumerate(stream):
             times.append(time.perf_counter())

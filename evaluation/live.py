@@ -156,6 +156,7 @@ class Measured:
             audio=stream.audio,
             resumable=stream.resumable,
             on_file=self._note,
+            plan=stream.plan,
         )
 
     def _note(self, path: Path) -> None:

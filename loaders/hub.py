@@ -25,6 +25,8 @@ Progress = Callable[[int, int], None]
 
 WAN_S2V = "Wan-AI/Wan2.2-S2V-14B"
 LIVE_AVATAR = "Quark-Vision/Live-Avatar"
+LONGCAT_1_0 = "meituan-longcat/LongCat-Video-Avatar"
+LONGCAT_1_5 = "meituan-longcat/LongCat-Video-Avatar-1.5"
 
 # repository -> part -> file (or alternatives "a|b") -> about how many bytes
 FILE_SETS: dict[str, dict[str, dict[str, int]]] = {
@@ -51,6 +53,41 @@ FILE_SETS: dict[str, dict[str, dict[str, int]]] = {
         },
     },
     LIVE_AVATAR: {"lora": {"liveavatar.safetensors": 1_350_000_000}},
+    LONGCAT_1_0: {
+        **{
+            part: {f"{part}/config.json": 1_000, f"{part}/diffusion_pytorch_model*": 31_750_000_000}
+            for part in ("avatar_single", "avatar_multi")
+        },
+        "audio": {
+            "chinese-wav2vec2-base/config.json": 2_000,
+            "chinese-wav2vec2-base/preprocessor_config.json": 1_000,
+            "chinese-wav2vec2-base/pytorch_model.bin": 380_000_000,
+        },
+    },
+    LONGCAT_1_5: {
+        "base_model": {
+            "base_model/config.json": 1_000,
+            "base_model/diffusion_pytorch_model.safetensors.index.json": 200_000,
+            **{
+                f"base_model/diffusion_pytorch_model-0000{i}-of-00006.safetensors": 5_284_000_000
+                for i in range(1, 7)
+            },
+        },
+        "base_model_int8": {
+            "base_model_int8/config.json": 1_000,
+            "base_model_int8/quantization_config.json": 1_000,
+            "base_model_int8/quantized_model.safetensors.index.json": 300_000,
+            **{
+                f"base_model_int8/quantized_model-0000{i}-of-00004.safetensors": 3_970_000_000
+                for i in range(1, 5)
+            },
+        },
+        "lora": {"lora/dmd_lora.safetensors": 2_520_000_000},
+        "audio": {
+            "whisper-large-v3/config.json": 2_000,
+            "whisper-large-v3/model.safetensors|whisper-large-v3/model.safetensors.index.json": 3_090_000_000,
+        },
+    },
 }
 
 SHORT_LIST = 6

@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 SAMPLES, LENGTH = 4, 4
 """Number of short runs of values that are looked at in every weight."""
 PIECE = 1 << 22  # values
+END_BYTES = 1 << 20
+"""Bytes at each end of a file that are hashed to tell it from others."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -34,6 +37,16 @@ def weights_identity(named: Iterable[tuple[str, Tensor]], dtype: torch.dtype = t
     """Name, shape and a few values of every weight, as they are in ``dtype``: a host may keep the file's format until a
     weight is loaded."""
     return [[name, _look_at(weight, dtype)] for name, weight in named]
+
+
+def file_identity(path: Path) -> list[Any]:
+    """Name, size and a hash of both ends of a weight file."""
+    digest, size = hashlib.blake2b(digest_size=16), path.stat().st_size
+    with path.open("rb") as file:
+        digest.update(file.read(END_BYTES))
+        file.seek(max(0, size - END_BYTES))
+        digest.update(file.read(END_BYTES))
+    return [path.name, size, digest.hexdigest()]
 
 
 def _look_at(weight: Tensor, dtype: torch.dtype = torch.float32) -> list[Any]:

@@ -196,6 +196,11 @@ def mix(audios: Sequence[Mapping]) -> dict:
     return {"waveform": (total / total.abs().max().clamp(min=1)).unsqueeze(0), "sample_rate": rate}
 
 
+def clip_format(data: bytes) -> str | None:
+    """FFmpeg's name of a sound file's format, by its first bytes; None for another one."""
+    return next((name for start, at, name in CLIPS if data[at : at + len(start)] == start), None)
+
+
 def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
     """A whole sound file in memory as its channels' mean, float32 [S], and its sample rate
     (48 kHz where it is higher).
@@ -206,7 +211,7 @@ def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
     Raises:
         ValueError: the bytes are anything else, broken sound, or more than ``limit_seconds``.
     """
-    format_ = next((name for start, at, name in CLIPS if data[at : at + len(start)] == start), None)
+    format_ = clip_format(data)
     if format_ is None:
         raise ValueError(
             "Name the rate of samples without a header: this is no WAV, FLAC, Ogg, MP3, AAC, MP4 or WebM sound."

@@ -68,7 +68,7 @@ def open_driving(
     if isinstance(source, AvatarStream):
         if source.live:
             raise ValueError(
-                "A live stream cannot drive PersonaLive, since nobody knows its length yet; write it to a video "
+                "A live stream cannot be read as a video, since nobody knows its length yet; write it to a video "
                 "with Avatar Stream to Video first."
             )
         blocks, fps, audio = source.blocks, source.fps, source.audio

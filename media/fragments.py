@@ -145,8 +145,6 @@ class FragmentEncoder:
 class _Finished:
     """AUDIO at a rate and with channels that AAC can carry, read as a SpeechFeed is."""
 
-    ready = float("inf")
-
     def __init__(self, audio: Mapping) -> None:
         audio = usable(audio)
         source_rate, rates = audio["sample_rate"], av.Codec("aac", "w").audio_rates
@@ -157,6 +155,10 @@ class _Finished:
                 self._waveform = self._waveform.mean(dim=0, keepdim=True)
             self._waveform = resample(self._waveform, source_rate, self.rate)
         self.channels = len(self._waveform) if len(self._waveform) in AAC_LAYOUTS else 1
+
+    def ready(self, shown: int) -> float:
+        """Samples that are final."""
+        return float("inf")
 
     def read(self, start: int, stop: int) -> torch.Tensor:
         """Samples [channels, S], silence behind the end."""
@@ -179,11 +181,13 @@ class _Live:
         self._taken = 0  # samples of the feed
         self._ended = False
 
-    @property
-    def ready(self) -> float:
-        """Samples that are final; all of them at the end, after which there is silence."""
-        ended = self._feed.ready == float("inf")
-        if (reached := round(self._feed.spoken_seconds * self._feed.rate)) > self._taken:
+    def ready(self, shown: int) -> float:
+        """Samples that are final, where ``shown`` belong to frames that are done; all of them at the end, after which
+        there is silence."""
+        final = self._feed.ready
+        ended = final == float("inf")
+        final = max(final, shown * self._feed.rate // self.rate)
+        if (reached := min(final, round(self._feed.spoken_seconds * self._feed.rate))) > self._taken:
             self._keep(self._feed.read(self._taken, reached)[0])
             self._taken = reached
         if ended and not self._ended:
@@ -236,7 +240,7 @@ class _Sound:
         """The next packets, so that all samples before ``sample`` can be decoded; of live sound, those for which
         the samples are there: the encoder looks ahead."""
         while not self._waiting or self._waiting[-1].pts + AAC_FRAME < sample:
-            if self._fed + AAC_FRAME > self._source.ready:
+            if self._fed + AAC_FRAME > self._source.ready(sample):
                 break
             self._feed()
         ready = [packet for packet in self._waiting if packet.pts < sample]

@@ -69,7 +69,7 @@ class AvatarStream:
     (the last block is cut off there), or as many as come where that is None. ``audio`` is the
     ComfyUI AUDIO that belongs to the picture, both starting at 0 s, or a SpeechFeed where ``frames`` is None.
     With ``resumable``, ``start(state)`` begins a pass at a state's first frame. ``on_file``, if there is one, is
-    told the path of a file that the frames are about to be written to.
+    told the path of a file that the frames are about to be written to. ``plan`` is a line about how they are made.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class AvatarStream:
         audio: dict | SpeechFeed | None = None,
         resumable: Resumable | None = None,
         on_file: Callable[[Path], None] | None = None,
+        plan: str | None = None,
     ) -> None:
         for name, value in (("frames", frames), ("width", width), ("height", height), ("fps", fps)):
             if value is not None and value <= 0:
@@ -95,6 +96,7 @@ class AvatarStream:
         self.audio = audio
         self.resumable = resumable
         self.on_file = on_file
+        self.plan = plan
 
     @property
     def live(self) -> bool:

@@ -24,7 +24,8 @@ class LiveStream:
 
     ``readable(path)`` opens it to readers, ``advance`` tells of each whole fragment, ``end`` of the result:
     "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` lets the page ask the
-    host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is.
+    host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is. ``plan`` says in a line
+    how the video is made.
 
     The file may be replaced after ``readable`` has ended: readers who hold the stream by then, and those who come
     back for it piece by piece, read the old one to its end.
@@ -37,10 +38,11 @@ class LiveStream:
         total_frames: int | None,
         place: Mapping[str, str],
         owner: Mapping[str, str | None],
+        plan: str | None = None,
     ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.fps, self.total_frames = float(fps), total_frames
-        self.place, self.owner = dict(place), dict(owner)
+        self.place, self.owner, self.plan = dict(place), dict(owner), plan
         self.state = "running"
         self.mime_type: str | None = None
         self.size = 0  # bytes of whole fragments
@@ -208,6 +210,17 @@ class LiveStreams:
     def get(self, id_: str) -> LiveStream | None:
         """The stream of this id."""
         return self._streams.get(id_)
+
+    def of_prompt(self, prompt: str) -> LiveStream | None:
+        """The last stream of a run, by the host's id of it."""
+        with self._lock:
+            found = [stream for stream in self._streams.values() if stream.owner.get("prompt") == prompt]
+        return found[-1] if found else None
+
+    def running(self) -> list[LiveStream]:
+        """The streams that grow."""
+        with self._lock:
+            return [stream for stream in self._streams.values() if stream.state == "running"]
 
     def latest(self, workflow: str) -> list[LiveStream]:
         """The last stream of each node of a workflow."""

@@ -148,6 +148,14 @@ def resize_frames(
     return _through_pil(frames, height, width, _cover, chosen)
 
 
+def fill(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """One picture that fills height x width, resized and cropped in the middle: IMAGE [1, H, W, C] in 0..1 -> float32
+    [1, height, width, 3]. ValueError for a batch, or NaN."""
+    if len(image) != 1:
+        raise ValueError(f"Pick one picture: this is a batch of {len(image)}.")
+    return _through_pil(image, height, width, _cover)
+
+
 def colours(images: torch.Tensor) -> torch.Tensor:
     """IMAGE [F, H, W, 1, 3 or 4] -> its float32 colours [F, H, W, 3], without transparency, on the CPU.
 
@@ -162,6 +170,14 @@ def colours(images: torch.Tensor) -> torch.Tensor:
     if not images.isfinite().all():
         raise ValueError(NO_NUMBERS)
     return images.expand(-1, -1, -1, 3)
+
+
+def over_white(images: torch.Tensor) -> torch.Tensor:
+    """Pictures [..., C] in 0..1 with their transparency, if they have any, laid over white."""
+    if images.shape[-1] != 4:
+        return images
+    colour, alpha = images[..., :3], images[..., 3:]
+    return colour * alpha + (1 - alpha)
 
 
 def _through_pil(
@@ -188,10 +204,7 @@ def _to_pil(image: torch.Tensor) -> Image.Image:
     image = image.detach().float().cpu()
     if not torch.isfinite(image).all():
         raise ValueError(NO_NUMBERS)
-    image = image.clamp(0, 1)
-    if image.shape[-1] == 4:
-        colour, alpha = image[..., :3], image[..., 3:]
-        image = colour * alpha + (1 - alpha)
+    image = over_white(image.clamp(0, 1))
     return Image.fromarray((image * 255).round().to(torch.uint8).expand(-1, -1, 3).numpy())
 
 

@@ -101,6 +101,11 @@ class LiveSpeech:
                 return piece
             self.feed.wait(min(piece, POLL_SECONDS))
 
+    def take_back(self) -> bool:
+        """Whether the piece that was taken last is silence in the place of speech: see `SpeechFeed.take_back`."""
+        self.poll()
+        return self.feed.take_back()
+
 
 def assign_masks(speech: Speech | LiveSpeech, masks: Sequence[Tensor]) -> Speech:
     """Say which pixels belong to which speaker.

@@ -52,8 +52,9 @@ class SpeechFeed:
             taken back. Its beginning is taken at once.
         clock: seconds, for tests.
 
-    Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say whether that run goes on: one
-    that fails before it takes anything does not close the feed.
+    Its taker says in ``moods`` which there are, and ``mood`` is the one that was asked for with the sound that was
+    taken last; empty: none was. Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say
+    whether that run goes on: one that fails before it takes anything does not close the feed.
     """
 
     channels = 1
@@ -70,6 +71,9 @@ class SpeechFeed:
         self.rate, self.limit_seconds, self._clock = rate, limit_seconds, clock
         self.owner: str | None = None
         self.wanted: Callable[[], bool] = lambda: True
+        self.moods: tuple[str, ...] = ()
+        self.mood = ""
+        self._changes: list[tuple[int, str]] = []  # samples that are taken before, and the mood
         self._changed = threading.Condition()
         self._waiting = torch.zeros(0)
         self._converter: tuple[int, Resampler] | None = None
@@ -78,6 +82,7 @@ class SpeechFeed:
         self._speaking = False
         self._ended = self._closing = self._begun = self.closed = False
         self._spoken, self._spoken_start = torch.zeros(0), 0
+        self._silence = 0  # samples at its end that can be taken back
         self._count, self._sum, self._squares = 0, 0.0, 0.0
         self._taken = 0
         self._places: deque[tuple[int, int, int]] = deque(
@@ -86,18 +91,22 @@ class SpeechFeed:
 
     # For writers.
 
-    def write(self, samples: Tensor, rate: int, replace: bool = False) -> None:
+    def write(self, samples: Tensor, rate: int, replace: bool = False, mood: str = "") -> None:
         """Append float samples [S] at their own rate; ``replace``: in place of all that waits.
+
+        ``mood``: one of ``moods``, which begins with these samples and lasts until another one does.
 
         Nothing is taken or dropped when it raises.
 
         Raises:
+            ValueError: there is no such mood.
             Full: too much would wait.
             Closed: the end was announced.
         """
         with self._changed:
             if self._ended:
                 raise Closed("This speech has ended.")
+            self._check_mood(mood)
             waiting = 0.0 if replace else self.waiting_seconds
             seconds = len(samples) / rate
             if waiting + seconds > self.limit_seconds:
@@ -108,6 +117,9 @@ class SpeechFeed:
                 )
             if replace:
                 self._waiting, self._converter = self._waiting[:0], None
+                self._changes.clear()
+            if mood:
+                self._changes.append((len(self._waiting), mood))
             arrived = self._convert(samples.float(), rate)
             self._waiting = torch.cat((self._waiting, arrived))
             self._count += len(arrived)
@@ -224,10 +236,27 @@ class SpeechFeed:
                 start = self._spoken_start + len(self._spoken) + offset
                 self._places.append((start, self._taken, used))
                 self._taken += used
+            self._silence = 0 if used or self._ended else size
             self._waiting = self._waiting[used:]
+            self._change_mood(used)
             self._heard_until += size / self.rate
             self._keep(block)
             return block
+
+    def take_back(self) -> bool:
+        """Take back the silence that was taken last, where speech has arrived that is heard sooner in its place than
+        behind it: more of it than time has passed since. `take` gives that block anew then.
+
+        To be asked only while nobody has seen the block.
+        """
+        with self._changed:
+            taken_at = self._heard_until - self._silence / self.rate
+            speech = len(self._waiting) - self._ahead
+            if not self._silence or speech <= (self._clock() - taken_at) * self.rate:
+                return False
+            self._spoken = self._spoken[: -self._silence]
+            self._heard_until, self._silence = taken_at, 0
+            return True
 
     def wait(self, seconds: float) -> None:
         """Sleep until something is written, at most ``seconds``."""
@@ -255,8 +284,9 @@ class SpeechFeed:
 
     @property
     def ready(self) -> float:
-        """Samples that are final. All of them at the end, after which there is silence."""
-        return float("inf") if self._closing else self._spoken_start + len(self._spoken)
+        """Samples that are final, whoever asks: all but silence that can be taken back. All of them at the end, after
+        which there is silence."""
+        return float("inf") if self._closing else self._spoken_start + len(self._spoken) - self._silence
 
     def read(self, start: int, stop: int) -> Tensor:
         """Samples ``start`` to ``stop`` of the sound that was taken, [1, S], with silence behind it; LookupError when
@@ -266,6 +296,22 @@ class SpeechFeed:
                 raise LookupError("This sound was live: it can be read only once.")
             window = self._spoken[start - self._spoken_start : stop - self._spoken_start]
             return pad(window, (0, stop - start - len(window)))[None]
+
+    def _check_mood(self, mood: str) -> None:
+        if mood and not self.moods:
+            raise ValueError(
+                "Connect LiveAvatar Mood to the sampler, or try again once the video has begun: there are no moods."
+            )
+        if mood and mood not in self.moods:
+            raise ValueError(f"Choose a mood of {', '.join(self.moods)}.")
+
+    def _change_mood(self, taken: int) -> None:
+        """Follow the moods that begin within the next ``taken`` samples, or at once where none waits before them."""
+        reached = max(taken, 1)
+        for place, mood in self._changes:
+            if place < reached:
+                self.mood = mood
+        self._changes = [(place - taken, mood) for place, mood in self._changes if place >= reached]
 
     def _keep(self, block: Tensor) -> None:
         spoken = torch.cat((self._spoken, block))

@@ -6,12 +6,17 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..loaders.conversation import files as conversation_files
 from ..loaders.liveavatar import folders
+from ..serving import generate as generate_routes
 from ..serving import live as routes
+from .background import AvatarBackground
+from .batch import AvatarBatch
 from .conversation.here import AvatarEarsHere, AvatarLanguageModelHere, AvatarVoiceHere
 from .conversation.send import AvatarSendSpeech
 from .conversation.services import AvatarEarsNode, AvatarLanguageModel, AvatarVoiceNode
 from .conversation.talk import AvatarConversation, AvatarConversationRealtime
 from .conversation.text import AvatarAnswer, AvatarListen, AvatarSay
+from .ditto.animate import DittoAnimate, DittoControls
+from .ditto.load import DittoLoadModel, DittoPortrait
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
 from .installed import refuse_second_copy
@@ -24,12 +29,19 @@ from .liveavatar.condition import (
 from .liveavatar.fast_decoder import LiveAvatarLoadFastDecoder
 from .liveavatar.live_speech import LiveAvatarLiveSpeech
 from .liveavatar.load import LiveAvatarApplyLora, LiveAvatarLoadCheckpoint
+from .liveavatar.mood import LiveAvatarMood
 from .liveavatar.performance import LiveAvatarPerformanceOptions
+from .liveavatar.prompt import LiveAvatarPromptPreset
 from .liveavatar.sample import LiveAvatarSampler
 from .liveavatar.speech_file import LiveAvatarLoadSpeechFile
+from .longcat.load import LongCatApplyLora, LongCatLoadModel
+from .longcat.sample import LongCatSampler
+from .longcat.scene import LongCatContinueVideo, LongCatReferenceImage
 from .personalive.animate import PersonaLiveAnimate
+from .personalive.gestures import PersonaLiveBlendMotions, PersonaLiveChainMotions, PersonaLiveHeadGesture
 from .personalive.load import PersonaLiveLoadModel, PersonaLivePortrait
 from .personalive.motion import PersonaLiveExtractMotion, PersonaLiveLoadMotion, PersonaLiveSaveMotion
+from .portrait import AvatarPreparePortrait
 from .stream import AvatarStreamToFrames, AvatarStreamToVideo
 
 
@@ -41,8 +53,10 @@ class LiveAvatarExtension(ComfyExtension):
         conversation_files.register()
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()
+        generate_routes.register()
         install_examples()
         return [
+            AvatarPreparePortrait,
             LiveAvatarLoadCheckpoint,
             LiveAvatarApplyLora,
             LiveAvatarLoadSpeechFile,
@@ -51,11 +65,15 @@ class LiveAvatarExtension(ComfyExtension):
             LiveAvatarReferenceImage,
             LiveAvatarPoseVideo,
             LiveAvatarSpeakerMasks,
+            LiveAvatarPromptPreset,
+            LiveAvatarMood,
             LiveAvatarPerformanceOptions,
             LiveAvatarLoadFastDecoder,
             LiveAvatarSampler,
+            AvatarBackground,
             AvatarStreamToVideo,
             AvatarStreamToFrames,
+            AvatarBatch,
             AvatarLanguageModel,
             AvatarVoiceNode,
             AvatarEarsNode,
@@ -70,10 +88,22 @@ class LiveAvatarExtension(ComfyExtension):
             AvatarSendSpeech,
             AvatarMeasureStream,
             AvatarMeasureVideo,
+            LongCatLoadModel,
+            LongCatApplyLora,
+            LongCatReferenceImage,
+            LongCatContinueVideo,
+            LongCatSampler,
             PersonaLiveLoadModel,
             PersonaLivePortrait,
             PersonaLiveExtractMotion,
             PersonaLiveSaveMotion,
             PersonaLiveLoadMotion,
+            PersonaLiveHeadGesture,
+            PersonaLiveChainMotions,
+            PersonaLiveBlendMotions,
             PersonaLiveAnimate,
+            DittoLoadModel,
+            DittoPortrait,
+            DittoControls,
+            DittoAnimate,
         ]

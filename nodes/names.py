@@ -6,8 +6,6 @@ import os
 import re
 from pathlib import Path
 
-import folder_paths
-
 from .values import shown
 
 FORBIDDEN = '<>:"|?*'
@@ -40,19 +38,3 @@ def check_prefix(prefix: str) -> None:
 def leads_out(prefix: str) -> ValueError:
     """The error for a prefix that would write elsewhere."""
     return ValueError(f"Choose a filename_prefix inside ComfyUI's output folder: {shown(prefix)} leads out.")
-
-
-def inside(name: str) -> Path:
-    """A file of the host's input, output or temporary folder; ValueError for one elsewhere."""
-    plain, folder = folder_paths.annotated_filepath(name)
-    root = Path(folder or folder_paths.get_input_directory()).resolve()
-    try:
-        path = (root / plain).resolve()
-        if path.is_relative_to(root):
-            path.is_file()  # raises where the name is too long
-            return path
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"Name a file inside ComfyUI's input folder: {shown(name)} is no name of a file."
-        ) from error
-    raise ValueError(f"Name a file inside ComfyUI's input folder: {shown(name)} leads out.")

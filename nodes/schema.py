@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -13,6 +14,10 @@ from .values import check_values
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 """The host's own samplers have the same limit."""
+FOLDED = {"optional": True}
+"""For inputs that few people change: newer hosts fold them away."""
+if "advanced" in inspect.signature(io.Int.Input).parameters:
+    FOLDED["advanced"] = True
 _KNOWN = {field.name for field in fields(io.Schema)}
 
 
@@ -45,6 +50,13 @@ def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutp
         return execute(cls, **values)
 
     return run
+
+
+def advanced(item: io.Input) -> io.Input:
+    """An input that pages which know the word fold away until somebody asks for it; hosts do not take it when an input
+    is made."""
+    item.extra_dict = {**(item.extra_dict or {}), "advanced": True}
+    return item
 
 
 def schema(*, search_aliases: list[str], category: str = "LiveAvatar", **values: Any) -> io.Schema:

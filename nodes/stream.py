@@ -10,6 +10,7 @@ import psutil
 from comfy_api.latest import InputImpl, io, ui
 
 from ..host.progress import Progress, show_text
+from ..media.frame_rate import at_frame_rate
 from ..media.frames import AvatarStream, FrameStream
 from ..media.recording import Snapshots, begin, record
 from ..serving.live import announce, watchable
@@ -19,6 +20,21 @@ from .schema import Node, schema
 from .types import AvatarStreamType
 
 FLOAT_FRAME_BYTES = 3 * 4
+
+
+def _frame_rate() -> io.Float.Input:
+    return io.Float.Input(
+        "fps",
+        default=0.0,
+        min=0.0,
+        max=60.0,
+        step=0.001,
+        optional=True,
+        tooltip=(
+            "Frames per second; 0 is the model's own rate. Another one shows frames longer or leaves some out: speed "
+            "and sound stay."
+        ),
+    )
 
 
 class AvatarStreamToVideo(SavingNode):
@@ -79,6 +95,7 @@ class AvatarStreamToVideo(SavingNode):
                         "Snapshots cost at most 3 % of the time and vanish with the finished video. 0: none."
                     ),
                 ),
+                _frame_rate(),
             ],
             outputs=[io.Video.Output()],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -94,7 +111,9 @@ class AvatarStreamToVideo(SavingNode):
         crf: int = 18,
         resume: bool = True,
         snapshot_gb: int = 40,
+        fps: float = 0.0,
     ) -> io.NodeOutput:
+        stream = at_frame_rate(stream, fps or stream.fps)
         root = folder_paths.get_output_directory() if save_output else folder_paths.get_temp_directory()
         folder, name, number, subfolder = place_for(
             filename_prefix, root, cls.hidden, width=stream.width, height=stream.height
@@ -189,6 +208,7 @@ class AvatarStreamToFrames(Node):
                         "itself (crop, resize, invert, flip). batch: for every other image node."
                     ),
                 ),
+                _frame_rate(),
             ],
             outputs=[
                 io.Image.Output(display_name="images"),
@@ -200,7 +220,8 @@ class AvatarStreamToFrames(Node):
         )
 
     @classmethod
-    def execute(cls, stream: AvatarStream, frames: str) -> io.NodeOutput:
+    def execute(cls, stream: AvatarStream, frames: str, fps: float = 0.0) -> io.NodeOutput:
+        stream = at_frame_rate(stream, fps or stream.fps)
         # A node behind that reads the frames shows its own result; the previews stay here.
         images = FrameStream(stream, Progress(cls.hidden.unique_id))
         if frames == "batch":

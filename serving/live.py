@@ -63,7 +63,11 @@ def watchable(video: AvatarStream, place: dict[str, str], extra_pnginfo: Any) ->
         "prompt": context and context.prompt_id,
     }
     live = LiveStream(
-        fps=video.fps, total_frames=None if video.live else video.frames, place=place, owner=owner
+        fps=video.fps,
+        total_frames=None if video.live else video.frames,
+        place=place,
+        owner=owner,
+        plan=video.plan,
     )
     streams.add(live)
     state = "failed"
@@ -136,14 +140,15 @@ async def stream_bytes(request: web.Request) -> web.StreamResponse:
                 _tell(live, request.query.get("client"))
                 return await _what_there_is(live, start)
             with _following(request.query.get("browser")):
-                while not live.size and not live.complete:
+                # A run that goes on has bytes before its first block, but nobody knows their type yet.
+                while live.mime_type is None and not live.complete:
                     await asyncio.sleep(POLL_SECONDS)
-                if not live.size:
+                if live.mime_type is None:
                     raise web.HTTPGone(text="This stream ended before its first block.")
                 if request.method == "HEAD":
                     return web.Response(headers={**HEADERS, "Content-Type": live.mime_type})
                 if wanted.stop is None and not wanted.start:
-                    return await _follow(request, live, start)
+                    return await follow(request, live, start)
             return await _part(live, wanted)
     except LookupError as error:
         raise web.HTTPGone(text=str(error)) from None
@@ -181,7 +186,13 @@ async def _what_there_is(live: LiveStream, offset: int) -> web.Response:
     return web.Response(status=204, headers=HEADERS)
 
 
-async def _follow(request: web.Request, live: LiveStream, offset: int) -> web.StreamResponse:
+async def follow(
+    request: web.Request, live: LiveStream, offset: int, *, whole: bool = False
+) -> web.StreamResponse:
+    """An answer with a stream from a byte on, until it ends; the stream must be held open meanwhile.
+
+    ``whole``: the connection is cut where the run ends early, so that nobody takes its beginning for all of it.
+    """
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": live.mime_type})
     await response.prepare(request)
     while True:
@@ -193,6 +204,11 @@ async def _follow(request: web.Request, live: LiveStream, offset: int) -> web.St
             break
         else:
             await asyncio.sleep(POLL_SECONDS)
+    while whole and live.state == "running":  # the file is being closed
+        await asyncio.sleep(POLL_SECONDS)
+    if whole and live.state != "finished" and request.transport is not None:
+        request.transport.abort()
+        return response
     await response.write_eof()
     return response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import torch
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from ..media.audio import decode_clip, mono_samples
 from ..media.sound_file import MOST_CHANNELS
@@ -13,6 +13,10 @@ from ..media.speech_feed import Closed, Full, SpeechFeed, feeds
 
 POST_BYTES = 32 << 20
 FORMATS = ("s16", "f32")
+MICROPHONE_RATE = 24_000
+MESSAGE_BYTES = 2 * MICROPHONE_RATE
+"""Most bytes of one message on a WebSocket: a second of sound."""
+HEARTBEAT_SECONDS = 20.0
 LOOK_SECONDS = 1.0
 """How often a post that is still arriving looks whether the run goes on."""
 SHOWN_LETTERS = 40
@@ -22,24 +26,27 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 def register(routes: web.RouteTableDef) -> None:
     """Add the routes to a server's table."""
     routes.get("/liveavatar/speech/{id}")(status)
+    routes.get("/liveavatar/speech/{id}/microphone")(microphone)
     routes.post("/liveavatar/speech/{id}")(speak)
     routes.post("/liveavatar/speech/{id}/end")(end)
 
 
 async def speak(request: web.Request) -> web.Response:
     """Sound to be spoken: a whole sound file, or with ``?rate=`` plain samples (``&channels=1&format=s16`` or
-    ``f32``). ``replace=1``: in place of what waits; the body may be empty then."""
+    ``f32``). ``replace=1``: in place of what waits. ``mood=happy``: from this sound on. With either the body may be
+    empty."""
     feed = _feed(request)
     try:
         replace = _number(request.query, "replace", 0, 1) == 1
+        mood = request.query.get("mood", "")
         data = await _body(request, feed)
         if data:
             samples, rate = await asyncio.to_thread(_samples, request.query, data, feed.limit_seconds)
-        elif replace:
+        elif replace or mood:
             samples, rate = torch.zeros(0), feed.rate
         else:
             raise ValueError("There is no sound in this request.")
-        await asyncio.to_thread(feed.write, samples, rate, replace)
+        await asyncio.to_thread(feed.write, samples, rate, replace, mood)
     except ValueError as error:
         raise web.HTTPBadRequest(text=str(error), headers=HEADERS) from error
     except Full as error:
@@ -49,6 +56,33 @@ async def speak(request: web.Request) -> web.Response:
     except Closed as error:
         raise web.HTTPGone(text=str(error), headers=HEADERS) from error
     return _status(feed)
+
+
+async def microphone(request: web.Request) -> web.StreamResponse:
+    """A WebSocket on which a microphone is heard: binary messages of 16-bit little-endian mono samples at 24 kHz. What
+    cannot be taken is answered with ``{"type": "error", "message": s}``."""
+    feed = _feed(request)
+    socket = await open_socket(request)
+    async for received in socket:
+        try:
+            if received.type is not WSMsgType.BINARY:
+                raise ValueError("Send sound only, in binary messages.")
+            samples = mono_samples(received.data, "s16", 1)
+            await asyncio.to_thread(feed.write, samples, MICROPHONE_RATE)
+        except (ValueError, Full) as error:
+            await socket.send_json({"type": "error", "message": str(error)})
+        except Closed:
+            await socket.close()
+    return socket
+
+
+async def open_socket(request: web.Request) -> web.WebSocketResponse:
+    """The WebSocket that a page asks for; 400 where it asks for none."""
+    socket = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_SECONDS)
+    if not socket.can_prepare(request):
+        raise web.HTTPBadRequest(text="Open this address as a WebSocket.", headers=HEADERS)
+    await socket.prepare(request)
+    return socket
 
 
 async def end(request: web.Request) -> web.Response:
@@ -79,6 +113,8 @@ def _status(feed: SpeechFeed) -> web.Response:
         "spoken_seconds": round(feed.spoken_seconds, 3),
         "limit_seconds": feed.limit_seconds,
         "ended": feed.ended,
+        "moods": feed.moods,
+        "mood": feed.mood,
     }
     return web.json_response(figures, headers=HEADERS)
 

@@ -40,17 +40,15 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import WSMsgType, web
 
-from ..conversation.talk import RATE, End, Held, Hush, Message, Played, Sound, Talk, Typed, talks
+from ..conversation.talk import End, Held, Hush, Message, Played, Sound, Talk, Typed, talks
 from ..media.audio import mono_samples
-from .speech import HEADERS
+from .speech import HEADERS, open_socket
 
-MESSAGE_BYTES = 2 * RATE
 TEXT_LETTERS = 4000
 QUIET_SECONDS = 1.0
 """A page that has sent no sound for so long lets another one speak."""
 WAITING = 1000
 """Messages that a page may leave unread before it is let go."""
-HEARTBEAT_SECONDS = 20.0
 
 _speaking: WeakKeyDictionary[Talk, tuple[web.WebSocketResponse, float]] = WeakKeyDictionary()
 """The page that speaks, and when it did so last."""
@@ -66,10 +64,7 @@ async def talk(request: web.Request) -> web.StreamResponse:
     found = talks.get(request.match_info["id"])
     if found is None or found.over:
         raise web.HTTPNotFound(text="No conversation with this id is running.", headers=HEADERS)
-    socket = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_SECONDS)
-    if not socket.can_prepare(request):
-        raise web.HTTPBadRequest(text="Open this address as a WebSocket.", headers=HEADERS)
-    await socket.prepare(request)
+    socket = await open_socket(request)
     loop, outbox = asyncio.get_running_loop(), asyncio.Queue()
     leave = found.join(lambda message: loop.call_soon_threadsafe(outbox.put_nowait, message))
     telling = asyncio.create_task(_tell(socket, outbox))

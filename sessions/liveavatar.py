@@ -14,11 +14,12 @@ from ..engines.gpu.offload import BlockOffload
 from ..engines.gpu.replica import replica
 from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
+from ..engines.liveavatar.moods import NEUTRAL
 from ..engines.liveavatar.pipeline import Scene, generate
 from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
-from ..engines.liveavatar.transformer import S2VTransformer
+from ..engines.liveavatar.transformer import S2VTransformer, called_outside
 from ..engines.parts.planning.advice import explained
 from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
 from ..engines.parts.planning.sharing import Share
@@ -26,6 +27,7 @@ from ..engines.parts.wan.streaming import LatentDecoder
 from ..loaders.liveavatar.conditioning import Condition
 from ..loaders.liveavatar.fingerprint import run_fingerprint
 from ..loaders.liveavatar.model import Placed, TransformerSource
+from ..loaders.liveavatar.moods import Mood, check_moods, mood_at
 from ..loaders.liveavatar.speech import listen, video_frames
 from ..loaders.wan.fast_decoder import HostDecoder, check_fits
 from ..loaders.wan.vae import HostVAE, OwnVAE
@@ -46,6 +48,8 @@ class Inputs:
         condition: prompt, portrait and pose.
         speech: with a wav2vec2 large as its encoder.
         decoder: stands in for the VAE's where it is given.
+        moods: further prompts, which hold at their times, or while live speech asks for them.
+        negative: prompt of what the video shall not show [tokens, text_dim]; needed for guidance.
     """
 
     model: TransformerSource
@@ -53,6 +57,8 @@ class Inputs:
     condition: Condition
     speech: Speech | LiveSpeech
     decoder: HostDecoder | None = None
+    moods: tuple[Mood, ...] = ()
+    negative: Tensor | None = None
 
 
 def open_video(
@@ -80,11 +86,14 @@ def open_video(
         MemoryError: nothing that the wish allows fits.
     """
     check_inputs(inputs)
+    _check_guidance(inputs, config, wish)
     frames = _frames(inputs.speech, max_seconds)
     if inputs.decoder is not None:
         wish = replace(wish, fast_decoder=inputs.decoder.name)
     if wish.skip_last_step:
         config = replace(config, skip_last_step=True)
+    if isinstance(inputs.speech, LiveSpeech) and inputs.moods:
+        inputs.speech.feed.moods = (NEUTRAL, *(mood.name for mood in inputs.moods))
     features = _listened(inputs, check_interrupt, say)
     run = _Run(inputs, features, config, wish, frames, check_interrupt, say)
     audio = inputs.speech.audio
@@ -96,6 +105,7 @@ def open_video(
         fps=FPS,
         audio=audio if frames is None else trim(audio, seconds=frames / FPS),
         resumable=None if frames is None else run.resumable(),
+        plan=run.plan.text,
     )
 
 
@@ -104,14 +114,28 @@ def check_inputs(inputs: Inputs) -> None:
     expected = inputs.model.architecture
     if inputs.decoder is not None:
         check_fits(inputs.decoder, inputs.vae.vae)
-    width = inputs.condition.context.shape[-1]
-    if width != expected.text_dim:
-        raise ValueError(
-            f"Use the UMT5-XXL text encoder: the prompt was encoded {width} wide, the model expects "
-            f"{expected.text_dim}."
-        )
+    _check_width(inputs.condition.context, expected.text_dim)
+    check_moods(inputs.moods, expected.text_dim, isinstance(inputs.speech, LiveSpeech))
     if inputs.speech.speakers > 1 and inputs.speech.masks is None:
         raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
+
+
+def _check_guidance(inputs: Inputs, config: SamplingConfig, wish: Wish) -> None:
+    if not config.guided:
+        return
+    if inputs.negative is None:
+        raise ValueError("Connect a negative prompt, be it an empty one: guidance compares with it.")
+    if wish.gpus != 1:
+        raise ValueError("Set gpus to 'one': with guidance the steps of a video cannot be shared among GPUs.")
+    _check_width(inputs.negative, inputs.model.architecture.text_dim)
+
+
+def _check_width(context: Tensor, expected: int) -> None:
+    if context.shape[-1] != expected:
+        raise ValueError(
+            f"Use the UMT5-XXL text encoder: the prompt was encoded {context.shape[-1]} wide, the model expects "
+            f"{expected}."
+        )
 
 
 def _listened(
@@ -185,6 +209,8 @@ class _Run:
             self.frames,
             rounding,
             given.decoder,
+            given.moods,
+            given.negative,
         )
 
     def blocks(self, state: GenerationState | None = None) -> Iterator[Tensor]:
@@ -200,7 +226,7 @@ class _Run:
 
             self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
             stages = self._stages(placed)
-            with BlockOffload(placed.waiting, device):
+            with BlockOffload(placed.waiting, device, called_outside):
                 blocks = (generate_in_stages if stages else generate)(
                     stages or placed.transformer,
                     decoder,
@@ -263,4 +289,12 @@ class _Run:
             speech=self.features,
             pose=None if condition.pose is None else normalised(condition.pose),
             masks=self.inputs.speech.masks,
+            moods={mood.name: mood.context for mood in self.inputs.moods},
+            mood_of=self._mood_of,
+            negative=self.inputs.negative,
         )
+
+    def _mood_of(self, block: int) -> str:
+        speech = self.inputs.speech
+        asked = speech.feed.mood if isinstance(speech, LiveSpeech) else ""
+        return asked or mood_at(self.inputs.moods, block)

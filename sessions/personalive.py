@@ -12,9 +12,11 @@ from ..engines.parts.face.boxes import (
     Box,
     FaceNotFoundError,
     centre_square,
+    check_masks,
     choose_face,
     head_square,
     mask_boxes,
+    painted_box,
 )
 from ..engines.personalive.config import StreamConfig
 from ..engines.personalive.driving import SIZE, driving_motion
@@ -69,7 +71,7 @@ def prepare_portraits(
     masks = None if face is None else mask_boxes(face)
     cuts, most = [], 0
     for i, picture in enumerate(to_uint8(colours(images))):
-        given = None if masks is None else _given(masks[min(i, len(masks) - 1)])
+        given = None if masks is None else painted_box(masks[min(i, len(masks) - 1)])
         found = _find(picture) if crop == "head" and given is None else []
         most = max(most, len(found))
         head = given or (choose_face(found, who, *picture.shape[:2]) if found else None)
@@ -192,25 +194,6 @@ def _progress(frames: int, faces: int, who: str, crop: str) -> str:
         return f"{frames} frames"
     advice = "" if crop == "head" else "; crop 'head' keeps the others out of the picture"
     return f"{frames} frames, up to {faces} faces: the {who} one is followed{advice}"
-
-
-def check_masks(masks: Tensor, height: int, width: int) -> None:
-    """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
-    if masks.ndim != 3 or len(masks) == 0:
-        raise ValueError(
-            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
-        )
-    if masks.shape[1:] != (height, width):
-        raise ValueError(
-            f"Use a face mask that was painted over this picture: the mask is {masks.shape[2]}x{masks.shape[1]}, the "
-            f"picture {width}x{height}."
-        )
-
-
-def _given(box: Tensor) -> Box:
-    if not box.any():
-        raise ValueError("Paint over the face, or disconnect the face mask: it is empty.")
-    return Box(*box.tolist())
 
 
 def _find(picture: Tensor) -> list[Box]:

@@ -1,7 +1,8 @@
-"""How fast PersonaLive is to run inside ComfyUI, and the engine's stay on the GPU at that speed."""
+"""How fast PersonaLive is to run inside ComfyUI, and an engine's stay on the GPU at the speed that was chosen."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -24,18 +25,59 @@ def check_speed(speed: str, personalive: ManagedPersonaLive) -> None:
         raise ValueError(f"The speed '{speed}' needs the checkpoint's own VAE; disconnect the host's.")
     device = _device()
     if not _nvidia(device):
-        raise ValueError(f"The speed '{speed}' needs an NVIDIA GPU; choose 'auto'.")
+        raise ValueError(f"The speed '{speed}' needs an NVIDIA GPU; choose '{AUTO}'.")
     if speed == COMPILED:
         require_compiler(device)
-    if speed == GRAPHS and not can_capture(device):
+    if speed == GRAPHS:
+        check_graphs(device, AUTO)
+
+
+def check_graphs(device: torch.device, otherwise: str) -> None:
+    """ValueError, which names the speed to choose ``otherwise``, where CUDA graphs do not work."""
+    if not _nvidia(device):
+        raise ValueError(f"The speed '{GRAPHS}' needs an NVIDIA GPU; choose '{otherwise}'.")
+    if not can_capture(device):
         raise ValueError(
             "CUDA graphs do not work with CUDA's asynchronous allocator; start ComfyUI with --disable-cuda-malloc, or "
-            "choose 'auto'."
+            f"choose '{otherwise}'."
         )
 
 
-class Residence:
-    """The engine on the GPU during one pass, at the speed that was chosen; it notices when it has been moved."""
+class Stay(ABC):
+    """An engine where it computes during one pass; it notices when it has been moved.
+
+    Args:
+        place: a number for the place of the networks, which changes when the host has moved them.
+        check_interrupt: raises to stop.
+    """
+
+    def __init__(self, place: Callable[[], int], check_interrupt: Callable[[], None]):
+        self._where, self._check_interrupt = place, check_interrupt
+        self._settle()
+
+    def check(self) -> None:
+        """To be called before every step: stops when the user asks for it, and comes back to the GPU after another
+        node had the engine moved out. Captured graphs would read where the weights no longer are."""
+        self._check_interrupt()
+        if self._where() != self._place:
+            self.leave()
+            self._settle()
+
+    def _settle(self) -> None:
+        self.arrive()
+        self._place = self._where()
+
+    @abstractmethod
+    def arrive(self) -> None:
+        """Bring the networks to where they compute, and make them as fast as was asked for."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Give back what the speed needed; the host may move the weights as soon as the pass is over."""
+
+
+class Residence(Stay):
+    """PersonaLive on the GPU during one pass, at the speed that was chosen."""
 
     def __init__(
         self,
@@ -46,27 +88,13 @@ class Residence:
         check_interrupt: Callable[[], None],
     ):
         self.personalive, self.speed, self.size = personalive, speed, (height, width)
-        self._check_interrupt = check_interrupt
-        self._settle()
+        super().__init__(personalive.place, check_interrupt)
 
     @property
     def engine(self) -> PersonaLive:
         return self.personalive.engine
 
-    def check(self) -> None:
-        """To be called before every step: stops when the user asks for it, and comes back to the GPU after another
-        node had the engine moved out. Captured graphs would read where the weights no longer are."""
-        self._check_interrupt()
-        if self.personalive.place() != self._place:
-            self.leave()
-            self._settle()
-
-    def leave(self) -> None:
-        """Give back what the speed needed; the host may move the weights as soon as the pass is over."""
-        if self._fast:
-            plain(self.engine)
-
-    def _settle(self) -> None:
+    def arrive(self) -> None:
         self.personalive.load(*self.size)
         device = _device()
         own_vae = not isinstance(self.engine.codec, HostCodec)  # the host moves its VAE as it likes
@@ -74,7 +102,10 @@ class Residence:
         if self._fast:
             graphs = can_capture(device) and (self.speed != AUTO or self.personalive.has_room(*self.size))
             accelerate(self.engine, COMPILE_MODE if self.speed == COMPILED else None, graphs)
-        self._place = self.personalive.place()
+
+    def leave(self) -> None:
+        if self._fast:
+            plain(self.engine)
 
 
 def _device() -> torch.device:

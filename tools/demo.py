@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from .connection import HostError
 from .environment import ROOT
-from .host import Host, HostError
+from .host import Host
 from .host_events import HostEvents
 
 # The workflow in API format. It reads the example files that the pack puts into the input folder, and writes an .mp4.

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.answers import errors, saved
+
 from .comfyui import free_port, host_command
-
-# The host is on this machine: a proxy from the environment must not be asked for it.
-HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+from .connection import Connection, HostError
 
 
-class HostError(RuntimeError):
-    """The host did not start, refused a workflow or failed while running it; the message says why."""
-
-
-class Host:
+class Host(Connection):
     """ComfyUI in ``folder``, run by ``python`` with everything under ``base``; use it as a context manager.
 
     ``base`` must have been made by ``prepare_base``; ``arguments`` are passed on to the host's main.py.
@@ -44,7 +35,7 @@ class Host:
     ):
         self.base = base
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(f"http://127.0.0.1:{self.port}")
         self.input_dir = base / "input"
         self.output_dir = base / "output"
         self.models_dir = base / "models"
@@ -104,29 +95,6 @@ class Host:
         """Everything that the host has printed."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
-    def get(self, path: str) -> Any:
-        """The JSON answer to a GET request."""
-        with HTTP.open(self.url + path, timeout=30) as answer:
-            return json.load(answer)
-
-    def post(self, path: str, body: Any) -> Any:
-        """The JSON answer (or None for an empty one) to a POST request with a JSON body."""
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with HTTP.open(request, timeout=30) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
-
-    def submit(self, workflow: dict[str, Any], client_id: str | None = None) -> str:
-        """Queue a workflow in API format, return its prompt id; HostError says why it was refused."""
-        try:
-            return self.post("/prompt", {"prompt": workflow, "client_id": client_id or uuid.uuid4().hex})[
-                "prompt_id"
-            ]
-        except urllib.error.HTTPError as error:
-            raise HostError(refusal(json.load(error))) from None
-
     def wait(
         self, prompt_id: str, timeout: float = 300.0, watch: Callable[[], None] | None = None
     ) -> dict[str, Any]:
@@ -135,8 +103,7 @@ class Host:
         while time.monotonic() < deadline:
             if self.process is not None and self.process.poll() is not None:
                 raise HostError(f"ComfyUI ended while it ran the workflow:\n{self.log()[-3000:]}")
-            entry = self.get(f"/history/{prompt_id}").get(prompt_id)
-            if entry:
+            if entry := self.finished(prompt_id):
                 return entry
             if watch:
                 watch()
@@ -152,19 +119,8 @@ class Host:
 
     @staticmethod
     def errors(entry: dict[str, Any]) -> list[str]:
-        """What went wrong in a history entry, one text per failed node; empty when it succeeded."""
-        problems = []
-        for kind, data in entry["status"]["messages"]:
-            if kind == "execution_error":
-                node = f"{data['node_type']} (node {data['node_id']})"
-                problems.append(f"{node}: {data['exception_type']}: {data['exception_message'].strip()}")
-            elif kind == "execution_interrupted":
-                problems.append(f"{data['node_type']} (node {data['node_id']}): interrupted")
-        return problems
-
-    def interrupt(self) -> None:
-        """Ask the host to stop what it runs."""
-        self.post("/interrupt", {})
+        """As `jobs.answers.errors`."""
+        return errors(entry)
 
     def upload(self, path: Path) -> str:
         """Copy a file into the host's input folder and return the name that nodes know it by."""
@@ -175,21 +131,7 @@ class Host:
         """The files that a history entry's outputs name, in node order."""
         roots = {"output": self.output_dir, "input": self.input_dir, "temp": self.base / "temp"}
         return [
-            roots[item["type"]] / item.get("subfolder", "") / item["filename"]
-            for output in entry["outputs"].values()
-            for items in output.values()
-            if isinstance(items, list)
-            for item in items
-            if isinstance(item, dict) and item.get("filename") and item.get("type") in roots
+            roots[item["type"]] / item["subfolder"] / item["filename"]
+            for item in saved(entry)
+            if item["type"] in roots
         ]
-
-
-def refusal(answer: dict[str, Any]) -> str:
-    """One line per reason for which the host refused a workflow, from its answer."""
-    reasons = [
-        f"{node['class_type']} (node {number}): {error['message']}: {error['details']}"
-        for number, node in (answer.get("node_errors") or {}).items()
-        for error in node["errors"]
-    ]
-    general = answer["error"]
-    return "\n".join(reasons) or f"{general['message']}: {general.get('details', '')}"

@@ -23,6 +23,7 @@ from .environment import ROOT
 from .workflows.blueprint import NAME, blueprint
 from .workflows.catalogue import WORKFLOWS, page_name
 from .workflows.layout import api_format, page_format
+from .workflows.looks import NEWER
 
 FOLDER = ROOT / "workflows"
 BLUEPRINTS = ROOT / "subgraphs"
@@ -59,7 +60,7 @@ def main() -> int:
     from tests.host.client import Host
 
     with tempfile.TemporaryDirectory() as folder, Host(Path(folder)) as host:
-        info = host.get("/object_info")
+        info = NEWER | host.get("/object_info")
     if VHS not in info:
         print("VHS_PATH must name a ComfyUI-VideoHelperSuite folder.", file=sys.stderr)
         return 1

@@ -2,9 +2,10 @@
 
     python -m tools.tiny_longcat OUTPUT_DIR
 
-Writes ``LongCat-Video/vae`` (diffusers' layout) and, beside it, ``LongCat-Video-Avatar/avatar_single`` (1.0) and
-``LongCat-Video-Avatar-1.5/base_model``, ``base_model_int8`` and ``lora/dmd_lora.safetensors``. The pictures that
-it makes show nothing; sizes and names are what a loader meets.
+Writes ``LongCat-Video/vae`` (diffusers' layout) and, beside it, ``LongCat-Video-Avatar`` (1.0) with
+``avatar_single`` and ``chinese-wav2vec2-base``, and ``LongCat-Video-Avatar-1.5`` with ``base_model``,
+``base_model_int8``, ``lora/dmd_lora.safetensors`` and ``whisper-large-v3``. The pictures that it makes show nothing;
+sizes and names are what a loader meets.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SMALL = {
     "hidden_size": 64,
     "depth": 2,
     "num_heads": 2,
-    "caption_channels": 48,
+    "caption_channels": 64,  # as wide as the tiny checkpoint's text encoder
     "adaln_tembed_dim": 32,
     "intermediate_dim": 32,
     "output_dim": 24,
@@ -43,6 +44,32 @@ RANK = 4
 FUSED = {"attn.qkv": 3, "cross_attn.kv_linear": 2}
 PLAIN = ("attn.proj", "cross_attn.q_linear", "ffn.w1", "ffn.w2", "ffn.w3")
 VAE = {"base_dim": 4}
+WAV2VEC2 = {
+    "hidden_size": 16,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "feat_extract_norm": "group",
+    "do_stable_layer_norm": False,
+}
+WHISPER = {
+    "d_model": 20,
+    "encoder_layers": 32,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 16,
+    "num_mel_bins": 128,
+    "vocab_size": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "decoder_start_token_id": 0,
+}
 
 
 def transformer(config: LongCatConfig, seed: int = 0) -> LongCatTransformer:
@@ -106,6 +133,24 @@ def write(folder: Path, stem: str, state: dict[str, Tensor], config: LongCatConf
     (folder / "config.json").write_text(json.dumps(known | asdict(config), indent=1))
 
 
+def write_speech_encoders(older: Path, newer: Path) -> None:
+    """Version 1.0's wav2vec2 as a pickle, and 1.5's Whisper with its decoder, as published."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**WAV2VEC2))
+        whisper = WhisperModel(WhisperConfig(**WHISPER))
+    older.mkdir(parents=True, exist_ok=True)
+    (older / "config.json").write_text(json.dumps({"model_type": "wav2vec2", **WAV2VEC2}))
+    (older / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}))
+    torch.save(wav2vec2.state_dict(), older / "pytorch_model.bin")
+    newer.mkdir(parents=True, exist_ok=True)
+    (newer / "config.json").write_text(json.dumps({"model_type": "whisper", **WHISPER}))
+    state = {f"model.{key}": tensor.half() for key, tensor in whisper.state_dict().items()}
+    save_file(state, newer / "model.safetensors")
+
+
 def make(folder: str | Path) -> Path:
     """Write the whole checkpoint into ``folder``, and return it."""
     from diffusers import AutoencoderKLWan
@@ -126,6 +171,9 @@ def make(folder: str | Path) -> Path:
     (newer / "base_model_int8" / "quantization_config.json").write_text(method)
     (newer / "lora").mkdir(exist_ok=True)
     save_file(lora_weights(model), newer / "lora" / "dmd_lora.safetensors")
+    write_speech_encoders(
+        folder / "LongCat-Video-Avatar" / "chinese-wav2vec2-base", newer / "whisper-large-v3"
+    )
     return folder
 
 

@@ -14,6 +14,11 @@ const HEIGHT = 300;
 
 const players = new Map(); // node -> LivePlayer
 
+/** The player that shows what a run makes, by the run's id. */
+export function playerOf(prompt) {
+    return prompt && [...players.values()].find((player) => player.prompt === prompt);
+}
+
 function addPlayer(node) {
     const player = new LivePlayer();
     addElement(node, WIDGET, player.element, { getMinHeight: () => HEIGHT });

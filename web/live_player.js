@@ -1,4 +1,6 @@
 import { api } from "../../scripts/api.js";
+import { addStyle, element } from "./elements.js";
+import { Loudness } from "./loudness.js";
 import { Pace } from "./live_pace.js";
 import { canFeed, feed, News, secondsAhead } from "./live_source.js";
 import { figures, progress } from "./live_words.js";
@@ -29,15 +31,6 @@ const STYLE = `
     display: none; }
 `; // The last rule: in Nodes 2.0 the page puts the newest frame and the finished file below the player that shows both.
 
-function element(tag, properties = {}) {
-    return Object.assign(document.createElement(tag), properties);
-}
-
-function addStyle() {
-    if (document.getElementById("liveavatar-player-style")) return;
-    document.head.append(element("style", { id: "liveavatar-player-style", textContent: STYLE }));
-}
-
 /** The address of a file of the host's output or temporary folder. */
 function fileAddress(place) {
     return api.apiURL(`/view?${new URLSearchParams(place)}`);
@@ -64,11 +57,12 @@ export class LivePlayer {
     #timer = setInterval(() => this.#tick(), TICK_MS);
 
     constructor() {
-        addStyle();
+        addStyle("player", STYLE);
         // In Nodes 2.0, a widget with this class gets the height that a node has left.
         this.element = element("div", { className: "liveavatar-player widget-expands" });
         this.video = element("video", { playsInline: true });
         this.pace = new Pace(this.video);
+        this.loudness = new Loudness(this.video);
         this.progress = element("div", { className: "progress" });
         this.figures = element("div", { className: "figures", hidden: true });
         this.stopButton = element("button", { textContent: "Stop", title: "Stop the run and keep what was made" });
@@ -106,6 +100,11 @@ export class LivePlayer {
     /** Whether a stream is shown while it is made. */
     get live() {
         return this.#status?.state === "running";
+    }
+
+    /** The id of the run that makes the stream which is shown. */
+    get prompt() {
+        return this.#status?.prompt;
     }
 
     /** Show what the server tells of a stream; another one replaces the one shown. */
@@ -152,6 +151,7 @@ export class LivePlayer {
         this.#feeding?.abort(new DOMException("Another stream is shown.", "AbortError"));
         this.#feeding = this.#shown = this.#status = null;
         this.pace.reset();
+        this.loudness.reset();
         this.#news.clear();
         this.#cut = this.#crowded = false;
         this.#retry = Infinity;

@@ -1,6 +1,9 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { addStyle, button, element } from "./elements.js";
 import { addElement, findNode, rootGraph } from "./graph.js";
+import { Microphone } from "./talk/microphone.js";
+import { TalkSocket } from "./talk/socket.js";
 
 // While a run with LiveAvatar Live Speech listens, its node shows where to post speech, and lets one speak from here:
 // through the microphone, or with a sound file. Only the page that has started the run is told the id.
@@ -8,7 +11,6 @@ import { addElement, findNode, rootGraph } from "./graph.js";
 const NODE = "LiveAvatarLiveSpeech";
 const WIDGET = "liveavatar-speech";
 const HEIGHT = 84;
-const SAMPLES = 4096; // of the microphone, per post
 
 const STYLE = `
 .liveavatar-speech { display: flex; flex-wrap: wrap; gap: 4px; align-content: flex-start; font: 12px sans-serif;
@@ -24,29 +26,25 @@ const STYLE = `
 class Speaker {
     #path = null;
     #microphone = null;
+    #socket = null; // on which it is heard
     #posts = Promise.resolve();
 
     constructor() {
-        this.element = document.createElement("div");
-        this.element.className = "liveavatar-speech";
-        this.element.hidden = true;
-        this.line = document.createElement("output");
-        this.element.append(this.line);
-        this.talkButton = this.#button("Microphone", () => (this.#microphone ? this.#silence() : this.#listen()));
-        this.#button("Sound file…", () => this.#choose());
-        this.#button("Stop talking", () => this.post("?replace=1"));
-        this.#button("End", () => this.post("/end"));
-        this.#button("Copy address", () => navigator.clipboard?.writeText(this.line.textContent));
+        this.line = element("output");
+        this.element = element("div", { className: "liveavatar-speech", hidden: true }, this.line);
+        this.talkButton = button("Microphone", "Let the avatar speak what you say", () =>
+            this.#microphone ? this.#silence() : this.#listen(),
+        );
+        this.element.append(
+            this.talkButton,
+            button("Sound file…", "Let the avatar speak a file", () => this.#choose()),
+            button("Stop talking", "Drop what waits to be spoken", () => this.post("?replace=1")),
+            button("End", "Speak what waits, then end the video", () => this.post("/end")),
+            button("Copy address", "Where programs post speech", () =>
+                navigator.clipboard?.writeText(this.line.textContent),
+            ),
+        );
         this.element.addEventListener("pointerdown", (event) => event.stopPropagation());
-    }
-
-    #button(text, act) {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.textContent = text;
-        button.addEventListener("click", act);
-        this.element.append(button);
-        return button;
     }
 
     /** A run listens under this id. */
@@ -87,33 +85,28 @@ class Speaker {
     }
 
     async #listen() {
-        const context = new AudioContext();
-        this.#microphone = { context };
-        try {
-            if (!navigator.mediaDevices) throw new Error("The microphone needs a page by https or from localhost.");
-            const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
-            if (this.#microphone?.context !== context) return stream.getTracks().forEach((track) => track.stop());
-            // Not an AudioWorklet: the page's security policy may forbid to load one.
-            const tap = context.createScriptProcessor(SAMPLES, 1, 1);
-            tap.onaudioprocess = ({ inputBuffer }) =>
-                this.post(`?rate=${context.sampleRate}&format=f32`, inputBuffer.getChannelData(0).slice());
-            context.createMediaStreamSource(stream).connect(tap);
-            tap.connect(context.destination); // it runs only when somebody listens; it gives silence
-            Object.assign(this.#microphone, { stream, tap });
-            this.talkButton.setAttribute("aria-pressed", "true");
-        } catch (error) {
+        const socket = (this.#socket = new TalkSocket(`${this.#path}/microphone`));
+        const lose = (text) => {
+            if (this.#socket !== socket) return;
             this.#silence();
-            this.#say(error.message);
-        }
+            this.#say(text);
+        };
+        socket.addEventListener("message", ({ detail }) => lose(detail.message));
+        socket.addEventListener("gone", () => this.#silence());
+        this.#microphone = new Microphone(
+            this.#path,
+            (piece) => socket.hear(piece),
+            () => lose("Connect the microphone again: it was unplugged."),
+        );
+        this.talkButton.ariaPressed = "true";
+        await this.#microphone.open().catch((error) => lose(error.message));
     }
 
     #silence() {
-        const { context, stream, tap } = this.#microphone ?? {};
-        this.#microphone = null;
-        if (tap) tap.onaudioprocess = null;
-        stream?.getTracks().forEach((track) => track.stop());
-        context?.close();
-        this.talkButton.setAttribute("aria-pressed", "false");
+        this.#microphone?.close();
+        this.#socket?.close();
+        this.#microphone = this.#socket = null;
+        this.talkButton.ariaPressed = "false";
     }
 }
 
@@ -137,7 +130,7 @@ function addSpeaker(node) {
 app.registerExtension({
     name: "LiveAvatar.LiveSpeech",
     setup() {
-        document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
+        addStyle("speech", STYLE);
         api.addEventListener("liveavatar.speech", ({ detail }) => {
             if (detail.workflow !== (rootGraph()?.id ?? null)) return;
             const node = findNode(detail.node);

@@ -1,5 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { addStyle, element } from "./elements.js";
 import { addElement, findNode, rootGraph } from "./graph.js";
 
 // A line on a node while and after it runs: its plan, how far it is. As plain text, only in the workflow that the run
@@ -22,14 +23,13 @@ function lines(text, width) {
 }
 
 function addLine(node) {
-    const element = document.createElement("div");
-    Object.assign(element.style, { font: `12px/${LINE}px sans-serif`, whiteSpace: "pre-wrap", overflow: "auto" });
-    element.className = WIDGET;
-    element.style.color = "var(--input-text, #ddd)";
-    element.style.overflowWrap = "anywhere";
-    return addElement(node, WIDGET, element, {
+    const line = element("div", { className: WIDGET });
+    Object.assign(line.style, { font: `12px/${LINE}px sans-serif`, whiteSpace: "pre-wrap", overflow: "auto" });
+    line.style.color = "var(--input-text, #ddd)";
+    line.style.overflowWrap = "anywhere";
+    return addElement(node, WIDGET, line, {
         margin: MARGIN,
-        getMinHeight: () => LINE * lines(element.textContent, node.size[0]) + 2 * MARGIN,
+        getMinHeight: () => LINE * lines(line.textContent, node.size[0]) + 2 * MARGIN,
     });
 }
 
@@ -46,7 +46,7 @@ function show(executionId, text) {
 app.registerExtension({
     name: "LiveAvatar.Text",
     setup() {
-        document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
+        addStyle("text", STYLE);
         api.addEventListener("liveavatar.text", ({ detail: { workflow, node, text } }) => {
             if (!workflow) return;
             if (!texts.has(workflow)) texts.set(workflow, new Map());

@@ -21,8 +21,8 @@ class Character:
 
     Attributes:
         motion: of its m frames (1 for a picture), with keypoints.
-        eye_open: ``[m, 2]``, see `eyes.openness`.
-        eye_ball: ``[m, 6]``, see `eyes.ball_vectors`.
+        eye_open: ``[m, 2]``, see `face.eyes.openness`.
+        eye_ball: ``[m, 6]``, see `face.eyes.ball_vectors`.
     """
 
     motion: FaceMotion

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..parts.face.boxes import Box
+
 SIDE = 512
 LEAST_DISTANCE = 1e-3  # pixels between eyes and lips, below which the head is taken to be upright
 
@@ -34,6 +36,7 @@ ANCHORS = {
     101: Anchors((39, 42, 45, 48), (51, 54, 57, 60), (75, 81)),
     106: Anchors((33, 35, 40, 39), (87, 89, 94, 93), (52, 61)),
     203: Anchors((0, 6, 12, 18), (24, 30, 36, 42), (48, 66)),
+    478: Anchors((33, 159, 133, 145), (362, 386, 263, 374), (61, 291)),
 }
 
 
@@ -82,6 +85,13 @@ def crop_matrix(landmarks: np.ndarray, options: CropOptions) -> np.ndarray:
     matrix[:2, :2] = turn
     matrix[:2, 2] = options.side / 2 - turn @ centre
     return matrix
+
+
+def cropped_face(options: CropOptions) -> Box:
+    """Where the box around the landmarks lies in the square that `crop_matrix` lays around them."""
+    x, y = options.side / 2, options.side * (0.5 - options.rise)
+    half = options.side / options.scale / 2
+    return Box(round(x - half), round(y - half), round(x + half), round(y + half))
 
 
 def _down(points: np.ndarray) -> np.ndarray:

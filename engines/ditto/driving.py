@@ -14,6 +14,7 @@ from torch import Tensor
 from ..gpu.transfer import send
 from .blinks import Blinks
 from .motion import ANGLES, POINTS, FaceMotion, degrees, mirrored
+from .shifts import gaze
 
 LIPS = (6, 12, 14, 17, 19, 20)
 EYES = (11, 13, 15, 16, 18)
@@ -22,8 +23,6 @@ VIDEO_PARTS = ("expression",)
 SCALED_PARTS = ("expression", *ANGLES)
 """What grows with the ratio of a reference character's scale to the portrait's."""
 GAZE = {"yaw": 0.26, "pitch": 0.28}
-INWARD, OUTWARD = 0.0007, 0.001
-_GAZE_POINTS = (11, 15)
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class DrivingConfig:
             source's own. None: all of `PICTURE_PARTS` for a picture, `VIDEO_PARTS` for a video, with 1.
         relative: the motion counts from its first frame (or the origin that is given) on. A constant expression, an
             emotion for instance, is lost in this.
+        lips: how strongly the lips leave the source's own for what was made; 1 as it was made.
         drive_eyes: eyes follow the motion and turn against the head; None: for a picture, not for a video.
         whole_face: brows, cheeks and jaw follow too. In the reference, where this does not exist, they never move.
         gains_on_logits: gains of angles without an offset multiply the logits, which makes the angle more or less
@@ -45,6 +45,7 @@ class DrivingConfig:
 
     gains: Mapping[str, float] | None = None
     relative: bool = True
+    lips: float = 1.0
     drive_eyes: bool | None = None
     whole_face: bool = False
     gains_on_logits: bool = False
@@ -93,13 +94,14 @@ NO_CONTROLS = Controls()
 
 
 def constant_controls(
-    offsets: Mapping[str, float] | None = None, shown: Tensor | None = None
+    offsets: Mapping[str, float] | None = None, shown: Tensor | None = None, expression: Tensor | None = None
 ) -> Callable[[int, int], Controls]:
     """The controls of a run for `pipeline.Performance`.
 
     Args:
         offsets: degrees that are added to pitch, yaw or roll of every frame.
         shown: how much of the faded parts each frame shows ``[frames]``, see `blinks.fades`; later frames show all.
+        expression: shifts ``[1, 63]`` that are added to the keypoints of every frame.
     """
     unknown = [name for name in offsets or () if name not in ANGLES]
     if unknown:
@@ -108,10 +110,10 @@ def constant_controls(
 
     def controls(first: int, count: int) -> Controls:
         if shown is None or first >= len(shown):
-            return Controls(offsets=added)
+            return Controls(offsets=added, expression=expression)
         here = shown[first : first + count]
         missing = torch.ones(count - len(here))
-        return Controls(offsets=added, fade=torch.cat([here, missing])[:, None])
+        return Controls(offsets=added, expression=expression, fade=torch.cat([here, missing])[:, None])
 
     return controls
 
@@ -150,15 +152,18 @@ class Driver:
         self._count = 0
         self._angles = {name: degrees(getattr(source, name)[:1]) for name in GAZE}
         self._points = source.points()
-        driven = [1.0 if self._is_driven(point) else 0.0 for point in range(POINTS)]
+        driven = [self._strength(point) for point in range(POINTS)]
         self._driven = source.scale.new_tensor(driven).repeat_interleave(3)
         eyes = source.scale.new_tensor([float(point in EYES) for point in range(POINTS)])
         self._eyes = eyes.repeat_interleave(3)
 
-    def _is_driven(self, point: int) -> bool:
+    def _strength(self, point: int) -> float:
+        """How strongly a point leaves the source's own expression."""
+        if point in LIPS:
+            return self.config.lips
         if point in EYES:
-            return self._drive_eyes and self._blinks is None
-        return self.config.whole_face or point in LIPS
+            return float(self._drive_eyes and self._blinks is None)
+        return float(self.config.whole_face)
 
     def __call__(self, motion: FaceMotion, controls: Controls = NO_CONTROLS) -> tuple[Tensor, Tensor]:
         """Source keypoints ``[n or 1, 21, 3]`` and driving keypoints ``[n, 21, 3]`` of the next n frames."""
@@ -230,17 +235,10 @@ class Driver:
 
     def _gaze(self, made: FaceMotion) -> Tensor:
         """Shifts ``[n, 63]`` by which the eyes turn against the head."""
-        across, down = (
+        across, up = (
             GAZE[name] * (degrees(getattr(made, name)) - self._angles[name]) for name in ("yaw", "pitch")
         )
-        left, right = (
-            across * torch.where(across > 0, a, b) for a, b in ((INWARD, OUTWARD), (OUTWARD, INWARD))
-        )
-        shift = made.expression.new_zeros(len(across), POINTS, 3)
-        for point, sideways in zip(_GAZE_POINTS, (left, right), strict=True):
-            shift[:, point, 0] = sideways[:, 0]
-            shift[:, point, 1] = -down[:, 0] * OUTWARD
-        return shift.flatten(1)
+        return gaze(across, up)
 
 
 def _blend(new: Tensor, old: Tensor, share: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ SOURCE_SMOOTHING = 13
 """Frames of the centred mean over the motion of a source video."""
 
 Eyes = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Openness ``[1, 2]`` and ball vectors ``[1, 6]`` of the eyes in a uint8 square ``[512, 512, 3]``; see `eyes`."""
+"""Openness ``[1, 2]`` and ball vectors ``[1, 6]`` of the eyes in a uint8 square ``[512, 512, 3]``; see `face.eyes`."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,20 @@ class Ditto:
 
     def _sampler(self, steps: int, check_interrupt: Callable[[], None]) -> Sample:
         return Sampler(self.motion_model, steps, check_interrupt)
+
+    def _newest_sampler(self, steps: int, check_interrupt: Callable[[], None]) -> Sample:
+        """The sampler of this moment at every call: `runtime.accelerate` may replace it while motion is made."""
+        maker: Callable | None = None
+        sample: Sample | None = None
+
+        def newest(*args: Tensor) -> Tensor:
+            nonlocal maker, sample
+            if self.sampler is not maker:
+                maker = self.sampler
+                sample = maker(steps, check_interrupt)
+            return sample(*args)
+
+        return newest
 
     def _render(self, volume: Tensor, source: Tensor, driving: Tensor) -> Tensor:
         return self.decoder(self.warping_network(volume, source, driving))
@@ -200,7 +214,7 @@ class Ditto:
             warm_up: the features of silence that live windows start with.
         """
         performance, device = performance or Performance(), self.device
-        sample = self.sampler(performance.windows.steps, check_interrupt)
+        sample = self._newest_sampler(performance.windows.steps, check_interrupt)
         who = (performance.character or source.character).to(device)
 
         def stream(emotions: Tensor) -> MotionStream:
@@ -287,11 +301,16 @@ class Ditto:
         seed: int = 0,
         warm_up: Tensor | None = None,
         check_interrupt: Callable[[], None] = lambda: None,
+        first: int = 0,
     ) -> Iterator[Tensor]:
         """Video of the source speaking: uint8 ``[<=5, H, W, 3]`` on the CPU, lazily, in memory that does not grow.
 
         See `motion` for ``speech`` and ``warm_up``. A recording's frames are handed out when the next ones are on
         their way, so that a GPU never waits for their reader; those of a live speech at once.
+
+        Args:
+            first: the frame to begin with, at which a part that was handed out before has ended; the motion of the
+                frames before it is made once more.
         """
         live = performance is not None and performance.windows.live
         waiting: Callable[[], Tensor] | None = None
@@ -305,6 +324,9 @@ class Ditto:
                 part = next(keypoints, None)
             if part is None:
                 break
+            if count < first:
+                count += len(part[1])
+                continue
             ready, waiting = waiting, self.paint(source, part, count)
             count += len(part[1])
             if live:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +56,15 @@ class BlockOffload:
 
     Args:
         waiting: in the order in which they run; all of the same layout.
+        outside: layers of a block that are also called outside of its own forward.
     """
 
-    def __init__(self, waiting: Sequence[WaitingBlock], device: torch.device) -> None:
+    def __init__(
+        self,
+        waiting: Sequence[WaitingBlock],
+        device: torch.device,
+        outside: Callable[[nn.Module], Sequence[nn.Module]] = lambda block: (),
+    ) -> None:
         self._waiting = list(waiting)
         self._hooks = []
         if not self._waiting:
@@ -74,8 +80,7 @@ class BlockOffload:
         lane.uses(self._buffers)
         self._prefetcher = Prefetcher(lane, min(BUFFERS, len(self._waiting)), self._fetch, self._following)
         for index, waiting_block in enumerate(self._waiting):
-            # The prompt's keys and values are made by this layer, outside of the block's own forward.
-            for module in (waiting_block.block, waiting_block.block.cross_attn.k):
+            for module in (waiting_block.block, *outside(waiting_block.block)):
                 self._hooks.append(module.register_forward_pre_hook(self._bring(index)))
             self._hooks.append(waiting_block.block.register_forward_hook(self._leave))
 

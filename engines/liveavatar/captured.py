@@ -73,12 +73,19 @@ class CapturedSteps:
         return forward
 
 
-def captured_steps(forward: Forward, device: torch.device, performance: Performance) -> CapturedSteps | None:
+def captured_steps(
+    forward: Forward, device: torch.device, performance: Performance, moods: int = 0
+) -> CapturedSteps | None:
     """Steps as CUDA graphs where they are wished and can be had; a line in the log says why not."""
     if not performance.graphs:
         return None
     if performance.caches_on_cpu or performance.blocks_on_cpu:
         logging.warning("LiveAvatar: CUDA graphs are off, because caches or blocks wait in CPU memory.")
+        return None
+    if moods:
+        logging.warning(
+            "LiveAvatar: CUDA graphs are off, because a graph keeps its prompt and moods change it."
+        )
         return None
     if not can_capture(device):
         logging.warning(

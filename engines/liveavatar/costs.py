@@ -78,13 +78,15 @@ class VideoCosts:
     def caches(self, performance: Performance, forwards: int | None = None) -> tuple[int, int]:
         """See `Costs`."""
         size = self.height // SPATIAL_STRIDE, self.width // SPATIAL_STRIDE
-        return caches_bytes(
+        here, waiting = caches_bytes(
             cache_shape(self.model.architecture, *size, self.sampling),
             self.forwards if forwards is None else forwards,
             self.model.dtype,
             performance.caches,
             performance.caches_on_cpu,
         )
+        evaluations = 2 if self.sampling.guided else 1
+        return evaluations * here, evaluations * waiting
 
     def fp8_weights(self) -> tuple[int, int]:
         """See `Costs`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
 
+from ..gpu.tidy import give_back
 from ..parts.kv.cache import CacheFormat
 from ..parts.wan.streaming import StreamingDecoder
 from .sampler import BlockSampler
@@ -70,18 +70,11 @@ class Fallback:
     def _tidy_up(self) -> None:
         """Give memory back that is reserved but not in use: on a full GPU there may be gigabytes between what is."""
         logger.info("The GPU's memory ran out and was tidied up; the work is done once more.")
-        _give_back()
+        give_back()
 
     def _move_caches(self) -> None:
-        _give_back()
+        give_back()
         self._sampler.move_caches_to_cpu(self._format)
         self._say(
             "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."
         )
-
-
-def _give_back() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +18,8 @@ from .condition import PRE_ROLL_FRAMES, PRIME_LATENTS, pose_block
 from .config import BLOCK_FRAMES, BLOCK_LATENTS, SamplingConfig
 from .decoding import Decoding
 from .fallback import Fallback
+from .guidance import GuidedSampler
+from .moods import NEUTRAL
 from .sampler import BlockSampler
 from .speakers import routing_masks
 from .speech_source import SpeechSource, nothing
@@ -34,10 +35,13 @@ class Scene:
         context: text embedding of the prompt [tokens, text_dim].
         reference: latent of the portrait [1, 16, 1, h, w].
         motion: latents of the whole motion history [1, 16, frames, h, w]; see `condition.encode_reference`.
+        negative: with guidance, text embedding of what the video shall not show [tokens, text_dim].
         speech: features of the sound behind 0.12 s of silence (the pre-roll), so that picture and sound start
             together.
         pose: latents of a pose video, 3 per block; see `condition.encode_pose`.
         masks: for several speakers, which pixels are whose [speakers, frames or 1, H, W].
+        moods: text embeddings of further prompts, by name.
+        mood_of: says by which prompt a block is made; asked once, when the block's speech is there.
     """
 
     context: Tensor
@@ -46,6 +50,9 @@ class Scene:
     speech: SpeechSource
     pose: Tensor | None = None
     masks: Tensor | None = None
+    moods: Mapping[str, Tensor] = field(default_factory=dict)
+    mood_of: Callable[[int], str] = lambda block: NEUTRAL
+    negative: Tensor | None = None
 
     def on(self, device: torch.device) -> Scene:
         """The same with its latents and its prompt on another device."""
@@ -87,41 +94,51 @@ def generate(
     """Yield uint8 frames [F, H, W, 3] on the CPU, block by block: 9 frames first, then 12 each.
 
     The last block may reach beyond ``frames``; the consumer trims it. None goes on until the speech ends, which
-    only live speech does. Memory does not grow with the length. ``after_encoding``: see `SpeechSource.blocks`.
-    ``vae`` only decodes here, so a `FastDecoder` may stand in for it. ``state`` lets the pass be saved, and go on from
-    where another one was saved. ``performance`` says how the caches are kept; when the device runs out of memory they
-    go to CPU memory once, and ``say`` is told. With ``performance.ahead`` frames come when the first step of the next
-    block has been asked for; an error in that block comes after them.
+    only live speech does; a block whose silence the speech takes back is done anew. Memory does not grow with the
+    length. ``after_encoding``: see `SpeechSource.blocks`. ``vae`` only decodes here, so a `FastDecoder` may stand in
+    for it. ``state`` lets the pass be saved, and go on from where another one was saved. ``performance`` says how the
+    caches are kept; when the device runs out of memory they go to CPU memory once, and ``say`` is told. With
+    ``performance.ahead`` frames come when the first step of the next block has been asked for; an error in that block
+    comes after them.
     """
-    sampler = BlockSampler(
-        model,
-        config,
-        context=scene.context,
-        reference=scene.reference,
-        motion=scene.motion,
-        check_interrupt=check_interrupt,
-        performance=performance,
-    )
+    given = {
+        "context": scene.context,
+        "reference": scene.reference,
+        "motion": scene.motion,
+        "moods": scene.moods,
+        "check_interrupt": check_interrupt,
+        "performance": performance,
+    }
+    if config.guided:
+        sampler = GuidedSampler(model, config, negative=scene.negative, **given)
+    else:
+        sampler = BlockSampler(model, config, **given)
     decoder = vae.stream()
     decoder.prime(scene.motion[:, :, :PRIME_LATENTS])
     first = 0 if state is None else state.attach([sampler], decoder)
     attempt = Fallback(sampler, decoder, CacheFormat.INT8 if performance.fp8 else CacheFormat.MODEL, say)
     ahead = performance.ahead and frames is not None  # live speech has no next block yet while one is decoded
     decoding = Decoding(decoder, attempt, beside=sampler.device if ahead else None)
-    blocks = count(first) if frames is None else range(first, block_count(frames))
+    last = None if frames is None else block_count(frames)
     with closing(scene.speech.blocks(first, after_encoding)) as speech:
         try:
-            for block, features in zip(blocks, speech, strict=False):
+            while sampler.block_index != last and (features := next(speech, None)) is not None:
                 # Not before: an audio encoder may have taken the place of the decoder's weights.
                 decoding.begin()
+                block = sampler.block_index
                 shown = scene.pose_of(block), scene.masks_of(block, len(sampler.rows), len(sampler.columns))
-                for latents in attempt.each(sampler.denoise, features, *shown):  # noqa: B007 - the last ones count
+                mood = scene.mood_of(block)
+                for latents in attempt.each(sampler.denoise, features, *shown, None, mood):  # noqa: B007 - the last ones count
                     # The device has a step to do while somebody takes the frames.
                     yield from decoding.frames()
-                decoding.put(block, latents)
-                # Nobody shall wait for the first frames, nor for those that live speech has just asked for.
-                if block == first or not ahead:
-                    yield from decoding.frames()
+                    if sampler.block_index == block and scene.speech.take_back(sampler.wait):
+                        sampler.begin_again()
+                        break
+                else:
+                    decoding.put(block, latents)
+                    # Nobody shall wait for the first frames, nor for those that live speech has just asked for.
+                    if block == first or not ahead:
+                        yield from decoding.frames()
         finally:
             # The last ones, and those that are done when an error comes; none when the stream is closed.
             yield from decoding.frames()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from ..gpu.chain import on
 from ..gpu.transfer import send
 from ..parts.kv.cache import CacheFormat
 from ..parts.kv.packed import make_caches, move_to_cpu
@@ -21,16 +23,20 @@ from .captured import captured_steps
 from .config import BLOCK_LATENTS, SamplingConfig
 from .costs import cache_shape
 from .framepack import motion_rotation
-from .transformer import S2VTransformer
+from .moods import NEUTRAL, Prompts
+from .transformer import S2VTransformer, TextKV
 
 PREFILL_TIME = 30
 """Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
+LAYERS_PER_PIECE = 10
+"""Layers of a forward pass between two pauses."""
 
 
 @dataclass(frozen=True)
 class BlockInputs:
     """What all denoising steps of one block share, as `S2VTransformer` takes it."""
 
+    text: list[TextKV]
     speech: list[SpeechTokens | None]
     rotation: Rotation
     start: int
@@ -56,11 +62,14 @@ class BlockSampler:
         model: the transformer; its device and dtype are used throughout.
         config: steps, seed, window and sink.
         context: text embedding of the prompt [tokens, text_dim].
+        moods: those of further prompts, by name, with which blocks can be made; see `denoise`.
         reference: normalised latent of the reference image [1, 16, 1, h, w].
         motion: normalised latents of the motion history [1, 16, frames, h, w]; the last 19 count.
         check_interrupt: called before every forward pass; raises to stop the run.
         performance: how the caches are kept; the rest of it concerns the model.
         steps: consecutive denoising steps to do; None for all.
+        pause: called before every forward pass and after every `LAYERS_PER_PIECE` layers of it.
+        prefilled: False for a sampler that `set_conditions` shall prefill together with others.
     """
 
     def __init__(
@@ -71,11 +80,15 @@ class BlockSampler:
         context: Tensor,
         reference: Tensor,
         motion: Tensor,
+        moods: Mapping[str, Tensor] = MappingProxyType({}),
         check_interrupt: Callable[[], None] = lambda: None,
         performance: Performance = RESIDENT,
         steps: range | None = None,
+        pause: Callable[[], None] | None = None,
+        prefilled: bool = True,
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
+        self._pause = pause
         self.device = reference.device
         self.schedule = Schedule(config.steps, config.shift, config.skip_last_step)
         self.steps = range(len(self.schedule)) if steps is None else steps
@@ -90,7 +103,7 @@ class BlockSampler:
             self.still = model.encode_time(0.0, self.device)
             timesteps = self.schedule.timesteps.tolist()
             self.times = {step: model.encode_time(timesteps[step], self.device) for step in self.steps}
-            self.text = model.encode_text(context.to(self.device))
+            self.prompts = Prompts(model, context, moods, self.device)
             shape = cache_shape(model.config, self.height, self.width, config)
             size = (shape.layers, shape.reference_tokens, shape.heads, shape.head_dim)
             self._reference_keys = torch.empty(size, device=self.device, dtype=model.dtype)
@@ -103,27 +116,32 @@ class BlockSampler:
                 performance.caches_on_cpu,
             )
         self.caches = dict(zip(self.steps, caches, strict=True))
-        self._captured = captured_steps(self._forward, self.device, performance)
-        self.set_condition(reference, motion)
+        self._captured = captured_steps(self._forward, self.device, performance, len(moods))
+        self.motion = motion
+        if prefilled:
+            self.set_condition(reference, motion)
 
-    @torch.inference_mode()
     def set_condition(self, reference: Tensor, motion: Tensor) -> None:
         """Prefill the condition part of all caches; the rolling part and the time positions go on."""
-        self.check_interrupt()
-        self.motion = motion
+        set_conditions([self], reference, motion)
+
+    def condition_store(self) -> Callable[[int, Tensor, Tensor], None]:
+        """What keeps the condition's keys and values, as `S2VTransformer.prefill` hands them out, on any device."""
         rotation = self.condition_rotation()
         reference_tokens = self._reference_keys.shape[1]
 
         def store(layer: int, k: Tensor, v: Tensor) -> None:
-            self._reference_keys[layer] = k[0, :reference_tokens]
-            rotated = regions.rotate(k, rotation)
-            for cache in self.caches.values():
-                cache.set_condition(layer, rotated, v)
+            with on(self.device):
+                k, v = (x.to(self.device, non_blocking=True) for x in (k, v))
+                self._reference_keys[layer] = k[0, :reference_tokens]
+                rotated = regions.rotate(k, rotation)
+                for cache in self.caches.values():
+                    cache.set_condition(layer, rotated, v)
 
-        self.model.prefill(reference, motion, self.still, self.text, rotation, store)
         self._placed = None
         for cache in self.caches.values():
             cache.reference_time = PREFILL_TIME
+        return store
 
     def condition_rotation(self) -> Rotation:
         """Rotations of reference and motion tokens during the prefill."""
@@ -132,7 +150,11 @@ class BlockSampler:
 
     @torch.inference_mode()
     def prepare_block(
-        self, features: Tensor, pose: Tensor | None = None, speaker_mask: Tensor | None = None
+        self,
+        features: Tensor,
+        pose: Tensor | None = None,
+        speaker_mask: Tensor | None = None,
+        mood: str = NEUTRAL,
     ) -> BlockInputs:
         """Everything of the next block that its steps share.
 
@@ -140,6 +162,7 @@ class BlockSampler:
             features: wav2vec2 features of its 12 video frames [speakers, layers, audio_dim, 12].
             pose: latents of the pose video [1, 16, 3, h, w].
             speaker_mask: where each speaker is heard [speakers, 3, h / 2, w / 2]; needed for more than one.
+            mood: the prompt: NEUTRAL, or one of ``moods``. The portrait's keys and values stay those of NEUTRAL.
         """
         if features.shape[0] > 1 and speaker_mask is None:
             raise ValueError(
@@ -151,6 +174,7 @@ class BlockSampler:
                 1, self.model.config.cond_dim, BLOCK_LATENTS, self.height, self.width, device=self.device
             )
         return BlockInputs(
+            text=self.prompts.of(mood),
             speech=self.model.encode_speech(send(features, self.device)),
             rotation=self.rope.grid(
                 range(start, start + BLOCK_LATENTS), self.rows, self.columns, self.device
@@ -172,17 +196,22 @@ class BlockSampler:
         time = self.reference_time(inputs.start, step)
         if time != cache.reference_time:
             cache.place_reference(time, self._rotated_reference(time))
+        if self._pause is not None:
+            self._pause()
         if self._captured is not None and cache.blocks >= cache.shape.slots:
             return self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
-        return self._forward(step, latents, inputs)
+        return self._forward(step, latents, inputs, self._pause)
 
-    def _forward(self, step: int, latents: Tensor, inputs: BlockInputs) -> Tensor:
+    def _forward(
+        self, step: int, latents: Tensor, inputs: BlockInputs, pause: Callable[[], None] | None = None
+    ) -> Tensor:
+        attend = self.caches[step].attend
         return self.model(
             latents,
             self.times[step],
-            self.text,
+            inputs.text,
             inputs.speech,
-            self.caches[step].attend,
+            attend if pause is None else _in_pieces(attend, pause),
             inputs.rotation,
             inputs.pose,
             inputs.speaker_mask,
@@ -194,9 +223,10 @@ class BlockSampler:
         pose: Tensor | None = None,
         speaker_mask: Tensor | None = None,
         latents: Tensor | None = None,
+        mood: str = NEUTRAL,
     ) -> Tensor:
         """The next block's latents [1, 16, 3, h, w] after the last of ``steps``; arguments as for `denoise`."""
-        *_, latents = self.denoise(features, pose, speaker_mask, latents)
+        *_, latents = self.denoise(features, pose, speaker_mask, latents, mood)
         return latents
 
     @torch.inference_mode()
@@ -206,11 +236,12 @@ class BlockSampler:
         pose: Tensor | None = None,
         speaker_mask: Tensor | None = None,
         latents: Tensor | None = None,
+        mood: str = NEUTRAL,
     ) -> Iterator[Tensor]:
         """Latents [1, 16, 3, h, w] of the next block after each of ``steps``; a block is done when all were asked for.
 
         Args:
-            features, pose, speaker_mask: see `prepare_block`.
+            features, pose, speaker_mask, mood: see `prepare_block`.
             latents: the block after the step before the first of ``steps``; None draws the noise of the first one.
 
         Raises:
@@ -221,7 +252,7 @@ class BlockSampler:
             if self.first_latent is None:
                 raise ValueError("The second clip needs the first latent frame; give it to the sampler.")
             self.set_condition(self.first_latent, self.motion)
-        inputs = self.prepare_block(features, pose, speaker_mask)
+        inputs = self.prepare_block(features, pose, speaker_mask, mood)
         if latents is None:
             if self.steps[0] > 0:
                 raise ValueError(f"Step {self.steps[0]} needs the latents after step {self.steps[0] - 1}.")
@@ -260,6 +291,15 @@ class BlockSampler:
     def drop_unfinished(self) -> None:
         """Forget what steps of a block that could not be finished have left, so that it can be done again."""
         self._placed = self._captured = None
+        self.begin_again()
+
+    def wait(self) -> None:
+        """Wait until the device has done the steps that were asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
+    def begin_again(self) -> None:
+        """Do the block anew of which some steps are done: what they have written is written over before it is read."""
         for cache in self.caches.values():
             cache.blocks = self.block_index
 
@@ -329,3 +369,32 @@ class BlockSampler:
             # It depends on nothing that was drawn before, so steps can be done in any order, and on any device.
             distance = random.Random(f"{self.config.seed} {start} {step}").randint(4, PREFILL_TIME)
         return PREFILL_TIME + max(0, start - (PREFILL_TIME - distance))
+
+
+@torch.inference_mode()
+def set_conditions(samplers: Sequence[BlockSampler], reference: Tensor, motion: Tensor) -> None:
+    """Prefill the condition part of the caches of samplers that share a video's steps: the first one's model computes
+    it, and the others get copies.
+
+    Args:
+        reference, motion: as for `BlockSampler`, on the first one's device.
+    """
+    first = samplers[0]
+    first.check_interrupt()
+    stores = [sampler.condition_store() for sampler in samplers]
+
+    def store(layer: int, k: Tensor, v: Tensor) -> None:
+        for keep in stores:
+            keep(layer, k, v)
+
+    rotation = first.condition_rotation()
+    first.model.prefill(reference, motion, first.still, first.prompts.own, rotation, store)
+
+
+def _in_pieces(attend: Callable[..., Tensor], pause: Callable[[], None]) -> Callable[..., Tensor]:
+    def attending(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if layer and layer % LAYERS_PER_PIECE == 0:
+            pause()
+        return attend(layer, q, k, v)
+
+    return attending

@@ -38,9 +38,24 @@ class SpeechSource(Protocol):
         """
         ...
 
+    def take_back(self, wait: Callable[[], None]) -> bool:
+        """Whether the block that was given last is void: silence, in whose place live speech has arrived. The pass
+        gives the same block anew then. To be asked only while nobody has seen it. ``wait`` is called first where this
+        is possible, so that the device has done what it was told and the answer is not given long before.
+        """
+        ...
+
+
+class Recorded:
+    """What all `SpeechSource`s of speech that was said before have in common."""
+
+    def take_back(self, wait: Callable[[], None]) -> bool:
+        """Never: nothing arrives."""
+        return False
+
 
 @dataclass(frozen=True)
-class Tracks:
+class Tracks(Recorded):
     """Speech that is encoded already: per speaker a track [layers, length, dim] of 30 features per second."""
 
     tracks: list[Tensor]

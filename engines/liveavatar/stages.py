@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..gpu.chain import Chain, Link, Stop, on
 from ..gpu.lanes import Crossing
+from ..gpu.turns import Turn, Turns
 from ..parts.kv.cache import CacheFormat
 from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.streaming import LatentDecoder, StreamingDecoder
@@ -27,7 +28,7 @@ from .config import SamplingConfig
 from .decoding import decode_block, lane_beside
 from .fallback import Fallback
 from .pipeline import Scene, block_count
-from .sampler import BlockSampler
+from .sampler import BlockSampler, set_conditions
 from .speech_source import nothing
 from .state import GenerationState
 from .transformer import S2VTransformer
@@ -58,12 +59,14 @@ class Job:
 
     Attributes:
         features: of its speech, on the CPU [speakers, layers, dim, 12].
+        mood: its prompt.
         latents: after the steps so far [1, 16, 3, h, w]; None before the first one.
         mark: when they arrive; see `Crossing`.
     """
 
     block: int
     features: Tensor
+    mood: str
     latents: Tensor | None = None
     mark: Any = None
 
@@ -91,30 +94,35 @@ class _Sink:
 class _Denoising:
     """The work of a stage: its steps of one block after the other."""
 
-    def __init__(self, sampler: BlockSampler, scene: Scene, attempt: Fallback, sink: _Sink) -> None:
+    def __init__(
+        self, sampler: BlockSampler, scene: Scene, attempt: Fallback, sink: _Sink, turn: Turn
+    ) -> None:
         self._sampler, self._scene, self._attempt, self._sink = sampler, scene, attempt, sink
+        self._turn = turn
 
     def __call__(self, job: Job) -> Job:
         sampler, scene = self._sampler, self._scene
-        self._sink.share(sampler)
-        masks = scene.masks_of(job.block, len(sampler.rows), len(sampler.columns))
-        steps = self._attempt.each(
-            sampler.denoise, job.features, scene.pose_of(job.block), masks, job.latents
-        )
-        for latents in steps:  # noqa: B007 - the last ones count
-            pass
-        self._sink.share(sampler)
+        with self._turn.taken(job.block):
+            self._sink.share(sampler)
+            masks = scene.masks_of(job.block, len(sampler.rows), len(sampler.columns))
+            steps = self._attempt.each(
+                sampler.denoise, job.features, scene.pose_of(job.block), masks, job.latents, job.mood
+            )
+            for latents in steps:  # noqa: B007 - the last ones count
+                pass
+            self._sink.share(sampler)
         return replace(job, latents=latents)
 
 
 class _Decoding:
     """The last work on a block: its answer waits for the frames."""
 
-    def __init__(self, decoder: StreamingDecoder, attempt: Fallback) -> None:
-        self._decoder, self._attempt = decoder, attempt
+    def __init__(self, decoder: StreamingDecoder, attempt: Fallback, turn: Turn) -> None:
+        self._decoder, self._attempt, self._turn = decoder, attempt, turn
 
     def __call__(self, job: Job) -> Callable[[], Tensor]:
-        return self._attempt(decode_block, self._decoder, job.block, job.latents)
+        with self._turn.taken(job.block):
+            return self._attempt(decode_block, self._decoder, job.block, job.latents)
 
 
 @dataclass
@@ -179,9 +187,14 @@ def generate_in_stages(
         check_interrupt()
 
     scenes = [scene.on(stage.device) for stage in stages]
+    turns = Turns()
+    own = [Turn(turns, stage.device) for stage in stages]
     samplers = [
-        _sampler(stage, own, config, check, performance) for stage, own in zip(stages, scenes, strict=True)
+        _sampler(stage, there, config, check, performance, turn.pause)
+        for stage, there, turn in zip(stages, scenes, own, strict=True)
     ]
+    with on(stages[0].device):
+        set_conditions(samplers, scenes[0].reference, scenes[0].motion)
     decoder = vae.stream()
     with on(vae.device):
         decoder.prime(scene.motion.to(vae.device)[:, :, :PRIME_LATENTS])
@@ -192,13 +205,16 @@ def generate_in_stages(
     smaller = CacheFormat.INT8 if performance.fp8 else CacheFormat.MODEL
     joined = vae.device == stages[-1].device
     places = []
-    for sampler, own in zip(samplers, scenes, strict=True):
+    for sampler, there, turn in zip(samplers, scenes, own, strict=True):
         shows = joined and sampler is samplers[-1]
         attempt = Fallback(sampler, decoder if shows else None, smaller, say)
-        works = [_Denoising(sampler, own, attempt, sink), *([_Decoding(decoder, attempt)] if shows else [])]
+        works: list[Callable[[Any], Any]] = [_Denoising(sampler, there, attempt, sink, turn)]
+        if shows:
+            works.append(_Decoding(decoder, attempt, turn))
         places.append((sampler.device, works))
     if not joined:
-        places.append((vae.device, [_Decoding(decoder, Fallback(None, decoder, smaller, say))]))
+        alone = Fallback(None, decoder, smaller, say)
+        places.append((vae.device, [_Decoding(decoder, alone, Turn(turns, vae.device))]))
     links = _links(
         places, (performance.fp8, performance.caches, scene.reference.shape), config.clip_blocks + 1
     )
@@ -226,7 +242,12 @@ def generate_in_stages(
 
 
 def _sampler(
-    stage: Stage, scene: Scene, config: SamplingConfig, check: Callable[[], None], performance: Performance
+    stage: Stage,
+    scene: Scene,
+    config: SamplingConfig,
+    check: Callable[[], None],
+    performance: Performance,
+    pause: Callable[[], None],
 ) -> BlockSampler:
     with on(stage.device):
         return BlockSampler(
@@ -235,9 +256,12 @@ def _sampler(
             context=scene.context,
             reference=scene.reference,
             motion=scene.motion,
+            moods=scene.moods,
             check_interrupt=check,
             performance=performance,
             steps=stage.steps,
+            pause=pause,
+            prefilled=False,
         )
 
 
@@ -272,4 +296,4 @@ def _jobs(
         for block, features in zip(blocks, speech, strict=False):
             if config.replace_sink and block >= config.clip_blocks:
                 sink.wait(stop)
-            yield Job(block, features.cpu())
+            yield Job(block, features.cpu(), scene.mood_of(block))

@@ -118,6 +118,11 @@ class Head(nn.Module):
         return run(self.head, layer_norm(x, self.eps) * (1 + scale) + shift, x.dtype).to(x.dtype)
 
 
+def called_outside(block: nn.Module) -> tuple[nn.Module, ...]:
+    """The layer of a block, in whatever format, that makes the prompt's keys and values outside of its forward."""
+    return (block.cross_attn.k,)
+
+
 class S2VTransformer(nn.Module):
     """Predicts the flow (noise minus clean) of one block of latent frames.
 

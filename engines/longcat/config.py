@@ -182,9 +182,16 @@ class SamplingConfig:
         """Video frames that a continuation adds."""
         return self.frames - self.overlap
 
-    def segments(self, frames: int) -> int:
-        """Segments of a video of ``frames`` frames that begins with a segment of its own."""
-        return 1 + max(0, -(-(frames - self.frames) // self.new_frames))
+    def segments(self, frames: int, continues: bool = False) -> int:
+        """Segments of a video of ``frames`` frames, which begins with a segment of its own or ``continues`` another
+        video."""
+        first = self.new_frames if continues else self.frames
+        return 1 + max(0, -(-(frames - first) // self.new_frames))
+
+    def sampled(self, frames: int, continues: bool = False) -> int:
+        """New frames of all segments of such a video: the last one may reach beyond its end."""
+        first = self.new_frames if continues else self.frames
+        return first + (self.segments(frames, continues) - 1) * self.new_frames
 
 
 def latent_count(frames: int) -> int:

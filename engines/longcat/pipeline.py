@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from ..gpu.tidy import give_back
 from ..parts.wan.schedule import clip_noise
 from ..parts.wan.streaming import LatentDecoder, to_uint8_frames
 from ..parts.wan.vae import WanVAE
@@ -16,10 +18,18 @@ from .layout import Layout
 from .sampler import Prompts, SegmentSampler
 from .speakers import speakers
 from .speech import SpeechFeatures, speech_windows
+from .state import SegmentState
 from .transformer import LongCatTransformer, Text
 
+Result = TypeVar("Result")
 Noise = Callable[[int, tuple[int, ...]], Tensor]
 """The noise of a segment: (its number, shape) -> float32 on the CPU."""
+BLOCK_LATENTS = 3
+"""Latents whose frames are handed out together, 12 of them: each block becomes a part of a file of its own."""
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +67,44 @@ def generate(
     device: torch.device,
     *,
     decoder: LatentDecoder | None = None,
-    check_interrupt: Callable[[], None] = lambda: None,
+    check_interrupt: Callable[[], None] = nothing,
+    after_listening: Callable[[], None] = nothing,
+    state: SegmentState | None = None,
     noise: Noise | None = None,
 ) -> Iterator[Tensor]:
-    """Yield exactly ``frames`` uint8 frames [F, H, W, 3] on the CPU, as they are decoded: 1 first, then 4 each.
+    """Yield exactly ``frames`` uint8 frames [F, H, W, 3] on the CPU, as they are decoded: 9 first, then up to 12 each.
 
     One segment is sampled after the other; each goes on from the end of the one before. Memory does not grow with the
-    length.
+    length. When the device runs out of memory while a segment is sampled, it is tidied up and does the segment once
+    more.
 
     Args:
         device: where everything is computed.
         decoder: makes latents into frames in the VAE's place; the VAE still encodes.
         check_interrupt: called before every pass of the network and every decoded latent; raises to stop.
+        after_listening: called when a segment's speech was read: whatever encodes it may have taken the models' place.
+        state: lets the pass be saved, and go on from where another one was saved.
         noise: by default of ``config.seed`` and the segment's number.
     """
-    segments = Segments(model, vae, scene, config, device, check_interrupt, noise)
-    decoder = decoder or vae
-    done = 0
-    while done < frames:
-        latents, before = segments.sample(done)
-        for piece in segments.decode(latents, before, decoder):
-            yield piece[: frames - done]
-            done += len(piece)
-            if done >= frames:
+    segments = Segments(model, vae, scene, config, device, check_interrupt, noise, after_listening)
+    if state is not None:
+        state.attach(segments)
+    while segments.done < frames:
+        latents, before = _once_more(segments.sample)
+        for block in segments.decode(latents, before, decoder or vae):
+            yield block[: len(block) - max(0, segments.done - frames)]
+            if segments.done >= frames:
                 return
+
+
+def _once_more(work: Callable[[], Result]) -> Result:
+    """What ``work`` returns, at the second try if the device's memory runs out in the first."""
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        pass  # outside of this clause the failed work's tensors are gone
+    give_back()
+    return work()
 
 
 class Segments:
@@ -88,6 +112,8 @@ class Segments:
 
     Attributes:
         number: how many were sampled.
+        done: video frames that were decoded.
+        left: latents of the last segment that are still to be decoded.
         reference: latent of the person [1, 16, 1, h, w], the same for the whole video; None before a new video's first
             segment.
         frames: the last frames, at most as many as segments overlap, uint8 [F, H, W, 3] on the CPU.
@@ -101,12 +127,14 @@ class Segments:
         scene: Scene,
         config: SamplingConfig,
         device: torch.device,
-        check_interrupt: Callable[[], None] = lambda: None,
+        check_interrupt: Callable[[], None] = nothing,
         noise: Noise | None = None,
+        after_listening: Callable[[], None] = nothing,
     ) -> None:
         check_scene(scene, config)
         self.vae, self.scene, self.config, self.device = vae, scene, config, device
         self.version, self.check_interrupt = model.config.version, check_interrupt
+        self.after_listening = after_listening
         self._noise = noise or (lambda number, shape: clip_noise(shape, config.seed + number))
         self._grid = scene.height // SIZE_MULTIPLE, scene.width // SIZE_MULTIPLE
         several = None
@@ -116,7 +144,7 @@ class Segments:
         negative = _text(model, scene.negative.to(device)) if config.guided else None
         prompts = Prompts(_text(model, scene.prompt.to(device)), negative)
         self.sampler = SegmentSampler(model, config, prompts, several, device, check_interrupt)
-        self.number = 0
+        self.number = self.done = self.left = 0
         self.latents: Tensor | None = None
         self.reference: Tensor | None = None
         self.frames = torch.empty(0, scene.height, scene.width, 3, dtype=torch.uint8)
@@ -125,18 +153,20 @@ class Segments:
             known = scene.picture is not None
             self.reference = scene.picture.to(device) if known else self._encode(self.frames[:1])
 
-    def sample(self, done: int) -> tuple[Tensor, Tensor | None]:
-        """Sample the next segment of a video that has ``done`` frames.
+    def sample(self) -> tuple[Tensor, Tensor | None]:
+        """Sample the next segment.
 
         Returns the latents whose frames come next, float32 [1, 16, n, h, w], and those that a decoder has to see before
         them, if any.
         """
         config = self.config
         shape = (1, self.vae.channels, config.latents, 2 * self._grid[0], 2 * self._grid[1])
-        noise = self._noise(self.number, shape)
-        start, before = done, None
+        noise, before = self._noise(self.number, shape), None
+        start = self.done if self.reference is None else self.done - config.overlap
+        windows = speech_windows(self.scene.speech, start, config.frames, self.version.stride)
+        self.after_listening()
         if self.reference is not None:
-            start, before = done - config.overlap, self._encode(self.frames)
+            before = self._encode(self.frames)
             old = self.latents if self.version.old_latents and self.latents is not None else before
             clean = torch.cat((self.reference, old), 2)
             noise = noise[:, :, config.overlap_latents :]
@@ -147,7 +177,6 @@ class Segments:
             layout = Layout(*self._grid, 1, noise.shape[2])
         else:
             clean, layout = None, Layout(*self._grid, 0, noise.shape[2])
-        windows = speech_windows(self.scene.speech, start, config.frames, self.version.stride)
         prepared = self.sampler.prepare(layout, clean, windows)
         for latents in self.sampler.denoise(noise, prepared):  # noqa: B007 - the last ones count
             pass
@@ -156,19 +185,35 @@ class Segments:
             self.reference = latents[:, :, :1]
         whole = latents if before is None else torch.cat((before, latents), 2)
         self.latents = whole[:, :, -config.overlap_latents :]
-        self.number += 1
+        self.number, self.left = self.number + 1, latents.shape[2]
         return latents, before
 
     def decode(self, latents: Tensor, before: Tensor | None, decoder: LatentDecoder) -> Iterator[Tensor]:
-        """Yield the frames of what `sample` gave, latent by latent, uint8 [F, H, W, 3] on the CPU."""
+        """Yield the frames of what `sample` gave, block by block, uint8 [F, H, W, 3] on the CPU."""
         stream = decoder.stream()
         if before is not None:
             stream.prime(before)
-        for latent in latents.split(1, 2):
-            self.check_interrupt()
-            frames = to_uint8_frames(stream(latent)).cpu()
-            self.frames = torch.cat((self.frames, frames))[-self.config.overlap :]
-            yield frames
+        for several in latents.split(BLOCK_LATENTS, 2):
+            pieces = []
+            for latent in several.split(1, 2):
+                self.check_interrupt()
+                pieces.append(to_uint8_frames(stream(latent)).cpu())
+            block = torch.cat(pieces)
+            self.frames = torch.cat((self.frames, block))[-self.config.overlap :]
+            self.done, self.left = self.done + len(block), self.left - several.shape[2]
+            yield block
+
+    def state(self) -> dict[str, Tensor]:
+        """What a segment has left for the next one."""
+        latents = {"latents": self.latents} if self.version.old_latents else {}
+        return {"reference": self.reference, "frames": self.frames, **latents}
+
+    def restore(self, state: Mapping[str, Tensor], number: int, done: int) -> None:
+        """Go on behind ``number`` segments and ``done`` frames, where segments of the same video gave ``state``."""
+        self.reference, self.frames = state["reference"].to(self.device), state["frames"]
+        if self.version.old_latents:
+            self.latents = state["latents"].to(self.device)
+        self.number, self.done = number, done
 
     def _encode(self, frames: Tensor) -> Tensor:
         """Normalised latents [1, 16, 1 + k, h, w] of uint8 frames [1 + 4k, H, W, 3]."""

@@ -15,6 +15,8 @@ from .config import LongCatConfig
 MOST_WITH_MIDDLE = 3
 """Up to so many masks the background stands in the middle between two speakers, with more far from both."""
 FAR = 100.0
+BACKGROUND = 3
+"""The number of its mask, which may be empty."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Speakers:
         masks = F.pad(self.masks, (0, 0, 0, keys.shape[-1] - len(self.masks))).to(keys)
         looked = attention(q, keys, masks.t()[None, :, None].expand_as(keys).contiguous())
         seen = looked[0, :, :, : len(self.masks)].float().mean(1).t()
-        return seen / self.masks.sum(1, keepdim=True)
+        # No token is the background's where the speakers fill the picture.
+        return seen / self.masks.sum(1, keepdim=True).clamp(min=1)
 
     def rotations(self, q: Tensor, keys: Tensor, tokens: int) -> tuple[Rotation, Rotation]:
         """Rotations by class of the noisy tokens, and of the ``tokens`` keys of each track, in this order."""
@@ -85,7 +88,7 @@ def speakers(masks: Tensor, tracks: int, rows: int, columns: int, config: LongCa
         rows, columns: tokens of a latent.
 
     Raises:
-        ValueError: a mask is empty on the token grid, or there are fewer masks than the voices need.
+        ValueError: a person's mask is empty on the token grid, or there are fewer masks than the voices need.
     """
     if len(masks) < 3 or tracks < 2:
         raise ValueError(
@@ -96,7 +99,7 @@ def speakers(masks: Tensor, tracks: int, rows: int, columns: int, config: LongCa
         raise ValueError(f"Give at most {config.head_dim} masks: there are {len(masks)}.")
     grid = token_masks(masks, rows, columns)
     for number, mask in enumerate(grid, 1):
-        if not mask.any():
+        if number != BACKGROUND and not mask.any():
             raise ValueError(
                 f"Make mask {number} larger: it covers no part of the picture that the model sees."
             )

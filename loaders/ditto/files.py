@@ -12,10 +12,12 @@ from ..hub import resolve_snapshot
 
 DITTO = "digital-avatar/ditto-talkinghead"
 LICENCES = (
-    "Ditto's weights: Apache-2.0. The renderer is LivePortrait's: MIT. The InsightFace finders beside them "
-    "(det_10g, 2d106det) are for non-commercial research only, and are neither needed nor downloaded."
+    "Ditto's weights: Apache-2.0. The renderer and the network of landmarks are LivePortrait's: MIT. The networks that "
+    "find faces are MediaPipe's: Apache-2.0. The InsightFace finders beside them (det_10g, 2d106det) are for "
+    "non-commercial research only, and are neither needed nor downloaded."
 )
-MODELS, AUX_MODELS, SETTINGS = "ditto_pytorch/models", "ditto_pytorch/aux_models", "ditto_cfg"
+MODELS, AUX_MODELS, ONNX = "ditto_pytorch/models", "ditto_pytorch/aux_models", "ditto_onnx"
+SETTINGS = "ditto_cfg"
 SPEECH_FILE = "hubert_streaming_fix_kv.onnx"
 SETTINGS_FILE = "v0.4_hubert_cfg_pytorch.pkl"
 MOTION_MODEL = "lmdm_v0.4_hubert"
@@ -28,20 +30,34 @@ RENDERER = {
 }
 """The renderer's files, and LivePortrait's names for the same networks."""
 WEIGHTS = (MOTION_MODEL, *RENDERER)
+FINDER, MESH, LANDMARKS = FACE_FILES = ("blaze_face.onnx", "face_mesh.onnx", "landmark203.onnx")
+"""The networks that find faces and their landmarks, of MediaPipe (Apache-2.0) and LivePortrait (MIT)."""
+LIVEPORTRAIT_LANDMARKS = "landmark.onnx"
 LIVEPORTRAIT_FOLDERS = ("", "base_models", "retargeting_models", "liveportrait/base_models")
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class DittoFiles:
-    """Paths of the six weight files, of the speech network and of the published settings.
+    """Paths of the six weight files, of the speech network, of the face networks and of the published settings.
 
-    ``speech`` or ``settings`` is None where there is no such file.
+    ``speech`` or ``settings`` is None where there is no such file, and ``faces`` lacks networks that are not there.
     """
 
     weights: Mapping[str, Path]
     speech: Path | None
+    faces: Mapping[str, Path]
     settings: Path | None
+
+    def check_complete(self) -> None:
+        """FileNotFoundError, which names them, when networks are missing without which no portrait speaks."""
+        absent = [] if self.speech else [SPEECH_FILE]
+        absent += [name for name in FACE_FILES if name not in self.faces]
+        if absent:
+            raise FileNotFoundError(
+                f"Download {', '.join(absent)} of {DITTO} to {self.weights[MOTION_MODEL].parent}, or turn on the "
+                "loader's download option for the whole repository: Ditto hears the speech and finds faces with them."
+            )
 
 
 def find_files(
@@ -72,17 +88,27 @@ def find_files(
     for path in weights.values():
         check_file(path)
     around = (base, folder, *list(folder.parents)[:2])
-    speech = _first(
-        place / inside / SPEECH_FILE for place in around for inside in ("", "aux_models", AUX_MODELS)
+
+    def beside(name: str, *folders: str) -> Path | None:
+        return _first(place / inside / name for place in around for inside in ("", *folders))
+
+    faces = {name: beside(name, "aux_models", AUX_MODELS, ONNX) for name in FACE_FILES}
+    faces[LANDMARKS] = faces[LANDMARKS] or _first(
+        place / inside / LIVEPORTRAIT_LANDMARKS for place in liveportrait for inside in LIVEPORTRAIT_FOLDERS
     )
-    settings = _first(place / inside / SETTINGS_FILE for place in around for inside in ("", SETTINGS))
-    return DittoFiles(weights, speech, settings)
+    return DittoFiles(
+        weights,
+        beside(SPEECH_FILE, "aux_models", AUX_MODELS),
+        {name: path for name, path in faces.items() if path is not None},
+        beside(SETTINGS_FILE, SETTINGS),
+    )
 
 
 def published_files() -> list[str]:
     """What is needed of the repository."""
     weights = [f"{MODELS}/{stem}.pth" for stem in WEIGHTS]
-    return [*weights, f"{AUX_MODELS}/{SPEECH_FILE}", f"{SETTINGS}/{SETTINGS_FILE}"]
+    faces = [f"{ONNX}/{FINDER}", f"{ONNX}/{MESH}", f"{AUX_MODELS}/{LANDMARKS}"]
+    return [*weights, *faces, f"{AUX_MODELS}/{SPEECH_FILE}", f"{SETTINGS}/{SETTINGS_FILE}"]
 
 
 def holds_weights(base: Path) -> bool:

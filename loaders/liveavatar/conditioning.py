@@ -43,7 +43,7 @@ class Condition:
 
 def with_reference(positive: Conditioning, vae: WanVAE, reference: Tensor, motion: Tensor) -> Conditioning:
     """The prompt with a portrait and its motion history (normalised latents) added."""
-    return _with(
+    return with_values(
         positive,
         {REFERENCE: [vae.denormalise(reference).cpu()], MOTION: vae.denormalise(motion).cpu()},
     )
@@ -51,7 +51,7 @@ def with_reference(positive: Conditioning, vae: WanVAE, reference: Tensor, motio
 
 def with_pose(positive: Conditioning, vae: WanVAE, pose: Tensor) -> Conditioning:
     """The prompt with the latents of a pose video (normalised) added."""
-    return _with(positive, {POSE: vae.denormalise(pose).cpu()})
+    return with_values(positive, {POSE: vae.denormalise(pose).cpu()})
 
 
 def picture_size(positive: Conditioning) -> tuple[int, int]:
@@ -61,11 +61,7 @@ def picture_size(positive: Conditioning) -> tuple[int, int]:
 
 def read(positive: Conditioning) -> Condition:
     """The sampler's part of a CONDITIONING; ValueError, saying which node is missing, when it is not there."""
-    if len(positive) != 1:
-        raise ValueError(
-            f"The prompt consists of {len(positive)} parts; LiveAvatar takes one, so connect a single text encode."
-        )
-    context, values = positive[0]
+    context, values = single_prompt(positive)
     if not values.get(REFERENCE) or values.get(MOTION) is None:
         raise ValueError("The prompt has no portrait; connect it through LiveAvatar Reference Image first.")
     reference = values[REFERENCE][-1]
@@ -73,11 +69,25 @@ def read(positive: Conditioning) -> Condition:
     for name, latents in found.items():
         if latents is not None:
             _check_latents(name, latents, reference)
-    if not context.isfinite().all():
+    return Condition(context, reference, values[MOTION], values.get(POSE))
+
+
+def read_prompt(conditioning: Conditioning) -> Tensor:
+    """The text embedding of a prompt alone [tokens, text_dim]; errors as in `single_prompt`."""
+    return single_prompt(conditioning)[0]
+
+
+def single_prompt(conditioning: Conditioning) -> tuple[Tensor, dict[str, Any]]:
+    """The text embedding [tokens, text_dim] of a CONDITIONING and what is beside it; ValueError unless it is one
+    prompt, of numbers."""
+    if len(conditioning) != 1:
         raise ValueError(
-            "The prompt holds NaN or infinite values; check the text encoder that it comes from."
+            f"Connect a single text encode: the prompt consists of {len(conditioning)} parts, and only one is taken."
         )
-    return Condition(context[0], reference, values[MOTION], values.get(POSE))
+    context, values = conditioning[0]
+    if not context.isfinite().all():
+        raise ValueError("Check the text encoder: its prompt holds NaN or infinite values.")
+    return context[0], values
 
 
 def _check_latents(name: str, latents: Any, reference: Tensor) -> None:
@@ -94,5 +104,6 @@ def _check_latents(name: str, latents: Any, reference: Tensor) -> None:
         )
 
 
-def _with(positive: Conditioning, values: dict[str, Any]) -> Conditioning:
+def with_values(positive: Conditioning, values: dict[str, Any]) -> Conditioning:
+    """A prompt with more beside its text."""
     return [[context, {**options, **values}] for context, options in positive]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from ...engines.liveavatar.config import SamplingConfig
 from ...engines.liveavatar.speech_source import SpeechSource
@@ -10,6 +13,7 @@ from ...media.speech import Speech
 from ..identity import device_identity, fingerprint, weights_identity
 from .conditioning import Condition
 from .model import TransformerSource
+from .moods import Mood
 
 if TYPE_CHECKING:
     from ...engines.parts.wan.vae import WanVAE
@@ -28,11 +32,13 @@ def run_fingerprint(
     frames: int,
     rounding: list[bool | str],
     decoder: Any = None,
+    moods: Sequence[Mood] = (),
+    negative: Tensor | None = None,
 ) -> str:
     """A hash of everything that decides a LiveAvatar video.
 
-    It covers every value of prompt, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE, fast
-    decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
+    It covers every value of prompts, moods, portrait, pose, masks, sound and settings; a sample of model, LoRA, VAE,
+    fast decoder and audio encoder (by ``features`` of the first block); the kind of device, and how it rounds
     (``rounding``)."""
     return fingerprint(
         FORMAT,
@@ -46,5 +52,7 @@ def run_fingerprint(
         weights_identity(vae.model.named_parameters()),
         device_identity(model.device, model.dtype),
         rounding,
+        negative,
         *([] if decoder is None else [decoder.identity()]),
+        *moods,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
+from ..identity import file_identity
 from .model import CPU_PART, Placed, Report, machine_on
 from .transformer import load_transformer, read_config
-
-END_BYTES = 1 << 20
-"""Bytes at each end of a file that are hashed to tell it from others."""
 
 
 class FolderModel:
@@ -47,7 +44,7 @@ class FolderModel:
         with torch.device("meta"):
             sizes = S2VTransformer(self.architecture).parameters()
         self.bytes = sum(parameter.numel() for parameter in sizes) * dtype.itemsize
-        self._identity = [str(dtype), strength, *map(_file_identity, _files(folder, lora))]
+        self._identity = [str(dtype), strength, *map(file_identity, _files(folder, lora))]
         self._made: tuple[tuple[bool, int], Placed] | None = None
 
     def machine(self, wish: Wish) -> Machine:
@@ -103,12 +100,3 @@ class FolderModel:
 
 def _files(folder: str | Path, lora: str | Path | None) -> list[Path]:
     return [*sorted(Path(folder).glob("*.safetensors")), *([] if lora is None else [Path(lora)])]
-
-
-def _file_identity(path: Path) -> list[Any]:
-    digest, size = blake2b(digest_size=16), path.stat().st_size
-    with path.open("rb") as file:
-        digest.update(file.read(END_BYTES))
-        file.seek(max(0, size - END_BYTES))
-        digest.update(file.read(END_BYTES))
-    return [path.name, size, digest.hexdigest()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -42,6 +41,7 @@ class LiveSource:
     def __init__(self, speech: LiveSpeech, check_interrupt: Callable[[], None] = nothing) -> None:
         self.speech, self.check_interrupt = speech, check_interrupt
         self.layers, self.dim = encoder_shape(speech.encoder)
+        self._silent = self._void = False  # the block that was given last
 
     def blocks(self, first: int = 0, after_encoding: Callable[[], None] = nothing) -> Features:
         """As in `SpeechSource`, once only. The feed is closed when the pass ends or is abandoned."""
@@ -52,18 +52,33 @@ class LiveSource:
             size = BLOCK_FRAMES * feed.rate // FPS
             lead = torch.zeros(PRE_ROLL_FRAMES * feed.rate // FPS)
             heard = torch.zeros(CONTEXT_BLOCKS * size)
-            for block in count():
+            block = 0
+            while True:
                 if last is not None and block >= last:
                     feed.finish()
                 piece = self.speech.take(size if block else size - len(lead), self.check_interrupt)
                 if piece is None:
                     return
+                before = heard
                 heard = torch.cat((heard, piece) if block else (heard, lead, piece))[-len(heard) :]
                 features = self._features(block, heard)
                 after_encoding()
+                self._silent, self._void = not piece.any(), False
                 yield features[None]
+                if self._void:
+                    heard = before
+                else:
+                    block += 1
         finally:
             feed.close()
+
+    def take_back(self, wait: Callable[[], None]) -> bool:
+        """As in `SpeechSource`."""
+        if self._silent:
+            wait()
+            self._void = self.speech.take_back()
+            self._silent = not self._void
+        return self._void
 
     def _features(self, block: int, heard: Tensor) -> Tensor:
         """Features of the last block that was heard: [layers, dim, 12]."""

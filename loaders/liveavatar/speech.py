@@ -13,7 +13,7 @@ from torch import Tensor
 from ...engines.liveavatar.condition import PRE_ROLL_FRAMES
 from ...engines.liveavatar.config import BLOCK_FRAMES, FPS
 from ...engines.liveavatar.pipeline import block_count
-from ...engines.liveavatar.speech_source import Features, SpeechSource, Tracks, nothing
+from ...engines.liveavatar.speech_source import Features, Recorded, SpeechSource, Tracks, nothing
 from ...engines.liveavatar.speech_timing import (
     FEATURE_RATE,
     TRACK_RATE,
@@ -42,7 +42,7 @@ TAIL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class WindowedSource:
+class WindowedSource(Recorded):
     """A `SpeechSource` of long speech, which is encoded while the video is sampled, about a minute at a time.
 
     Attributes:

@@ -36,5 +36,12 @@ def box_masks(boxes: Sequence[Box], height: int, width: int) -> Tensor:
                 f"Draw the box {top}, {left}, {bottom}, {right} inside of the picture of {width}x{height}."
             )
         mask[top:bottom, left:right] = 1
-    background = 1 - masks[:2].amax(0, keepdim=True)
-    return torch.cat((masks[:2], background, masks[2:]))
+    return with_background(masks)
+
+
+def with_background(masks: Tensor) -> Tensor:
+    """Masks of two speakers and of everybody else [n, H, W] as the model takes them, [1 + n, H, W]: the background, all
+    but the two speakers, stands third."""
+    marked = (masks > 0).float()
+    background = 1 - marked[:2].amax(0, keepdim=True)
+    return torch.cat((marked[:2], background, marked[2:]))

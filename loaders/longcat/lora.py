@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from ...engines.longcat.adapter import Adapted
+from ...engines.longcat.config import LongCatConfig
 from ...engines.longcat.int8 import Int8Linear
 from ..files import load_state_dict
 from ..lora import Lora, check_strength, merge_lora, read_lora, resolve
 
+MADE_FOR = {"dmd": "1.5", "cfg_step": "1.0", "distill": "1.0"}
+"""Parts of the names of the published distillation LoRAs, and the versions that they were made for."""
+REFINED = "final_layer.linear"
+"""A module that only the refinement LoRA changes."""
 _HYPHEN = "___lorahyphen___"
 _PREFIX = f"lora{_HYPHEN}"
 _KEY = re.compile(
@@ -44,6 +49,27 @@ def read_longcat_lora(path: str | Path) -> Lora:
     return Lora(pairs, alphas)
 
 
+def check_version(path: str | Path, lora: Lora, config: LongCatConfig) -> None:
+    """ValueError for a LoRA that was made for the other version.
+
+    The distillation LoRAs of both versions have the same modules and sizes, so their files' names count; that of the
+    refinement shows in its modules.
+    """
+    name, version = Path(path).name.lower(), config.version.name
+    made_for = next((made for mark, made in MADE_FOR.items() if mark in name), None)
+    if REFINED in lora.pairs:
+        made_for = "1.0"
+    if made_for not in (None, version):
+        raise ValueError(
+            f"Choose another LoRA: {Path(path).name} was made for LongCat {made_for}, and this model is {version}."
+        )
+
+
+def is_distilled(path: str | Path) -> bool:
+    """Whether a LoRA is, by its file's name, one for few steps without guidance."""
+    return any(mark in Path(path).name.lower() for mark in MADE_FOR)
+
+
 def apply_longcat_lora(model: nn.Module, lora: Lora, strength: float = 1.0) -> None:
     """Add a LoRA to ``model`` in place: into ordinary weights, and beside those of 8 bits.
 
@@ -54,12 +80,13 @@ def apply_longcat_lora(model: nn.Module, lora: Lora, strength: float = 1.0) -> N
     packed = {
         module for module in lora.pairs if isinstance(model.get_submodule(module), (Int8Linear, Adapted))
     }
+    dtype = model.dtype
     for module in packed:
         down, up = lora.pairs[module]
         scale = strength * lora.alphas[module] / len(down)
         layer = model.get_submodule(module)
         parent, _, name = module.rpartition(".")
-        setattr(model.get_submodule(parent), name, Adapted(layer, down, up * scale))
+        setattr(model.get_submodule(parent), name, Adapted(layer, down.to(dtype), (up * scale).to(dtype)))
     plain = {module: pair for module, pair in lora.pairs.items() if module not in packed}
     if plain:
         merge_lora(model, Lora(plain, {module: lora.alphas[module] for module in plain}), strength)

@@ -36,10 +36,15 @@ def loudness(samples: NDArray[np.float64]) -> float:
     return float(_level(counted.mean())) if len(counted) else -np.inf
 
 
+def gain(samples: NDArray[np.float64]) -> float:
+    """The factor that brings a sound to -23 LUFS; 1 for silence, and for what is too short to be measured."""
+    measured = loudness(samples)
+    return 1.0 if abs(measured) > NOT_MEASURED else 10 ** ((TARGET - measured) / 20)
+
+
 def levelled(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sound at -23 LUFS; silence, and what is too short to be measured, stay as they are."""
-    measured = loudness(samples)
-    return samples if abs(measured) > NOT_MEASURED else samples * 10 ** ((TARGET - measured) / 20)
+    return samples * gain(samples)
 
 
 def _level(power: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A picture as LongCat sees it: the size of the video, chosen by its shape, and its pixels in that size."""
+"""Pictures as LongCat sees them: their pixels in the size of the video."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from ...media.frames import FrameStream
+from ...media.portrait import MIN_SIDE, colours
 
 
 def fit_picture(picture: Tensor, height: int, width: int) -> Tensor:
@@ -22,3 +25,25 @@ def fit_picture(picture: Tensor, height: int, width: int) -> Tensor:
     canvas.paste(image, (width // 2 - size[0] // 2, height // 2 - size[1] // 2))
     pixels = torch.from_numpy(np.array(canvas)).float() / 255
     return (pixels * 2 - 1).permute(2, 0, 1)[None]
+
+
+def single_picture(image: Tensor) -> Tensor:
+    """The one picture of an IMAGE as uint8 [H, W, 3]; ValueError for a batch, a tiny picture, or one that holds NaN."""
+    if len(image) != 1:
+        raise ValueError(f"Pick one picture: the image is a batch of {len(image)}.")
+    if min(image.shape[1:3]) < MIN_SIDE:
+        raise ValueError(
+            f"Use a picture of at least {MIN_SIDE} pixels a side: this one has {image.shape[2]}x{image.shape[1]}."
+        )
+    return (colours(image)[0].clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def fit_video(frames: Tensor | FrameStream, height: int, width: int, seconds: float, fps: float) -> Tensor:
+    """The last ``seconds`` of a video's frames in another size, uint8 [frames, height, width, 3]; see `fit_picture`."""
+    first = max(0, len(frames) - max(1, round(seconds * fps)))
+    fitted = []
+    for index in range(first, len(frames)):
+        picture = (colours(frames[index][None])[0].clamp(0, 1) * 255).round().to(torch.uint8)
+        pixels = fit_picture(picture, height, width)[0].permute(1, 2, 0)
+        fitted.append(((pixels + 1) * 127.5).round().to(torch.uint8))
+    return torch.stack(fitted)

@@ -46,8 +46,14 @@ def wav2vec2_features(
         rate: features a second, 32 for 16 video frames a second.
         noise: standard normal [S], which becomes the floor that the model was trained with.
     """
+    return wav2vec2_layers(encoder, standardised(low_passed(samples, noise)), rate)
+
+
+@torch.inference_mode()
+def wav2vec2_layers(encoder: Wav2Vec2Model, samples: NDArray[np.float32], rate: int) -> Tensor:
+    """All layers of wav2vec2 for a prepared sound [S], float32 [features, layers, channels] on the CPU."""
     device = next(encoder.parameters()).device
-    heard = torch.from_numpy(standardised(low_passed(samples, noise)))[None].to(device)
+    heard = torch.from_numpy(samples)[None].to(device)
     frames = encoder.feature_extractor(heard)
     # At the model's rate before the transformer, not behind it.
     frames = F.interpolate(frames, size=frame_count(len(samples), rate), mode="linear", align_corners=True)

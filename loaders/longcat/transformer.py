@@ -1,4 +1,4 @@
-"""LongCat's transformer from its published folders: bfloat16 or 8 bits, with LoRAs."""
+"""LongCat's transformer from its published folders, bfloat16 or 8 bits, or from one file; with LoRAs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ...engines.longcat.transformer import LongCatTransformer
 from ..files import check_keys, load_sharded, read_json
 from ..sizes import check_layers, check_whole, empty
 from .lora import apply_longcat_lora, read_longcat_lora
+from .single_file import read_single_file
 
 EIGHT_BITS = "int8_per_channel_symmetric"
 EIGHT_BITS_FILE = "quantization_config.json"
@@ -34,15 +35,15 @@ def read_config(folder: str | Path) -> LongCatConfig:
 
 
 def load_transformer(
-    folder: str | Path,
+    source: str | Path,
     dtype: torch.dtype = torch.bfloat16,
     device: str | torch.device = "cpu",
     loras: Sequence[tuple[str | Path, float]] = (),
 ) -> LongCatTransformer:
-    """The transformer of a folder of LongCat-Video-Avatar: ``avatar_single``, ``avatar_multi``, ``base_model`` or
-    ``base_model_int8``.
+    """The transformer of a folder of LongCat-Video-Avatar (``avatar_single``, ``avatar_multi``, ``base_model`` or
+    ``base_model_int8``), or of one file with all of its weights.
 
-    Weights in 8 bits stay so; then LoRAs are computed beside them.
+    Weights in 8-bit whole numbers stay so; then LoRAs are computed beside them.
 
     Args:
         dtype: of the hidden states and of the weights that are not in 8 bits.
@@ -52,25 +53,55 @@ def load_transformer(
         FileNotFoundError: a file is absent.
         ValueError: a file is damaged or of another model, a LoRA does not fit, or ``dtype`` is float16.
     """
-    folder = Path(folder)
+    source = Path(source)
     if dtype == torch.float16:
         raise ValueError("Choose bfloat16 or float32: values in this model are too large for float16.")
     adapters = [(read_longcat_lora(path), strength) for path, strength in loras]
-    config, packed = read_config(folder), _is_packed(folder)
-    state = load_sharded(folder, "quantized_model" if packed else "diffusion_pytorch_model")
-    path = folder / "config.json"
-    check_layers(path, {"depth": config.depth}, state)
-    # The published configs leave it open for version 1.0.
-    config = replace(config, audio_prenorm="blocks.0.pre_audio_crs_attn_norm.weight" in state)
-    with empty(path, "transformer"):
-        model = LongCatTransformer(config, dtype)
-        if packed:
-            use_int8(model)
-    check_keys(state, model, f"the transformer in {folder}")
+    config, state, packed = _read(source, dtype)
+    model = _hollow(source, config, dtype, packed)
+    check_keys(state, model, f"the transformer in {source}")
     model.load_state_dict(_stored(state, dtype, device), assign=True)
     model.eval().requires_grad_(False)
     for lora, strength in adapters:
         apply_longcat_lora(model, lora, strength)
+    return model
+
+
+def describe(source: str | Path, dtype: torch.dtype = torch.bfloat16) -> LongCatTransformer:
+    """The transformer of a folder or file without its values, on the meta device: sizes, names and formats.
+
+    Raises:
+        FileNotFoundError: a file is absent.
+        ValueError: a file is damaged or of another model.
+    """
+    config, state, packed = _read(Path(source), dtype)
+    model = _hollow(source, config, dtype, packed)
+    check_keys(state, model, f"the transformer in {source}")
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model.eval().requires_grad_(False)
+
+
+def _read(source: Path, dtype: torch.dtype) -> tuple[LongCatConfig, dict[str, Tensor], bool]:
+    """Architecture, weights as they are mapped from their files, and whether they are in 8-bit whole numbers."""
+    if source.is_file():
+        config, state = read_single_file(source, dtype)
+        return config, state, False
+    config, packed = read_config(source), _is_packed(source)
+    state = load_sharded(source, "quantized_model" if packed else "diffusion_pytorch_model")
+    check_layers(source / "config.json", {"depth": config.depth}, state)
+    # The published configs leave it open for version 1.0.
+    return replace(config, audio_prenorm="blocks.0.pre_audio_crs_attn_norm.weight" in state), state, packed
+
+
+def _hollow(
+    source: str | Path, config: LongCatConfig, dtype: torch.dtype, packed: bool
+) -> LongCatTransformer:
+    """A network on the meta device."""
+    with empty(source, "transformer"):
+        model = LongCatTransformer(config, dtype)
+        if packed:
+            use_int8(model)
     return model
 
 

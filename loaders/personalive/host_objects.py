@@ -16,9 +16,10 @@ from ...engines.personalive.config import LATENT_SCALE, VAE_STRIDE
 from ...engines.personalive.image_encoder import ClipImageEncoder
 from ...engines.personalive.pipeline import PersonaLive
 from ...host.memory import bring, patcher_of
+from ..model_folder import ModelFolder
 from .files import PERSONALIVE, holds_weights
 
-FOLDER = "personalive"
+CHECKPOINTS = ModelFolder("personalive", PERSONALIVE, holds_weights)
 MOTION_SUFFIX = ".motion.safetensors"
 VAE_CHANNELS = 4
 WORKSPACE_BYTES_PER_PIXEL = 10_000
@@ -118,37 +119,6 @@ def networks(engine: PersonaLive) -> dict[str, torch.nn.Module]:
     return found
 
 
-def model_folders() -> list[Path]:
-    """``models/personalive``, made known to the host, behind the entries of ``extra_model_paths.yaml``."""
-    import folder_paths
-
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
-    return [Path(root) for root in folder_paths.get_folder_paths(FOLDER)]
-
-
-def checkpoint_names() -> list[str]:
-    """Checkpoints that can be chosen: the published repository, then folders in ``models/personalive`` with weights."""
-    published = PERSONALIVE.partition("/")[2]
-    return [PERSONALIVE, *sorted({folder.name for folder in _checkpoints() if folder.name != published})]
-
-
-def checkpoint_source(name: str) -> str:
-    """The source for `find_files` of a name from `checkpoint_names`; FileNotFoundError when it is gone."""
-    if name == PERSONALIVE:
-        return name
-    for folder in _checkpoints():
-        if folder.name == name:
-            return str(folder)
-    raise FileNotFoundError(f"The folder {name} with weights is not in models/{FOLDER}; reload the page.")
-
-
-def _checkpoints() -> list[Path]:
-    roots = [root for root in model_folders() if root.is_dir()]
-    return [
-        path for root in roots for path in sorted(root.iterdir()) if path.is_dir() and holds_weights(path)
-    ]
-
-
 def motion_names() -> list[str]:
     """Motion files in the host's input and output folders, to be chosen from."""
     import folder_paths
@@ -175,6 +145,6 @@ def face_finder() -> FaceFinder:
     """OpenCV's neural detector where somebody has put its model (of any version) into ``models/personalive``, else
     the classic one."""
     models = sorted(
-        (path for root in model_folders() for path in root.glob(YUNET_FILES)), key=lambda path: path.name
+        (path for root in CHECKPOINTS.roots() for path in root.glob(YUNET_FILES)), key=lambda path: path.name
     )
     return YuNetFinder(models[-1]) if models else HaarFinder()

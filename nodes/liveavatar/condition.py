@@ -9,11 +9,21 @@ from ...engines.liveavatar.config import FPS, SIZE_MULTIPLE
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import picture_size, with_pose, with_reference
 from ...loaders.liveavatar.speech import check_encoder
+from ...loaders.longcat.encoders import is_longcats
 from ...loaders.wan.vae import is_small, vae_from_host
 from ...media.portrait import check_size, fit_size, is_drawn, prepare_portrait, resample_fps, resize_frames
 from ...media.speech import Speech, assign_masks
 from ..schema import Node, schema
 from ..types import AvatarSpeech
+
+PHOTOGRAPH = (
+    "Choose the real model for this picture: the tiny talker knows drawn faces only, and it looks like a "
+    "photograph."
+)
+ENCODER_TIP = (
+    "LiveAvatar hears with it: wav2vec2-large-xlsr-53-english, ours or the host's. For LongCat that of its loader. "
+    "Ditto has its own; leave it empty there."
+)
 
 
 class LiveAvatarEncodeSpeech(Node):
@@ -26,13 +36,12 @@ class LiveAvatarEncodeSpeech(Node):
             search_aliases=["audio to lips", "wav2vec", "lip sync", "voice"],
             display_name="LiveAvatar Encode Speech",
             description=(
-                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar Sampler hears "
-                "in it how the lips move; the video keeps the original sound. Silence gives an avatar that waits."
+                "Takes the speech of one or two people, at any sample rate, mono or stereo. LiveAvatar, LongCat and "
+                "Ditto hear in it how the lips move; the video keeps the original sound. Silence gives an "
+                "avatar that waits."
             ),
             inputs=[
-                io.AudioEncoder.Input(
-                    "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
-                ),
+                io.AudioEncoder.Input("audio_encoder", optional=True, tooltip=ENCODER_TIP),
                 io.Audio.Input("audio", tooltip="Speech of the person, or of the first of two."),
                 io.Audio.Input(
                     "audio_2",
@@ -44,10 +53,11 @@ class LiveAvatarEncodeSpeech(Node):
         )
 
     @classmethod
-    def execute(cls, audio_encoder, audio, audio_2=None) -> io.NodeOutput:
+    def execute(cls, audio, audio_encoder=None, audio_2=None) -> io.NodeOutput:
         audios = [audio] if audio_2 is None else [audio, audio_2]
         speech = Speech.of(audios, audio_encoder)
-        check_encoder(speech)  # said where it is connected, and before larger models are loaded
+        if audio_encoder is not None and not is_longcats(audio_encoder):
+            check_encoder(speech)  # said where it is connected, and before larger models are loaded
         return io.NodeOutput(speech)
 
 
@@ -137,13 +147,10 @@ class LiveAvatarReferenceImage(Node):
             height, width = fit_size(image.shape[1], image.shape[2], width * height)
         prepared = prepare_portrait(image, height, width)
         wan_vae = vae_from_host(vae).load()
-        said = f"{width} x {height}"
+        said = [f"{width} x {height}"]
         if is_small(wan_vae) and not is_drawn(image):
-            said += (
-                "\nChoose the real model for this picture: the tiny talker knows drawn faces only, and it looks like "
-                "a photograph."
-            )
-        show_text(said, cls.hidden)
+            said.append(PHOTOGRAPH)
+        show_text("\n".join(said), cls.hidden)
         pixels = prepared.permute(0, 3, 1, 2)[:, :, None] * 2 - 1
         reference, motion = encode_reference(wan_vae, pixels, settled=history == "settled")
         positive = with_reference(positive, wan_vae, reference, motion)

@@ -9,14 +9,15 @@ from typing import Any
 from av import Codec
 from comfy_api.latest import io
 
+from ...host.folders import inside
 from ...loaders.liveavatar.speech import check_encoder
 from ...media.growing_file import GrowingFile
 from ...media.speech import LiveSpeech
 from ...media.speech_feed import SpeechFeed, feeds
-from ..names import inside
 from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarSpeech
+from .condition import ENCODER_TIP
 
 RATES = [16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 
@@ -36,9 +37,7 @@ class LiveAvatarLiveSpeech(Node):
                 "instead of LiveAvatar Encode Speech, with Avatar Stream to Video."
             ),
             inputs=[
-                io.AudioEncoder.Input(
-                    "audio_encoder", tooltip="wav2vec2-large-xlsr-53-english, ours or the host's."
-                ),
+                io.AudioEncoder.Input("audio_encoder", optional=True, tooltip=ENCODER_TIP),
                 io.Float.Input(
                     "max_seconds",
                     default=600.0,
@@ -119,9 +118,9 @@ class LiveAvatarLiveSpeech(Node):
     @classmethod
     def execute(
         cls,
-        audio_encoder,
         max_seconds: float,
         sample_rate: str,
+        audio_encoder=None,
         lookahead: float = 0.0,
         id: str = "",
         file: str = "",
@@ -135,7 +134,8 @@ class LiveAvatarLiveSpeech(Node):
         else:
             feed = SpeechFeed(int(sample_rate), ahead_seconds=lookahead)
             speech = LiveSpeech(feed, max_seconds, encoder=audio_encoder)
-        check_encoder(speech)  # said where it is connected, and before larger models are loaded
+        if audio_encoder is not None:
+            check_encoder(speech)  # said where it is connected, and before larger models are loaded
         if not file:
             bind(feed)
             publish(feeds, feed, feed, id, "liveavatar.speech", cls.hidden)

@@ -11,14 +11,15 @@ from comfy_api.latest import io
 from ...engines.liveavatar.config import BLOCK_FRAMES, SamplingConfig
 from ...engines.parts.planning.plan import CHOICES, NO_WISH, Wish
 from ...host.progress import check_interrupt, show_text
-from ...loaders.liveavatar.conditioning import read
+from ...loaders.liveavatar.conditioning import read, read_prompt
 from ...loaders.liveavatar.host_model import HostModel
+from ...loaders.liveavatar.moods import Mood
 from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
 from ...loaders.wan.vae import vae_from_host
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.liveavatar import Inputs, open_video
-from ..schema import MAX_SEED, Node, schema
-from ..types import AvatarDecoder, AvatarPerformance, AvatarSpeech, AvatarStreamType
+from ..schema import FOLDED, MAX_SEED, Node, schema
+from ..types import AvatarDecoder, AvatarMoods, AvatarPerformance, AvatarSpeech, AvatarStreamType
 
 
 class LiveAvatarSampler(Node):
@@ -57,7 +58,7 @@ class LiveAvatarSampler(Node):
                     max=50,
                     tooltip=(
                         "Denoising steps; the LoRA is made for 4. With 3, generation is a quarter faster, and in the "
-                        "paper lip sync (Sync-C) falls from 7.03 to 6.58."
+                        "paper lip sync (Sync-C) falls from 7.03 to 6.58. Without the LoRA 20 to 50, with guidance."
                     ),
                 ),
                 io.Float.Input(
@@ -120,6 +121,28 @@ class LiveAvatarSampler(Node):
                         "From LiveAvatar Load Fast Decoder: makes the pictures in place of the VAE, faster and softer."
                     ),
                 ),
+                AvatarMoods.Input(
+                    "moods",
+                    optional=True,
+                    tooltip="From LiveAvatar Mood: further prompts, between which the video switches.",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=1.0,
+                    min=1.0,
+                    max=5.0,
+                    step=0.1,
+                    tooltip=(
+                        "For the model without the LoRA: 4.5, with 20 to 50 steps. Above 1 every step is done twice "
+                        "and takes twice the caches. 1 with the LoRA."
+                    ),
+                    **FOLDED,
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What the video shall not show; needed for guidance, may be an empty prompt.",
+                ),
             ],
             outputs=[AvatarStreamType.Output(display_name="stream")],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
@@ -148,6 +171,9 @@ class LiveAvatarSampler(Node):
         performance: str = "auto",
         options: Wish | None = None,
         decoder=None,
+        moods: tuple[Mood, ...] = (),
+        guidance: float = 1.0,
+        negative=None,
     ) -> io.NodeOutput:
         config = SamplingConfig(
             steps=steps,
@@ -155,10 +181,19 @@ class LiveAvatarSampler(Node):
             frames_per_clip=frames_per_clip,
             replace_sink=sink == "own first frame",
             sink_distance=sink_distance or None,
+            guidance=guidance,
         )
         if decoder is not None and not isinstance(decoder, HostDecoder):
             decoder = decoder_from_host(decoder)
-        inputs = Inputs(HostModel.of(model), vae_from_host(vae), read(positive), speech, decoder)
+        inputs = Inputs(
+            HostModel.of(model),
+            vae_from_host(vae),
+            read(positive),
+            speech,
+            decoder,
+            moods,
+            None if negative is None else read_prompt(negative),
+        )
         stream = open_video(
             inputs,
             config,

@@ -8,9 +8,9 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
+from ...host.folders import inside
 from ...host.progress import check_interrupt
 from ...media.mapped_sound import map_audio
-from ..names import inside
 from ..schema import Node, schema
 from ..values import shown
 

@@ -8,19 +8,15 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io, ui
 
-from ...engines.parts.face.boxes import (
-    CHOICES,
-)
+from ...engines.parts.face.boxes import CHOICES
 from ...engines.personalive.driving import CROPS
 from ...host.progress import Progress, check_interrupt, show_text
 from ...loaders.personalive.files import find_files
 from ...loaders.personalive.host_objects import (
+    CHECKPOINTS,
     HostClip,
     HostCodec,
     ManagedPersonaLive,
-    checkpoint_names,
-    checkpoint_source,
-    model_folders,
 )
 from ...sessions.personalive import prepare_portraits
 from ..schema import Node, schema
@@ -49,7 +45,7 @@ class PersonaLiveLoadModel(Node):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=checkpoint_names(),
+                    options=CHECKPOINTS.checkpoints(),
                     tooltip="A folder in models/personalive with the six weight files (.pth, .safetensors).",
                 ),
                 io.Combo.Input(
@@ -95,12 +91,12 @@ class PersonaLiveLoadModel(Node):
     ) -> io.NodeOutput:
         from ...loaders.personalive.networks import load_personalive  # brings diffusers in
 
-        source = checkpoint_source(checkpoint)
+        source = CHECKPOINTS.source(checkpoint)
         codec = None if vae is None else HostCodec(vae)
         clip = None if clip_vision is None else HostClip(clip_vision)
         files = find_files(
             source,
-            model_folders(),
+            CHECKPOINTS.roots(),
             download,
             Progress(),
             need_vae=codec is None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import io, ui
 
 from ...engines.parts.face.boxes import CHOICES
 from ...engines.personalive.driving import CROPS, MISSING
@@ -15,12 +15,12 @@ from ...engines.personalive.motion import Motion
 from ...host.progress import check_interrupt, show_text
 from ...loaders.personalive.host_objects import MOTION_SUFFIX, motion_names, motion_path
 from ...media.audio import usable
-from ...media.driving import open_driving
 from ...sessions.personalive import OPENCV, Driving, extract_motion
 from ..output_names import new_file, place_for
 from ..saving import SavingNode
 from ..schema import Node, schema
 from ..types import AvatarStreamType, MotionType, PersonaLiveType
+from ..video_input import open_frames
 from .load import CATEGORY
 
 FINDERS = ("keypoints", OPENCV)
@@ -114,11 +114,8 @@ class PersonaLiveExtractMotion(Node):
         audio=None,
         faces=None,
     ) -> io.NodeOutput:
-        if isinstance(driving, InputImpl.VideoFromComponents):  # it holds frames, and has no file
-            made = driving.get_components()
-            driving, fps, audio = made.images, float(made.frame_rate), audio or made.audio
         audio = audio and usable(audio)
-        video = open_driving(driving, fps, max_frames, folder_paths.get_temp_directory(), check_interrupt)
+        video = open_frames(driving, fps, max_frames)
         found = extract_motion(
             personalive,
             video,

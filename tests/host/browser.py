@@ -11,8 +11,8 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
+from tools.connection import HostError
 from tools.environment import STATE
-from tools.host import HostError
 
 SCREENSHOTS = STATE / "screenshots"
 FLAGS = [

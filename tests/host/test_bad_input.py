@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tools.host import Host, HostError
+from tools.connection import HostError
+from tools.host import Host
 
 from .media import check_talks, read_video, write_odd_media
 from .models import write_misfits

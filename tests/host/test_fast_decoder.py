@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tools.host import Host, HostError
+from tools.connection import HostError
+from tools.host import Host
 from tools.host_events import HostEvents
 
 from .media import check_talks, read_video

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from tools.host import HostError
+from tools.connection import HostError
 
 from .browser import drop_workflow, queue_and_wait, screenshot
 

@@ -18,7 +18,8 @@ import av
 import pytest
 from playwright.sync_api import Page
 
-from tools.host import HTTP, Host
+from tools.connection import HTTP
+from tools.host import Host
 from tools.host_events import HostEvents
 
 from .browser import Browser, drop_workflow, screenshot, wait_ready

@@ -15,7 +15,8 @@ import av
 import numpy as np
 import pytest
 
-from tools.host import HTTP, Host, HostError
+from tools.connection import HTTP, HostError
+from tools.host import Host
 from tools.host_events import HostEvents
 
 from .browser import screenshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tools.host import HostError
+from tools.connection import HostError
 
 from .browser import screenshot
 from .media import check_talks, read_video, tone, write_wav

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools.host import Host, HostError
+from tools.connection import HostError
+from tools.host import Host
 
 from .media import check_talks, read_video
 from .workflows import Api, add, change, small

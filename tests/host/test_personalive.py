@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from tests.unit.media.test_driving import film
+from tools.connection import HostError
 from tools.demo_media import portrait
 from tools.environment import ROOT
-from tools.host import Host, HostError
+from tools.host import Host
 from tools.host_events import HostEvents
 from tools.tiny_personalive import write_tiny_personalive
 
@@ -132,6 +133,17 @@ def test_a_shipped_workflow_makes_a_portrait_move(studio, name):
     workflow = small(name)
     skip_without_vhs(studio, workflow)
     check_follows(studio.video(workflow), *EXPECTED[name])
+
+
+def test_gestures_move_a_head_without_a_video(studio):
+    workflow = small("personalive_gestures")
+    for node in every(workflow, "PersonaLiveHeadGesture"):
+        workflow[node]["inputs"].update(seconds=0.32, degrees=20.0)
+    with av.open(str(studio.video(workflow))) as film:
+        assert not film.streams.audio
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in film.decode(video=0)]
+    assert len(frames) == 8 + 10 + 8
+    assert max(np.abs(frame - frames[0]).mean() for frame in frames) > 0.1
 
 
 def test_sound_of_eight_channels_that_sets_in_late_stays_in_its_place(studio):

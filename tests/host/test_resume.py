@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.host import HostError
+from tools.connection import HostError
 from tools.host_events import HostEvents
 
 from .client import Host

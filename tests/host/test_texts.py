@@ -7,7 +7,7 @@ import json
 import pytest
 from playwright.sync_api import Page
 
-from tools.host import HostError
+from tools.connection import HostError
 from tools.host_events import HostEvents
 
 from .browser import queue_and_wait, screenshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .media import FRAMES, check_talks, read_video
-from .workflows import NAMES, add, every, only, small, tiny
+from .workflows import NAMES, add, change, every, only, put, small, tiny
 
 # Width and height that "fit to area" gives the tests' pictures; sound of the files that speak.
 TALL, WIDE = (64, 128), (128, 64)
@@ -17,6 +17,7 @@ EXPECTED = {
     "liveavatar_real_time": (TALL, FRAMES, 24_000, 1),
     "liveavatar_two_speakers": (WIDE, FRAMES, 44_100, 2),
     "liveavatar_pose_video": (TALL, FRAMES, 24_000, 1),
+    "liveavatar_moods": (TALL, FRAMES, 24_000, 1),
     "liveavatar_live_speech": (TALL, 33, 48_000, 1),
 }
 
@@ -29,6 +30,14 @@ def test_a_shipped_workflow_makes_a_talking_video(ready, request, name):
     if every(workflow, "AudioEncoderLoader"):
         request.getfixturevalue("wav2vec2_large")
     check_talks(read_video(ready.video(workflow)), *EXPECTED[name])
+
+
+def test_the_model_without_its_lora_makes_a_video_with_guidance(ready):
+    workflow = small(steps=5, guidance=4.5)
+    change(workflow, "LiveAvatarLoadCheckpoint", lora="none")
+    (clip,) = every(workflow, "LiveAvatarLoadCheckpoint")
+    put(workflow, "LiveAvatarSampler", "negative", "CLIPTextEncode", clip=[clip, 1], text="")
+    check_talks(read_video(ready.video(workflow)), (64, 64), 8, 24_000, 1)
 
 
 def test_a_batch_of_frames_makes_the_same_video_through_the_core_nodes(ready):

@@ -7,8 +7,8 @@ import re
 
 import pytest
 import torch
-from avatar.engines.ditto import eyes
 from avatar.engines.ditto.conditions import Character, Conditions, emotion_row, emotion_rows
+from avatar.engines.ditto.face import eyes
 from avatar.engines.ditto.motion import FaceMotion, mirrored
 
 from tests.parity import ditto_fixtures as fx

@@ -6,11 +6,11 @@ import functools
 
 import pytest
 import torch
-from avatar.engines.ditto import eyes
 from avatar.engines.ditto.conditions import Character, emotion_rows
 from avatar.engines.ditto.config import WindowConfig
 from avatar.engines.ditto.crop import crop_matrix, cut, halve
 from avatar.engines.ditto.driving import Controls
+from avatar.engines.ditto.face import eyes
 from avatar.engines.ditto.paste import Paste
 from avatar.engines.ditto.pipeline import Ditto, Performance, Source
 

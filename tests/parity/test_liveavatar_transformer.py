@@ -47,7 +47,7 @@ def prefilled(sampler: BlockSampler, reference: torch.Tensor, motion: torch.Tens
     rotation = sampler.condition_rotation()
     with torch.inference_mode():
         time = model.encode_time(0.0, reference.device)
-        model.prefill(reference, motion, time, sampler.text, rotation, store)
+        model.prefill(reference, motion, time, sampler.prompts.own, rotation, store)
     return stored
 
 

@@ -69,7 +69,7 @@ def segments(run):
     )
 
 
-def watched(made, done):
+def watched(made):
     """Latents after each step, the first step's flow and timesteps, and what the segment gave."""
     denoise, flow = made.sampler.denoise, made.sampler.flow
     steps, flows, times = [], [], []
@@ -85,7 +85,7 @@ def watched(made, done):
         return flows[-1]
 
     made.sampler.denoise, made.sampler.flow = step, seen
-    result = made.sample(done)
+    result = made.sample()
     made.sampler.denoise, made.sampler.flow = denoise, flow
     return torch.stack(steps), flows[0], torch.stack(times), result
 
@@ -94,7 +94,7 @@ def watched(made, done):
 def test_two_segments(run):
     file = run["file"]
     made = segments(run)
-    steps, flow, times, (latents, before) = watched(made, 0)
+    steps, flow, times, (latents, before) = watched(made)
     assert before is None
     close(steps, file, "steps_1")
     close(-flow, file, "flow0_1")
@@ -109,7 +109,7 @@ def test_two_segments(run):
     close(chosen, file, "frames_1")
 
     made.frames = tensor(file, "tail_u8").to(torch.uint8)
-    steps, flow, times, (latents, before) = watched(made, run["num_frames"])
+    steps, flow, times, (latents, before) = watched(made)
     close(before, file, "tail_latents")
     close(steps, file, "steps_2")
     close(-flow, file, "flow0_2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import MappingProxyType
 
 import torch
 from avatar.engines.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
@@ -67,7 +68,9 @@ def track(seconds: float, seed: int = 0) -> torch.Tensor:
     return noise(AUDIO_LAYERS, round(seconds * 30), CONFIG.audio_dim, seed=seed)
 
 
-def sampler(check_interrupt=lambda: None, steps_done: range | None = None, **options) -> BlockSampler:
+def sampler(
+    check_interrupt=lambda: None, steps_done: range | None = None, moods=MappingProxyType({}), **options
+) -> BlockSampler:
     """A sampler of the steps ``steps_done`` at its beginning; ``options`` are those of `SamplingConfig`."""
     return BlockSampler(
         model(),
@@ -75,4 +78,5 @@ def sampler(check_interrupt=lambda: None, steps_done: range | None = None, **opt
         **condition(),
         check_interrupt=check_interrupt,
         steps=steps_done,
+        moods=moods,
     )

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from . import conversation, graphs
+from . import batch, conversation, ditto, graphs, longcat, looks
 
-WORKFLOWS = {**graphs.WORKFLOWS, **conversation.WORKFLOWS}
+WORKFLOWS = {
+    **graphs.WORKFLOWS,
+    **batch.WORKFLOWS,
+    **conversation.WORKFLOWS,
+    **looks.WORKFLOWS,
+    **ditto.WORKFLOWS,
+    **longcat.WORKFLOWS,
+}
 
 
 def page_name(name: str) -> str:

@@ -114,6 +114,7 @@ def talking(
                 "sink": "own first frame",
                 "sink_distance": 30,
                 "performance": "auto",
+                "guidance": 1.0,
             },
             extra_height=80,
         ),
@@ -137,6 +138,7 @@ def video_file() -> dict[str, Node]:
                 "crf": 18,
                 "resume": True,
                 "snapshot_gb": 40,
+                "fps": 0.0,
             },
             extra_height=220,
         )
@@ -177,7 +179,11 @@ def with_host_loaders() -> dict[str, Node]:
 
 
 def two_speakers() -> dict[str, Node]:
-    graph = from_checkpoint(image="liveavatar_two_people.png") | video_file()
+    return two_halves(from_checkpoint(image="liveavatar_two_people.png") | video_file())
+
+
+def two_halves(graph: dict[str, Node]) -> dict[str, Node]:
+    """A talking picture with a second speech, and a mask for each half of the picture."""
     half = {"width": 256, "height": 512}
     graph |= {
         "audio_2": Node(

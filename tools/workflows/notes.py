@@ -12,6 +12,14 @@ MODELS = {
     "wan_2.1_vae.safetensors": ("vae", REPACKAGED_2_1),
     "wav2vec2_large_english_fp16.safetensors": ("audio_encoders", REPACKAGED),
     "liveavatar.safetensors": ("loras", LORA),
+    "RealESRGAN_x4plus.safetensors": (
+        "upscale_models",
+        "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors",
+    ),
+    "birefnet.safetensors": (
+        "background_removal",
+        "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors",
+    ),
     "lighttaew2_1.safetensors": (
         "vae_approx",
         "https://huggingface.co/lightx2v/Autoencoders/resolve/main/lighttaew2_1.safetensors",
@@ -157,6 +165,93 @@ TEXT_TO_SPEECH = _note(
     MODEL,
     SAVED,
 )
+MOODS = _note(
+    "Moods that change while it talks",
+    "The happy prompt holds from second 3 to 6 and from 9 on (*times* of Mood), the other one in between. The face "
+    "changes over the next half second or two.",
+    "**Change:** picture, speech, and both presets (green). More moods: connect Mood nodes in a row. With *Live "
+    "Speech* a mood needs no times: programs ask for it by its name.",
+    NEEDS,
+    MODEL,
+    SAVED,
+)
+PREPARE_PORTRAIT = _note(
+    "A portrait made ready",
+    "The picture is enlarged, cut to the head, evenly lit, and put before a plain background; then it talks. *Prepare "
+    "Portrait* says in words what is wrong with a picture.",
+    "**Needs also:** OpenCV (`pip install opencv-python-headless`) or a mask of the face, and the two models that the "
+    "page offers (67 and 444 MB).",
+    "**Older ComfyUI** has no Remove Background: use the one of ComfyUI-RMBG or Impact Pack, or connect *portrait* "
+    "straight to Reference Image. A picture that is large already needs no upscale model.",
+    "**Change:** picture, speech and prompt (green), the background's colour.",
+    NEEDS,
+    MODEL,
+    SAVED,
+)
+_DITTO = (
+    "**Needs:** *pip install onnxruntime* in ComfyUI's Python; an NVIDIA GPU with 3 GB free. On an H200 83 frames per "
+    "second were made at 1080x1440 (25 are real time), the speech network not counted.",
+    "**Model:** tick *download* in Load Model (2.3 GB), or put the folders of "
+    "[ditto-talkinghead](https://huggingface.co/digital-avatar/ditto-talkinghead) into "
+    "`models/ditto/ditto-talkinghead`.",
+)
+DITTO = _note(
+    "Ditto: a photograph speaks",
+    "**Change:** photograph and speech (green). The picture stays as it is, the face in it speaks. *How the person "
+    "behaves* has emotion, gaze and pose.",
+    *_DITTO,
+    SAVED,
+)
+DITTO_COMBINE = _note(
+    "Ditto: a photograph speaks, with Video Combine",
+    "**Needs also:** the pack ComfyUI-VideoHelperSuite. Without it take *ditto_core*.",
+    *_DITTO,
+    YOURS,
+)
+DITTO_LIVE = _note(
+    "Ditto: speech that arrives while the video is made",
+    "Press **Run**, then speak: the microphone button of Live Speech sends what you say. Programs post sound to the "
+    "address that the node shows. While nobody speaks the person waits.",
+    *_DITTO,
+    SAVED,
+)
+DITTO_VIDEO = _note(
+    "Ditto: new lips for a video",
+    "**Change:** video and speech (green). The video keeps its movement and gets lips for the speech; it is played "
+    "forwards and backwards until the speech ends.",
+    *_DITTO,
+    SAVED,
+)
+_LONGCAT = (
+    "**Needs:** an NVIDIA GPU. Of the 32 GB of the model as much as does not fit waits in CPU memory; the node shows "
+    "the plan. Speed and memory of the real weights have not been measured.",
+    "**Model:** tick *download* in Load Model (38 GB; `base_model_int8`: 22 GB), or put the folders of "
+    "[LongCat-Video-Avatar-1.5](https://huggingface.co/meituan-longcat/LongCat-Video-Avatar-1.5) into "
+    "`models/longcat/LongCat-Video-Avatar-1.5`. Text encoder and VAE are those of ComfyUI's Wan templates; the page "
+    "offers them.",
+)
+LONGCAT = _note(
+    "LongCat: a portrait speaks",
+    "Photographs and drawings, whole bodies too, at 480p or 720p and for any length. For one's own words in the "
+    "picture disconnect the image: then the prompt alone says what is seen.",
+    *_LONGCAT,
+    YOURS,
+    SAVED,
+)
+LONGCAT_TWO = _note(
+    "LongCat: two people, two voices",
+    "**Change:** picture and both sounds (green). Each sound is silent while the other person speaks. The masks halve "
+    "the picture; for other places draw them on the prepared image.",
+    *_LONGCAT,
+    SAVED,
+)
+LONGCAT_CONTINUATION = _note(
+    "LongCat: a video goes on",
+    "**Change:** video, speech and prompt (green). The new video begins where the old one ends, and holds the new "
+    "frames only.",
+    *_LONGCAT,
+    SAVED,
+)
 _RESEARCH = "**The weights of PersonaLive are for academic research only.**"
 _PERSONALIVE = (
     "**Model:** tick *download* in Load Model (about 10 GB).",
@@ -167,6 +262,14 @@ PERSONALIVE = _note(
     _RESEARCH,
     *_PERSONALIVE,
     "**Change:** portrait and driving video (green): one face, in about the framing of the portrait.",
+)
+GESTURES = _note(
+    "A head that idles and nods",
+    "No driving video: the head moves by a formula. The expression stays the portrait's. For smiles and blinks, read "
+    "them from a video with *Extract Motion* and put them in with *Blend Motions*.",
+    _RESEARCH,
+    *_PERSONALIVE,
+    "**Change:** portrait (green), gestures and their order.",
 )
 PERSONALIVE_FROM_SPEECH = _note(
     "Speech drives another portrait",

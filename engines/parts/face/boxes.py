@@ -40,12 +40,39 @@ class Box(NamedTuple):
     x2: int
     y2: int
 
+    @property
+    def area(self) -> int:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def common(self, other: Box) -> int:
+        """The area that both have."""
+        wide = min(self.x2, other.x2) - max(self.x1, other.x1)
+        high = min(self.y2, other.y2) - max(self.y1, other.y1)
+        return max(0, wide) * max(0, high)
+
+
+class Face(NamedTuple):
+    """A face as a finder knows it.
+
+    Attributes:
+        points: pixels (x, y) of eyes, tip of the nose and corners of the mouth [5, 2], the one on the picture's left
+            first; None from a finder that knows boxes only.
+        profile: whether it was found as one that looks to the side.
+    """
+
+    box: Box
+    points: np.ndarray | None = None
+    profile: bool = False
+
 
 class FaceFinder(Protocol):
     """Finds the faces of one picture."""
 
+    def look(self, image: np.ndarray) -> list[Face]:
+        """Faces in a uint8 RGB picture ``[H, W, 3]``, the largest first; empty when there is none."""
+
     def find(self, image: np.ndarray) -> list[Box]:
-        """Boxes in a uint8 RGB picture ``[H, W, 3]``, the largest first; empty when there is no face."""
+        """Their boxes."""
 
 
 class YuNetFinder:
@@ -68,10 +95,13 @@ class YuNetFinder:
             raise ValueError(f"{model} cannot be read; download {YUNET_FILE} (opencv_zoo) again.") from error
 
     def find(self, image: np.ndarray) -> list[Box]:
+        return [face.box for face in self.look(image)]
+
+    def look(self, image: np.ndarray) -> list[Face]:
         small, scale = _shrink(image)
         self._detector.setInputSize((small.shape[1], small.shape[0]))
         _, faces = self._detector.detect(np.ascontiguousarray(small[..., ::-1]))
-        return _boxes([] if faces is None else faces[:, :4], scale, image)
+        return _faces([] if faces is None else faces, scale, image)
 
 
 class HaarFinder:
@@ -90,15 +120,19 @@ class HaarFinder:
         self._front, self._profile = (cv2.CascadeClassifier(str(path)) for path in paths)
 
     def find(self, image: np.ndarray) -> list[Box]:
+        return [face.box for face in self.look(image)]
+
+    def look(self, image: np.ndarray) -> list[Face]:
         small, scale = _shrink(image)
         grey = small.mean(-1).astype(np.uint8)
-        faces = self._search(self._front, grey)
+        faces, profile = self._search(self._front, grey), False
         if not len(faces):
+            profile = True
             # the detector knows profiles that look to one side
             mirrored = self._search(self._profile, np.ascontiguousarray(grey[:, ::-1]))
             faces = [*self._search(self._profile, grey)]
             faces += [(grey.shape[1] - x - w, y, w, h) for x, y, w, h in mirrored]
-        return _boxes(faces, scale, image)
+        return _faces(faces, scale, image, profile)
 
     @staticmethod
     def _search(detector: Any, grey: np.ndarray) -> Sequence:
@@ -109,7 +143,7 @@ class HaarFinder:
 def choose_face(faces: Sequence[Box], who: str, height: int, width: int) -> Box:
     """One of several faces of a picture, by one of `CHOICES`."""
     return {
-        "largest": lambda: max(faces, key=_area),
+        "largest": lambda: max(faces, key=lambda face: face.area),
         "most central": lambda: min(faces, key=lambda face: _distance(face, Box(0, 0, width, height))),
         "leftmost": lambda: min(faces, key=lambda face: face.x1 + face.x2),
         "rightmost": lambda: max(faces, key=lambda face: face.x1 + face.x2),
@@ -135,9 +169,9 @@ class FaceTracker:
         taken for somebody else.
         """
         self.most = max(self.most, len(faces))
-        near = [face for face in faces if self._last is not None and _overlap(face, self._last) > 0]
+        near = [face for face in faces if self._last is not None and overlap(face, self._last) > 0]
         if near:
-            self._last = max(near, key=lambda face: _overlap(face, self._last))
+            self._last = max(near, key=lambda face: overlap(face, self._last))
         elif faces and (self._last is None or len(faces) > 1 or self.most == 1):
             self._last = choose_face(faces, self.who, height, width)
         else:
@@ -145,20 +179,14 @@ class FaceTracker:
         return self._last
 
 
-def _area(face: Box) -> int:
-    return (face.x2 - face.x1) * (face.y2 - face.y1)
-
-
 def _distance(a: Box, b: Box) -> int:
     return (a.x1 + a.x2 - b.x1 - b.x2) ** 2 + (a.y1 + a.y2 - b.y1 - b.y2) ** 2
 
 
-def _overlap(a: Box, b: Box) -> float:
+def overlap(a: Box, b: Box) -> float:
     """The shared area of two boxes as a part of the area of both together."""
-    wide = min(a.x2, b.x2) - max(a.x1, b.x1)
-    high = min(a.y2, b.y2) - max(a.y1, b.y1)
-    shared = max(0, wide) * max(0, high)
-    return shared / (_area(a) + _area(b) - shared)
+    shared = a.common(b)
+    return shared / (a.area + b.area - shared)
 
 
 def check_boxes(boxes: Tensor, names: Sequence[str]) -> None:
@@ -196,6 +224,26 @@ def mask_boxes(masks: Tensor) -> Tensor:
     return boxes
 
 
+def check_masks(masks: Tensor, height: int, width: int) -> None:
+    """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
+    if masks.ndim != 3 or len(masks) == 0:
+        raise ValueError(
+            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
+        )
+    if masks.shape[1:] != (height, width):
+        raise ValueError(
+            f"Use a face mask that was painted over this picture: the mask is {masks.shape[2]}x{masks.shape[1]}, the "
+            f"picture {width}x{height}."
+        )
+
+
+def painted_box(box: Tensor) -> Box:
+    """One of `mask_boxes` ``[4]``; ValueError where nothing was painted."""
+    if not box.any():
+        raise ValueError("Paint over the face, or disconnect the face mask: it is empty.")
+    return Box(*box.tolist())
+
+
 def _opencv():
     try:
         import cv2
@@ -216,13 +264,16 @@ def _shrink(image: np.ndarray) -> tuple[np.ndarray, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
-def _boxes(faces: Sequence, scale: float, image: np.ndarray) -> list[Box]:
-    """Boxes from x, y, width, height at the search's scale, clipped to the picture, the largest first."""
+def _faces(rows: Sequence, scale: float, image: np.ndarray, profile: bool = False) -> list[Face]:
+    """Faces from x, y, width, height and perhaps five points at the search's scale, clipped to the picture, the largest
+    first."""
     height, width = image.shape[:2]
     found = []
-    for x, y, w, h in faces:
-        x1, y1, x2, y2 = (round(float(v) * scale) for v in (x, y, x + w, y + h))
+    for row in rows:
+        x, y, w, h = (float(value) for value in row[:4])
+        x1, y1, x2, y2 = (round(value * scale) for value in (x, y, x + w, y + h))
         box = Box(max(0, x1), max(0, y1), min(width, x2), min(height, y2))
         if min(box.x2 - box.x1, box.y2 - box.y1) >= SMALLEST_FACE:
-            found.append(box)
-    return sorted(found, key=_area, reverse=True)
+            points = np.asarray(row[4:14], float).reshape(5, 2) * scale if len(row) > 4 else None
+            found.append(Face(box, points, profile))
+    return sorted(found, key=lambda face: face.box.area, reverse=True)

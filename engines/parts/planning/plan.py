@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -175,12 +175,16 @@ class Plan:
                 f"{share.needed / 1e9:.1f} of {share.total / 1e9:.1f}" for share in self.shares
             )
             return f"{', '.join(parts)}: {' | '.join(share.text for share in self.shares)}: {memory} GB"
-        unit, name, digits = (1e9, "", 1) if self.needed >= 1e9 else (1e6, " MB", 0)
-        *sizes, needed = (
-            f"{size / unit:.{digits}f}" for size in (self.weights, self.caches, self.workspace, self.needed)
-        )
-        line = f"{', '.join(parts)}: {' + '.join(sizes)} = {needed}{name} of {self.total / 1e9:.1f} GB"
+        line = f"{', '.join(parts)}: {sum_text((self.weights, self.caches, self.workspace), self.total)}"
         return line + (f", and {self.cpu / 1e9:.1f} GB of CPU memory" if self.cpu else "")
+
+
+def sum_text(sizes: Sequence[int], total: int) -> str:
+    """Sizes in bytes and their sum, of ``total``, for people."""
+    needed = sum(sizes)
+    unit, name, digits = (1e9, "", 1) if needed >= 1e9 else (1e6, " MB", 0)
+    parts = " + ".join(f"{size / unit:.{digits}f}" for size in sizes)
+    return f"{parts} = {needed / unit:.{digits}f}{name} of {total / 1e9:.1f} GB"
 
 
 def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:

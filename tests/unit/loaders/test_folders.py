@@ -84,15 +84,15 @@ def test_personalive_is_found_in_every_root(roots):
     for stem in WEIGHTS:
         write(roots[1] / "mine" / f"{stem}.safetensors")
     (roots[1] / "empty").mkdir()
-    assert personalive_host.checkpoint_names() == [PERSONALIVE, "mine"]
-    assert personalive_host.checkpoint_source("mine") == str(roots[1] / "mine")
+    assert personalive_host.CHECKPOINTS.checkpoints() == [PERSONALIVE, "mine"]
+    assert personalive_host.CHECKPOINTS.source("mine") == str(roots[1] / "mine")
 
 
 @pytest.mark.parametrize("name", ["/etc", "../own", "gone"])
 def test_a_folder_that_is_no_choice_is_refused(roots, name):
     for find in (
         lambda: folders.find_checkpoint(name, False, no_progress),
-        lambda: personalive_host.checkpoint_source(name),
+        lambda: personalive_host.CHECKPOINTS.source(name),
     ):
         with pytest.raises(FileNotFoundError, match="reload the page"):
             find()

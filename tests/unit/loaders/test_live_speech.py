@@ -12,6 +12,7 @@ from avatar.engines.liveavatar.speech_timing import frame_features
 from avatar.loaders.liveavatar.live_speech import CONTEXT_BLOCKS, LiveSource
 from avatar.loaders.liveavatar.speech import listen
 from avatar.media.audio import resample
+from avatar.media.fragments import _Live
 from avatar.media.frames import AvatarStream, FrameStream
 from avatar.media.speech import LiveSpeech, Speech
 from avatar.media.speech_feed import SpeechFeed
@@ -166,3 +167,48 @@ def test_the_videos_sound_is_what_was_fed_in_step_with_the_picture(tmp_path, rat
     loud = fed[: len(pictures) * rate // 25].reshape(len(pictures), -1).abs().amax(1) > 0.2
     assert ((torch.tensor(pictures) > 60) == loud).float().mean() > 0.95
     assert 40 < loud.sum() < len(loud) - 40
+
+
+def test_a_block_that_was_taken_back_sounds_as_if_its_speech_had_been_there_before():
+    class Still(Clock):
+        def __call__(self):
+            return self.now
+
+    def heard(late: bool) -> list[torch.Tensor]:
+        feed = SpeechFeed(RATE, clock=Still())
+        source, waits = live(feed), []
+        blocks = source.blocks()
+        found = []
+        for number in range(6):
+            feed._clock.now += 0.48
+            if number == 3 and not late:
+                feed.write(noise(0.9), RATE)
+            found.append(next(blocks))
+            if number == 3 and late:
+                assert not source.take_back(lambda: waits.append(1))
+                feed.write(noise(0.9), RATE)
+                assert source.take_back(lambda: waits.append(1)) and len(waits) == 2
+                found[-1] = next(blocks)
+            elif number == 4:
+                assert not source.take_back(lambda: waits.append(1))
+        assert feed.spoken_seconds == pytest.approx(6 * 0.48 - 0.12)
+        return found
+
+    for one, other in zip(heard(False), heard(True), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_sound_of_silence_that_nobody_has_seen_is_not_written_into_the_video():
+    feed = SpeechFeed(48_000, clock=lambda: 0.0)
+    source, written = _Live(feed), []
+    feed.take(4800)
+    written.append(source.ready(4800))  # its frames are done
+    feed._heard_until = 0.0
+    feed.take(4800)
+    written.append(source.ready(4800))  # the next ones are on their way
+    feed.write(torch.ones(4800), 48_000)
+    assert feed.take_back()
+    block = feed.take(4800)
+    written.append(source.ready(9600))
+    assert written == [4800, 4800, 9600]
+    assert torch.equal(source.read(4800, 9600)[0], block) and block.all()

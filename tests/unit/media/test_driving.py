@@ -97,7 +97,7 @@ def test_images_and_streams():
 
 def test_a_live_stream_is_refused():
     stream = AvatarStream(lambda: iter(()), frames=None, width=64, height=64)
-    with pytest.raises(ValueError, match="A live stream cannot drive PersonaLive"):
+    with pytest.raises(ValueError, match="A live stream cannot be read as a video"):
         open_driving(stream, fps=25)
 
 

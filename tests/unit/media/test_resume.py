@@ -24,9 +24,10 @@ from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.pipeline import Scene, generate
 from avatar.engines.liveavatar.speech_source import Tracks
 from avatar.engines.liveavatar.stages import Stage, generate_in_stages
-from avatar.engines.liveavatar.state import GenerationState, save_tensors
+from avatar.engines.liveavatar.state import GenerationState
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
+from avatar.engines.parts.saved_tensors import save_tensors
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.media.frames import AvatarStream, Resumable
 from avatar.media.journal import Damaged, Journal, growing_path, journal_path, state_path

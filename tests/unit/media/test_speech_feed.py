@@ -265,3 +265,88 @@ def test_a_video_of_speech_that_may_be_taken_back_does_not_run_far_ahead(clock):
     clock.now += 0.86 + 1e-9
     assert loud(feed.take(SIZE)) == [True, True]
     assert feed.take(SIZE) == pytest.approx(0.48)
+
+
+def test_silence_is_taken_back_for_speech_that_is_heard_sooner_in_its_place(feed, clock):
+    feed.take(SIZE)
+    clock.now += 0.1
+    assert not feed.take_back()  # nothing has arrived
+    feed.write(speech(90), RATE)
+    assert not feed.take_back()  # it joins on behind as soon: less of it than time has passed
+    feed.write(speech(300), RATE)
+    assert feed.take_back() and feed.spoken_seconds == 0
+    assert not feed.take_back()
+    block = feed.take(SIZE)
+    assert loud(block) == [False, True] and (block != 0).sum() == 390
+    assert torch.equal(feed.read(0, SIZE)[0], block)
+    # Time counts from when the block was taken at last.
+    assert feed.take(SIZE) == pytest.approx(0.48)
+
+
+def test_neither_speech_nor_the_end_is_taken_back(feed, clock):
+    feed.write(speech(SIZE), RATE)
+    feed.take(SIZE)
+    feed.write(speech(SIZE), RATE)
+    assert not feed.take_back()
+    feed.take(SIZE)
+    feed.finish()
+    feed.take(SIZE)
+    assert not feed.take_back() and feed.take(SIZE) is None
+
+
+def test_sound_that_is_held_back_does_not_take_the_place_of_silence(clock):
+    feed = SpeechFeed(RATE, ahead_seconds=0.24, clock=clock)
+    feed.take(SIZE)
+    feed.write(speech(240), RATE)
+    assert not feed.take_back()
+    feed.write(speech(1), RATE)
+    assert feed.take_back() and feed.take(SIZE).count_nonzero() == 1
+
+
+def test_silence_that_can_be_taken_back_is_not_final(feed):
+    feed.write(speech(SIZE), RATE)
+    feed.take(SIZE)
+    feed._clock.now += 1
+    feed.take(SIZE)
+    assert feed.ready == SIZE and feed.spoken_seconds == 0.96
+
+
+def test_a_mood_begins_with_the_sound_it_came_with(feed):
+    feed.moods = ("neutral", "happy")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(SIZE), RATE, mood="happy")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(0), RATE, mood="neutral")
+    found = []
+    for _ in range(3):
+        feed.take(SIZE)
+        found.append(feed.mood)
+    assert found == ["", "happy", "happy"]
+    feed.end()
+    feed.take(SIZE)
+    assert feed.mood == "neutral"
+
+
+def test_a_mood_without_sound_is_taken_with_the_next_silence(feed):
+    feed.moods = ("neutral", "happy")
+    feed.write(speech(0), RATE, mood="happy")
+    feed.take(SIZE)
+    assert feed.mood == "happy"
+
+
+def test_speech_that_is_dropped_takes_its_mood_along(feed):
+    feed.moods = ("neutral", "happy", "sad")
+    feed.write(speech(SIZE), RATE)
+    feed.write(speech(SIZE), RATE, mood="happy")
+    feed.write(speech(SIZE), RATE, replace=True, mood="sad")
+    feed.take(SIZE)
+    assert feed.mood == "sad"
+
+
+def test_a_mood_that_is_not_there_is_refused_and_nothing_is_taken(feed):
+    with pytest.raises(ValueError, match="Connect LiveAvatar Mood"):
+        feed.write(speech(SIZE), RATE, mood="happy")
+    feed.moods = ("neutral", "happy")
+    with pytest.raises(ValueError, match=r"Choose a mood of neutral, happy\."):
+        feed.write(speech(SIZE), RATE, mood="<b>")
+    assert feed.waiting_seconds == 0

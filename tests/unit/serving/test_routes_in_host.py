@@ -85,6 +85,9 @@ POSTS = [
     ("?rate=24000&format=f32", struct.pack("<f", float("inf")), {{}}),
     ("", bytes(1000), {{}}),
     ("", b"no sound" * 100, {{"Content-Encoding": "gzip"}}),
+    ("?mood=happy", b"", {{}}),
+    ("?mood=" + "h" * 6000, b"", {{}}),
+    ("?rate=24000&mood=%3Cscript%3E", b"..", {{}}),
 ]
 
 async def visit(session, port):

@@ -13,6 +13,7 @@ from avatar.engines.parts.planning.sharing import Neighbour
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.folder_model import FolderModel
+from avatar.loaders.liveavatar.moods import with_mood
 from avatar.loaders.wan.vae import OwnVAE, load_vae
 from avatar.loaders.wan.wav2vec2 import AudioEncoder
 from avatar.media.speech import LiveSpeech, Speech, assign_masks
@@ -90,6 +91,24 @@ def test_leaving_out_the_last_forward_is_said_and_tells_videos_apart(inputs):
     assert usual.resumable.fingerprint() != shorter.resumable.fingerprint()
     assert shorter.resumable.about["settings"]["skip_last_step"] is True
     assert not torch.equal(made, frames(inputs))
+
+
+def test_without_the_lora_guidance_makes_another_video_and_needs_a_negative_prompt(checkpoint, inputs):
+    config = replace(CONFIG, guidance=4.5)
+    plain = replace(inputs, model=FolderModel(checkpoint / "tiny", CPU, torch.float32))
+    given = replace(plain, negative=torch.zeros(3, TEXT_DIM))
+    guided = frames(given, config=config, max_seconds=0.5)
+    assert not torch.equal(guided, frames(plain, max_seconds=0.5))
+    other = replace(given, negative=torch.ones(3, TEXT_DIM))
+    assert not torch.equal(guided, frames(other, config=config, max_seconds=0.5))
+    found = {open_video(one, config).resumable.fingerprint() for one in (given, other, given)}
+    assert len(found) == 2
+    with pytest.raises(ValueError, match="Connect a negative prompt"):
+        open_video(plain, config)
+    with pytest.raises(ValueError, match="Use the UMT5-XXL text encoder"):
+        open_video(replace(given, negative=torch.zeros(3, TEXT_DIM + 1)), config)
+    with pytest.raises(ValueError, match="Set gpus to 'one'"):
+        open_video(given, config, Wish(gpus=2))
 
 
 class _Beside(FolderModel):
@@ -174,3 +193,35 @@ def test_live_speech_makes_a_video_of_unknown_length_with_its_feed_as_sound(inpu
     assert made == [9, 12, 12, 12] and feed.closed, "1 s of speech, and a block in which the mouth closes"
     with pytest.raises(ValueError, match="live speech ends by its own max_seconds"):
         open_video(live, CONFIG, max_seconds=1)
+
+
+def test_moods_hold_at_their_times_and_tell_videos_apart(inputs):
+    calm = frames(inputs)
+    merry = with_mood((), "merry", [[torch.ones(1, 4, TEXT_DIM), {}]], "0.4-")
+    given = replace(inputs, moods=merry)
+    made = frames(given)
+    assert torch.equal(made[:9], calm[:9]) and not torch.equal(made[9:], calm[9:])
+    prints = {open_video(x, CONFIG).resumable.fingerprint() for x in (inputs, given)}
+    later = with_mood((), "merry", [[torch.ones(1, 4, TEXT_DIM), {}]], "0.9-")
+    prints.add(open_video(replace(inputs, moods=later), CONFIG).resumable.fingerprint())
+    assert len(prints) == 3
+    with pytest.raises(ValueError, match="Write times into the mood merry"):
+        open_video(replace(inputs, moods=with_mood((), "merry", [[torch.ones(1, 4, TEXT_DIM), {}]])), CONFIG)
+
+
+def test_live_speech_asks_for_a_mood_with_its_sound(inputs):
+    moods = with_mood((), "merry", [[torch.ones(1, 4, TEXT_DIM), {}]])
+
+    def live(mood: str) -> torch.Tensor:
+        feed = SpeechFeed(16_000)
+        given = replace(inputs, speech=LiveSpeech(feed, encoder=inputs.speech.encoder), moods=moods)
+        stream = open_video(given, CONFIG)
+        feed.write(torch.ones(7680 - 1920), 16_000)
+        feed.write(torch.ones(2 * 7680), 16_000, mood=mood)
+        feed.end()
+        with torch.inference_mode():
+            return torch.cat(list(stream.blocks()))
+
+    usual, changed = live(""), live("merry")
+    assert torch.equal(usual[:9], changed[:9]) and not torch.equal(usual[9:21], changed[9:21])
+    assert torch.equal(live("neutral"), usual)

@@ -13,7 +13,7 @@ from tools.environment import ROOT
 from tools.workflows.catalogue import WORKFLOWS, page_name
 
 FOLDER = ROOT / "workflows"
-LOADERS = ("LoadImage", "LoadAudio", "LoadVideo")
+LOADERS = {"LoadImage": "image", "LoadAudio": "audio", "LoadVideo": "file", "AvatarBatch": "file"}
 TITLE = 30
 
 
@@ -50,10 +50,9 @@ def test_the_demo_comes_first_and_says_so():
 def test_a_workflow_names_files_that_come_with_the_pack(name):
     shipped = {f"liveavatar_{file.name}" for file in EXAMPLE.iterdir()}
     named = {
-        value
+        node["inputs"][LOADERS[node["class_type"]]]
         for node in api(name).values()
         if node["class_type"] in LOADERS
-        for value in node["inputs"].values()
     }
     assert named and named <= shipped
     assert named <= {value for node in page(name)["nodes"] for value in node["widgets_values"]}
@@ -96,7 +95,7 @@ def test_nodes_name_their_pack_and_the_models_that_a_page_can_fetch(name):
         if node["type"] == "MarkdownNote":
             continue
         about = node["properties"]
-        ours = node["type"].startswith(("LiveAvatar", "PersonaLive", "Avatar"))
+        ours = node["type"].startswith(("LiveAvatar", "LongCat", "PersonaLive", "Ditto", "Avatar"))
         assert (about["cnr_id"] == "comfyui-liveavatar") == ours
         assert not ours or about["ver"] == version[1]
         values = node["widgets_values"]

@@ -162,3 +162,17 @@ def test_controls_of_a_run_fade_frame_by_frame_and_then_show_all():
     assert controls(10, 5).offsets["pitch"].item() == 2
     with pytest.raises(ValueError, match="nose"):
         constant_controls({"nose": 1})
+
+
+def test_the_lips_strength_scales_what_was_made_and_nothing_else():
+    made = still_head(torch.full((1, 63), 0.01))
+
+    def shift(lips):
+        config = DrivingConfig(relative=False, lips=lips, drive_eyes=False)
+        _, driving = Driver(SOURCE, config)(made)
+        return (driving - SOURCE.points())[0] / SOURCE.scale
+
+    once, twice = shift(1.0), shift(2.0)
+    assert torch.allclose(twice[list(LIPS)], 2 * once[list(LIPS)], atol=1e-6)
+    assert once[list(LIPS)].abs().max() > 0.009
+    assert twice[[*OTHERS, *EYES]].abs().max() < 1e-6

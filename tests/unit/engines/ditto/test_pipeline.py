@@ -185,3 +185,42 @@ def test_captured_calls_make_the_same_video():
     captured = torch.cat(list(accelerate(here).animate(who, [speech], QUICK)))
     assert (plainly.float() - captured.float()).abs().max() <= 1
     assert plain(here).render == here._render
+
+
+def test_frames_before_the_first_one_wanted_are_not_drawn(monkeypatch):
+    speech = torch.rand(23, 1024)
+    whole = perform(speech)
+    drawn = []
+    render = engine().render
+
+    def counting(volume, points, driving):
+        drawn.append(len(driving))
+        return render(volume, points, driving)
+
+    monkeypatch.setattr(engine(), "render", counting)
+    assert torch.equal(perform(speech, first=10), whole[10:])
+    assert sum(drawn) == 13
+
+
+def test_a_sampler_that_is_replaced_while_motion_is_made_is_used_from_then_on(monkeypatch):
+    here, used = engine(), []
+
+    def maker(name):
+        def make(steps, check_interrupt):
+            plain_sample = here._sampler(steps, check_interrupt)
+
+            def sample(*args):
+                used.append(name)
+                return plain_sample(*args)
+
+            return sample
+
+        return make
+
+    monkeypatch.setattr(here, "sampler", maker("before"))
+    with torch.inference_mode():
+        motion = here.motion(source(), torch.rand(200, 1024).split(100), QUICK)
+        next(motion)
+        monkeypatch.setattr(here, "sampler", maker("after"))
+        list(motion)
+    assert used[0] == "before" and used[-1] == "after" and len(used) == 3

@@ -11,8 +11,14 @@ from avatar.engines.gpu.lanes import Lane, Prefetcher
 from avatar.engines.gpu.offload import BlockOffload, WaitingBlock, spread
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.sampler import BlockSampler
+from avatar.engines.liveavatar.transformer import called_outside
+from avatar.engines.longcat.config import SamplingConfig as LongCatSampling
+from avatar.engines.longcat.layout import Layout
+from avatar.engines.longcat.sampler import Prompts, SegmentSampler
 
 from tests.unit.tiny_s2v import condition, features, model
+from tools.tiny_longcat import TINY
+from tools.tiny_longcat import transformer as longcat
 
 DEVICES = [
     "cpu",
@@ -34,10 +40,31 @@ def test_waiting_blocks_give_the_same_video_bit_for_bit(device, count):
     resident = video(transformer, device)
     waiting = [WaitingBlock(transformer.blocks[i]) for i in spread(count, len(transformer.blocks))]
     for _ in range(2):  # the second run finds the blocks as the first one left them
-        with BlockOffload(waiting, device):
+        with BlockOffload(waiting, device, called_outside):
             found = video(transformer, device)
         assert all(torch.equal(a, b) for a, b in zip(resident, found, strict=True))
         assert all(p.device.type == "cpu" for one in waiting for p in one.block.parameters())
+
+
+def test_waiting_blocks_of_longcat_give_the_same_video_bit_for_bit():
+    network = longcat(TINY["1.5"])
+    resident = run_longcat(network)
+    waiting = [WaitingBlock(block) for block in network.blocks]
+    with BlockOffload(waiting, torch.device("cpu")):
+        assert torch.equal(run_longcat(network), resident)
+
+
+def run_longcat(network: torch.nn.Module) -> torch.Tensor:
+    """Latents of one segment, from a picture."""
+    config = LongCatSampling(steps=2, distilled=False, frames=9, overlap=5)
+    draw = torch.Generator().manual_seed(0)
+    prompt = torch.randn(3, network.config.caption_channels, generator=draw)
+    words = network.encode_text(prompt, 2)
+    sampler = SegmentSampler(network, config, Prompts(words), None, torch.device("cpu"))
+    windows = torch.randn(1, 9, 5, 5, 20, generator=draw)
+    picture, noise = (torch.randn(1, 16, count, 4, 4, generator=draw) for count in (1, 2))
+    *_, latents = sampler.denoise(noise, sampler.prepare(Layout(2, 2, 1, 2), picture, windows))
+    return latents
 
 
 def test_blocks_of_different_layouts_are_refused():

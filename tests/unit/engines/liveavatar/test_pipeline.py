@@ -11,6 +11,7 @@ import torch
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.pipeline import Scene, block_count, generate
 from avatar.engines.liveavatar.speech_source import Tracks
+from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.wan.vae import WanVAE
 from diffusers import AutoencoderKLWan
@@ -244,3 +245,41 @@ def test_speech_is_closed_when_the_video_is_abandoned():
     assert Ending.closed == before
     stream.close()
     assert Ending.closed == before + 1
+
+
+class Interrupted(Tracks):
+    """Live speech of a few blocks; speech arrives in the place of block ``silent``, while its steps are done."""
+
+    def __init__(self, tracks, silent, after):
+        super().__init__(tracks)
+        vars(self).update(silent=silent, after=after, asked=0, void=False)
+
+    def blocks(self, first=0, after_encoding=lambda: None):
+        for number, features in enumerate(islice(super().blocks(first), 5)):
+            if number == self.silent:
+                yield torch.zeros_like(features)
+            vars(self).update(now=number)
+            yield features
+
+    def take_back(self, wait):
+        wait()
+        vars(self).update(asked=self.asked + 1)
+        return self.asked == self.after
+
+
+@pytest.mark.parametrize(
+    "performance",
+    [RESIDENT, Performance(caches=CacheFormat.INT8), Performance(caches_on_cpu=True)],
+    ids=["resident", "8 bits", "on the CPU"],
+)
+@pytest.mark.parametrize("silent", [0, 2, 4])
+def test_a_block_whose_silence_was_taken_back_is_as_if_its_speech_had_been_there_before(silent, performance):
+    """Also after the window is full, and where the second clip's condition replaces the first one's."""
+    three = SamplingConfig(steps=3, frames_per_clip=24)
+    kept = torch.cat(list(generate(model(), vae(), scene(), three, 9 + 4 * 12, performance=performance)))
+    # Two of three steps are asked about in each block: the last one is done then.
+    speech = Interrupted([track(5)], silent, after=2 * silent + 2)
+    found = list(generate(model(), vae(), scene(speech=speech), three, None, performance=performance))
+    assert [len(block) for block in found] == [9, 12, 12, 12, 12]
+    assert torch.equal(torch.cat(found), kept)
+    assert speech.asked == 2 * 5 + 2

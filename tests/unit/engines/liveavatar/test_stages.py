@@ -10,6 +10,7 @@ from itertools import islice
 
 import pytest
 import torch
+from avatar.engines.gpu import turns
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.pipeline import generate
 from avatar.engines.liveavatar.sampler import BlockSampler
@@ -78,6 +79,12 @@ def test_the_order_in_which_stages_happen_to_work_changes_nothing(monkeypatch, s
 
     monkeypatch.setattr(BlockSampler, "predict", slowly)
     assert torch.equal(torch.cat(list(shared((1, 1, 1)))), alone())
+
+
+def test_stages_that_take_turns_give_the_same_frames(monkeypatch):
+    monkeypatch.setattr(turns, "answers_at_once", lambda device: False)
+    config = SamplingConfig(steps=4, frames_per_clip=24)
+    assert torch.equal(torch.cat(list(shared((1, 2, 1), config))), alone(config))
 
 
 def test_stages_work_at_the_same_time_on_different_blocks(monkeypatch):

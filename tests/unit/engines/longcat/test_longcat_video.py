@@ -12,6 +12,7 @@ from avatar.engines.longcat.config import SamplingConfig
 from avatar.engines.longcat.layout import Layout
 from avatar.engines.longcat.pipeline import Scene, Segments, generate
 from avatar.engines.longcat.speech import KnownFeatures
+from avatar.engines.longcat.state import SegmentState
 from avatar.engines.parts.wan.vae import WanVAE
 from diffusers import AutoencoderKLWan
 
@@ -82,11 +83,10 @@ def test_a_longer_video_begins_as_a_shorter_one():
 def test_frames_come_before_the_next_segment_is_sampled():
     passes = []
     blocks = generate(model(), vae(), scene(), SMALL, 37, CPU, check_interrupt=lambda: passes.append(1))
-    first = list(islice(blocks, 6))
-    assert sum(map(len, first)) == 21
+    assert [len(block) for block in islice(blocks, 2)] == [9, 12]
     assert len(passes) == 1 + SMALL.steps + 6  # picture, steps, decoded latents
-    next(blocks)
-    assert len(passes) == 2 * (1 + SMALL.steps) + 7
+    assert len(next(blocks)) == 12
+    assert len(passes) == 2 * (1 + SMALL.steps) + 9
 
 
 def test_the_same_seed_gives_the_same_video_and_another_seed_another():
@@ -124,18 +124,18 @@ def test_speech_that_is_only_heard_later_does_not_change_what_is_before(version)
 
 def test_with_the_old_latents_a_continuation_is_another_one():
     made = Segments(model("1.0"), vae(), scene("1.0"), SMALL, CPU)
-    first, before = made.sample(0)
+    first, before = made.sample()
     list(made.decode(first, before, vae()))
     assert torch.equal(made.latents, first[:, :, -2:])
-    latents, _ = made.sample(21)
+    latents, _ = made.sample()
     made.number, made.latents = 1, None
-    again, _ = made.sample(21)
+    again, _ = made.sample()
     assert not torch.equal(latents, again)
 
 
 def test_text_alone_makes_a_video_whose_first_latent_becomes_the_reference():
     made = Segments(model(), vae(), scene(picture=None), SMALL, CPU)
-    latents, before = made.sample(0)
+    latents, before = made.sample()
     assert before is None
     assert torch.equal(made.reference, latents[:, :, :1])
     assert latents.shape[2] == SMALL.latents
@@ -162,7 +162,7 @@ def test_guidance_takes_three_passes_and_changes_the_video():
     passes = []
     config = replace(SMALL, text_guidance=4.0, audio_guidance=4.0)
     guided = video(5, config=config, check_interrupt=lambda: passes.append(1))
-    assert len(passes) == 1 + 3 * config.steps + 2  # the picture, steps, two decoded latents
+    assert len(passes) == 1 + 3 * config.steps + 3  # the picture, steps, a block of decoded latents
     assert not torch.equal(guided, video(5))
 
 
@@ -171,15 +171,82 @@ def test_two_speakers_and_their_masks_count():
     assert not torch.equal(two, video(5, scene(voices=2, masks=halves().flip(2))))
 
 
+def test_two_speakers_may_fill_the_picture():
+    masks = torch.zeros(3, HEIGHT, WIDTH)
+    masks[0, :, : WIDTH // 2] = masks[1, :, WIDTH // 2 :] = 1
+    made = Segments(model(), vae(), scene(voices=2, masks=masks), SMALL, CPU)
+    latents, _ = made.sample()
+    assert latents.isfinite().all()
+
+
 def test_what_a_segment_keeps_does_not_grow():
     made = Segments(model(), vae(), scene(), SMALL, CPU)
-    kept, done = [], 0
+    kept = []
     for _ in range(3):
-        latents, before = made.sample(done)
-        done += sum(map(len, made.decode(latents, before, vae())))
+        list(made.decode(*made.sample(), vae()))
         kept.append((made.frames.shape, made.latents.shape, made.reference.shape))
     assert len(set(kept)) == 1
-    assert done == 21 + 2 * 16
+    assert made.done == 21 + 2 * 16
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.5"])
+def test_a_video_is_gone_on_with_from_a_file_bit_for_bit(version, tmp_path):
+    whole, saved = video(50, version=version), tmp_path / "state.safetensors"
+    state, made = SegmentState(fingerprint="mine"), []
+    for block in generate(model(version), vae(), scene(version), SMALL, 50, CPU, state=state):
+        made.append(block)
+        reached = sum(map(len, made))
+        assert state.frames == (reached if reached in (21, 37) else None)
+        if reached == 37:
+            assert state.size() < 2**20
+            state.save(saved)
+            break
+    state.release()
+    later = SegmentState(saved, "mine")
+    assert later.first_frame == 37
+    assert torch.equal(video(50, version=version, state=later), whole[37:])
+
+
+def test_a_state_that_was_altered_or_is_of_another_video_is_refused(tmp_path):
+    saved, state = tmp_path / "state.safetensors", SegmentState(fingerprint="mine")
+    blocks = generate(model(), vae(), scene(), SMALL, 50, CPU, state=state)
+    list(islice(blocks, 2))
+    state.save(saved)
+    with pytest.raises(ValueError, match="another video"):
+        SegmentState(saved, "yours")
+    data = bytearray(saved.read_bytes())
+    data[-100] ^= 1
+    saved.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        SegmentState(saved, "mine")
+
+
+def test_a_segment_for_which_memory_ran_out_is_done_once_more():
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError
+
+    assert torch.equal(video(30, check_interrupt=check), video(30))
+    with pytest.raises(torch.OutOfMemoryError):
+        video(30, check_interrupt=lambda: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+
+
+def test_models_are_brought_back_after_a_segment_has_listened():
+    events, heard = [], features()
+
+    class Listening:
+        speakers, count = heard.speakers, heard.count
+
+        def read(self, first, last):
+            events.append("listens")
+            return heard.read(first, last)
+
+    given = scene(speech=Listening())
+    video(30, given, after_listening=lambda: events.append("back"))
+    assert events == ["listens", "back"] * 2
 
 
 @pytest.mark.parametrize(
@@ -193,9 +260,9 @@ def test_what_a_segment_keeps_does_not_grow():
         ({"voices": 2, "masks": halves(), "picture": None}, SMALL, "Give a picture"),
         ({"voices": 2, "masks": halves()[:2]}, SMALL, "the background's"),
         (
-            {"voices": 2, "masks": torch.cat((halves()[:2], torch.zeros(1, HEIGHT, WIDTH)))},
+            {"voices": 2, "masks": halves() * torch.tensor([1, 0, 1])[:, None, None]},
             SMALL,
-            "Make mask 3 larger",
+            "Make mask 2 larger",
         ),
         ({"prompt": torch.ones(3, 7)}, SMALL, "UMT5-XXL"),
         ({"speech": KnownFeatures(torch.zeros(1, 0, 5, 20))}, SMALL, "not empty"),

@@ -11,12 +11,18 @@ import pytest
 import torch
 from avatar.engines.ditto.decoder import DecoderConfig, SpadeDecoder
 from avatar.loaders.ditto.files import (
+    AUX_MODELS,
     DITTO,
+    FINDER,
+    LANDMARKS,
+    MESH,
     MODELS,
     MOTION_MODEL,
+    ONNX,
     RENDERER,
     SETTINGS,
     SETTINGS_FILE,
+    SPEECH_FILE,
     find_files,
     holds_weights,
     published_files,
@@ -61,12 +67,27 @@ def test_every_way_to_name_the_folder(published):
 
 def test_the_speech_network_and_the_settings_may_be_absent(tree):
     assert find_files(str(tree), Path("unused")).speech is None
-    graph = tree / published_files()[-2]
+    graph = tree / AUX_MODELS / SPEECH_FILE
     graph.parent.mkdir()
     graph.write_bytes(b"graph")
     assert find_files(str(tree), Path("unused")).speech == graph
     shutil.rmtree(tree / SETTINGS)
     assert find_files(str(tree), Path("unused")).settings is None
+
+
+def test_what_a_portrait_needs_to_speak_is_named_where_it_is_missing(tree):
+    for place, name in ((AUX_MODELS, SPEECH_FILE), (ONNX, FINDER), (ONNX, MESH)):
+        (tree / place).mkdir(exist_ok=True)
+        (tree / place / name).write_bytes(b"graph")
+    with pytest.raises(FileNotFoundError, match=r"^Download landmark203\.onnx of"):
+        find_files(str(tree), Path("unused")).check_complete()
+    liveportrait = tree.parent / "liveportrait"
+    liveportrait.mkdir()
+    (liveportrait / "landmark.onnx").write_bytes(b"graph")
+    files = find_files(str(tree), Path("unused"), liveportrait=[liveportrait])
+    files.check_complete()
+    assert files.faces[LANDMARKS].name == "landmark.onnx"
+    assert files.faces[MESH] == tree / ONNX / MESH
 
 
 def test_missing_files_are_named(tree):

@@ -7,43 +7,18 @@ import sys
 import pytest
 import torch
 from avatar.engines.ditto.speech_windows import features_of
-from avatar.loaders.ditto.hubert import INSTALL, SpeechGraph
+from avatar.loaders.ditto.hubert import SpeechGraph
+from avatar.loaders.onnx_graph import INSTALL
 
 WIDTH = 1024
 
 
-@pytest.fixture(scope="module")
-def runtime():
-    pytest.importorskip("onnxruntime")
-    return pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+write = pytest.importorskip("tools.tiny_ditto_graphs").write_speech
 
 
-def write(onnx, path, width=WIDTH, name="input_values"):
-    """A graph that is one convolution of 400 samples at every 320, with ``width`` channels; returns its weights."""
-    weight = torch.randn(width, 1, 400) / 20
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    nodes = [
-        helper.make_node("Unsqueeze", [name, "axis"], ["row"]),
-        helper.make_node("Conv", ["row", "weight"], ["channels"], strides=[320], kernel_shape=[400]),
-        helper.make_node("Transpose", ["channels"], ["encoding_out"], perm=[0, 2, 1]),
-    ]
-    constants = [
-        helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]),
-        helper.make_tensor("weight", kind, weight.shape, weight.flatten().tolist()),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "speech",
-        [helper.make_tensor_value_info(name, kind, [1, "samples"])],
-        [helper.make_tensor_value_info("encoding_out", kind, [1, "rows", width])],
-        constants,
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
-    return weight
-
-
-def test_features_are_those_of_the_graph(runtime, tmp_path):
-    weight = write(runtime, tmp_path / "hubert.onnx")
+def test_features_are_those_of_the_graph(tmp_path):
+    weight = torch.from_numpy(write(tmp_path / "hubert.onnx"))
     speech = SpeechGraph(tmp_path / "hubert.onnx")
     sound = torch.randn(1, 6480)
     expected = torch.nn.functional.conv1d(sound[None], weight, stride=320)[0].T[None]
@@ -52,18 +27,18 @@ def test_features_are_those_of_the_graph(runtime, tmp_path):
     assert features_of(speech, torch.randn(12_345)).shape == (20, WIDTH)
 
 
-def test_a_gpu_that_onnxruntime_cannot_use_is_told(runtime, tmp_path, caplog):
+def test_a_gpu_that_onnxruntime_cannot_use_is_told(tmp_path, caplog):
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime uses GPUs")
-    write(runtime, tmp_path / "hubert.onnx")
+    write(tmp_path / "hubert.onnx")
     assert not SpeechGraph(tmp_path / "hubert.onnx", "cuda").on_gpu
     assert "onnxruntime-gpu" in caplog.text
 
 
-def test_a_file_that_is_cut_off_is_refused(runtime, tmp_path):
-    write(runtime, tmp_path / "whole.onnx")
+def test_a_file_that_is_cut_off_is_refused(tmp_path):
+    write(tmp_path / "whole.onnx")
     data = (tmp_path / "whole.onnx").read_bytes()
     (tmp_path / "half.onnx").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"Download .*half\.onnx again"):
@@ -71,8 +46,8 @@ def test_a_file_that_is_cut_off_is_refused(runtime, tmp_path):
 
 
 @pytest.mark.parametrize("other", [{"width": 768}, {"name": "audio"}])
-def test_another_network_is_refused(runtime, tmp_path, other):
-    write(runtime, tmp_path / "other.onnx", **other)
+def test_another_network_is_refused(tmp_path, other):
+    write(tmp_path / "other.onnx", **other)
     with pytest.raises(ValueError, match="Choose Ditto's speech network"):
         SpeechGraph(tmp_path / "other.onnx")
 

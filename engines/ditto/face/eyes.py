@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LANDMARKS = 478
+MESH_POINTS = 478
 _CORNERS = ((33, 133), (263, 362))  # outer and inner, left and right
 _HEIGHTS = (((145, 159), (144, 160), (153, 158)), ((374, 386), (373, 387), (380, 385)))
 _IRISES = (468, 473)

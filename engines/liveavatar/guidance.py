@@ -1,0 +1,113 @@
+"""Guidance: every step is done twice, with and without prompt and speech, and their difference is enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..parts.kv.cache import CacheFormat
+from .config import SamplingConfig
+from .moods import NEUTRAL
+from .sampler import BlockInputs, BlockSampler
+from .transformer import S2VTransformer
+
+UNWANTED = "unwanted."
+"""What names in a saved state begin with that belong to the second evaluation."""
+
+
+class GuidedSampler(BlockSampler):
+    """A `BlockSampler` whose flow is ``unwanted + guidance * (wanted - unwanted)``, as Wan2.2-S2V samples without a
+    LoRA.
+
+    The unwanted flow is that of the negative prompt in silence. It depends on what it has seen of earlier blocks
+    itself, so it is made by a sampler of its own, with as many caches; pictures, noise and places are the same.
+
+    Args:
+        negative: text embedding of the negative prompt [tokens, text_dim].
+        others: as for `BlockSampler`.
+    """
+
+    def __init__(
+        self, model: S2VTransformer, config: SamplingConfig, *, negative: Tensor, **others: Any
+    ) -> None:
+        self._unwanted: BlockSampler | None = None
+        super().__init__(model, config, **others)
+        self._unwanted = BlockSampler(model, config, **{**others, "context": negative, "moods": {}})
+
+    def set_condition(self, reference: Tensor, motion: Tensor) -> None:
+        """See `BlockSampler`."""
+        super().set_condition(reference, motion)
+        if self._unwanted is not None:  # which prefills itself when it is made
+            self._unwanted.set_condition(reference, motion)
+
+    def prepare_block(
+        self,
+        features: Tensor,
+        pose: Tensor | None = None,
+        speaker_mask: Tensor | None = None,
+        mood: str = NEUTRAL,
+    ) -> BlockInputs:
+        """See `BlockSampler`."""
+        self._silence = self._unwanted.prepare_block(torch.zeros_like(features), pose, speaker_mask)
+        return super().prepare_block(features, pose, speaker_mask, mood)
+
+    def predict(self, inputs: BlockInputs, latents: Tensor, step: int) -> Tensor:
+        """See `BlockSampler`."""
+        wanted = super().predict(inputs, latents, step)
+        unwanted = self._unwanted.predict(self._silence, latents, step)
+        difference = wanted.float() - unwanted.float()
+        return (unwanted.float() + self.config.guidance * difference).to(wanted.dtype)
+
+    def finish_block(self, latents: Tensor) -> None:
+        """See `BlockSampler`."""
+        super().finish_block(latents)
+        self._unwanted.block_index += 1
+
+    @property
+    def caches_on_cpu(self) -> bool:
+        """See `BlockSampler`."""
+        return super().caches_on_cpu and self._unwanted.caches_on_cpu
+
+    def move_caches_to_cpu(self, format: CacheFormat) -> None:
+        """See `BlockSampler`."""
+        super().move_caches_to_cpu(format)
+        self._unwanted.move_caches_to_cpu(format)
+
+    def drop_unfinished(self) -> None:
+        """See `BlockSampler`."""
+        super().drop_unfinished()
+        self._unwanted.drop_unfinished()
+
+    def begin_again(self) -> None:
+        """See `BlockSampler`."""
+        super().begin_again()
+        self._unwanted.begin_again()
+
+    def state(self) -> dict[str, Tensor]:
+        """See `BlockSampler`."""
+        return super().state() | {f"{UNWANTED}{name}": part for name, part in self._unwanted._windows()}
+
+    def restore(self, state: Mapping[str, Tensor], blocks: int) -> None:
+        """See `BlockSampler`."""
+        super().restore(state, blocks)
+        self._unwanted.restore(_Unwanted(state), blocks)
+
+
+class _Unwanted(Mapping):
+    """The second evaluation's part of a saved state, read one tensor at a time."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self._state = state
+
+    def __getitem__(self, name: str) -> Tensor:
+        # The first frame is the same for both.
+        return self._state[name if name == "first_latent" else f"{UNWANTED}{name}"]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(UNWANTED) for name in self._state if name.startswith(UNWANTED))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

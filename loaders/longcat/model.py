@@ -1,0 +1,162 @@
+"""LongCat's transformer as a session knows it: described at once, loaded when it is placed for the first time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from ...engines.gpu.offload import WaitingBlock, spread
+from ...engines.gpu.pinned import keep_while
+from ...engines.longcat.config import LongCatConfig
+from ...engines.longcat.int8 import Int8Linear
+from ...engines.longcat.plan import Weights
+from ...engines.longcat.transformer import LongCatTransformer
+from ...engines.parts.planning.plan import NO_WISH, Machine
+from ...host.memory import bring, memory_of, patcher_of, when_displaced
+from ..identity import file_identity
+from ..liveavatar.model import CPU_PART, machine_on
+from ..lora import check_strength, resolve
+from .lora import check_version, is_distilled, read_longcat_lora
+from .transformer import describe, load_transformer
+
+
+@dataclass(frozen=True)
+class PlacedLongCat:
+    """A transformer where it computes.
+
+    Attributes:
+        waiting: its blocks that wait in CPU memory, for `BlockOffload`.
+        bring_back: has it, and the VAE that was placed with it, on the device again after another model was there.
+    """
+
+    transformer: LongCatTransformer
+    waiting: Sequence[WaitingBlock]
+    bring_back: Callable[[], None]
+
+
+class LongCatModel:
+    """A transformer of a folder or a file with LoRAs, in ComfyUI's memory management or without a host.
+
+    Attributes:
+        architecture: its sizes.
+        weights: bytes that it takes, LoRAs beside weights in 8 bits included.
+        device: the device where it computes.
+        loras: files and strengths.
+
+    Raises:
+        FileNotFoundError: a file is absent.
+        ValueError: a file is damaged or of another model, or ``dtype`` is float16.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        device: torch.device | str,
+        rest: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        loras: Sequence[tuple[Path, float]] = (),
+    ) -> None:
+        self.source, self.loras, self.dtype = Path(source), tuple(loras), dtype
+        self.device, self._rest = torch.device(device), torch.device(rest)
+        hollow = describe(source, dtype)
+        self.architecture: LongCatConfig = hollow.config
+        beside = sum(self._checked(hollow, path, strength) for path, strength in self.loras)
+        block, whole = _bytes(hollow.blocks[0]), _bytes(hollow)
+        depth = self.architecture.depth
+        self.weights = Weights(block + beside // depth, whole - depth * block)
+        self._model: LongCatTransformer | None = None
+        self._waiting: list[WaitingBlock] | None = None
+        self._patcher: Any = None
+
+    def with_lora(self, path: str | Path, strength: float) -> LongCatModel:
+        """The same with one more LoRA; ValueError for one of another model or version."""
+        loras = (*self.loras, (Path(path), strength))
+        return LongCatModel(self.source, self.device, self._rest, self.dtype, loras)
+
+    @property
+    def distilled(self) -> bool:
+        """Whether one of the LoRAs is for few steps without guidance."""
+        return any(is_distilled(path) for path, _ in self.loras)
+
+    def machine(self) -> Machine:
+        """The memory and the GPU to plan with, all other models out of the way."""
+        if _in_host():
+            total, free = memory_of(self.device)
+        elif self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            free += 0 if self._model is None else sum(p.nbytes for p in self._model.parameters() if p.is_cuda)
+        else:
+            memory = psutil.virtual_memory()
+            total, free = memory.total, int(CPU_PART * memory.available)
+        return machine_on(self.device, self.architecture.head_dim, total, free, NO_WISH)
+
+    def place(self, blocks_on_cpu: int, memory: int, beside: Sequence[Any] = ()) -> PlacedLongCat:
+        """The transformer where it computes, with so many blocks in CPU memory and ``memory`` bytes of the device
+        free; ``beside`` are host patchers that stay with it."""
+        if self._model is None:
+            self._model = load_transformer(self.source, self.dtype, "cpu", self.loras)
+            if self.device.type == "cuda":
+                keep_while(self._model)
+        if self._waiting is None or len(self._waiting) != blocks_on_cpu:
+            self._deal(blocks_on_cpu)
+        if not _in_host():
+            self._resident().to(self.device)
+            return PlacedLongCat(self._model, self._waiting, lambda: None)
+        patchers = [self._patcher, *beside]
+
+        def bring_back(memory: int = 0) -> None:
+            bring(patchers, memory)
+
+        bring_back(memory)
+        return PlacedLongCat(self._model, self._waiting, when_displaced(patchers, bring_back))
+
+    def identity(self) -> list[Any]:
+        """Values that tell it from others, for `loaders.identity.fingerprint`."""
+        loras = [[file_identity(path), strength] for path, strength in self.loras]
+        files = [self.source] if self.source.is_file() else sorted(self.source.glob("*.safetensors"))
+        return [str(self.dtype), list(map(file_identity, files)), loras]
+
+    def _deal(self, blocks_on_cpu: int) -> None:
+        """Let so many blocks wait from now on, in locked memory; the others are the host's to move."""
+        for block in self._waiting or ():
+            block.leave()
+        blocks = self._model.blocks
+        # A host may have left them on the GPU, or in memory of its own.
+        chosen = [blocks[index].to("cpu") for index in spread(blocks_on_cpu, len(blocks))]
+        self._waiting = [WaitingBlock(block) for block in chosen]
+        if _in_host():
+            self._patcher = patcher_of(self._resident(), self.device, self._rest)
+
+    def _resident(self) -> nn.ModuleList:
+        """All that does not wait."""
+        waiting = {id(block.block) for block in self._waiting}
+        parts = nn.ModuleList(part for name, part in self._model.named_children() if name != "blocks")
+        parts.extend(block for block in self._model.blocks if id(block) not in waiting)
+        return parts
+
+    def _checked(self, hollow: LongCatTransformer, path: Path, strength: float) -> int:
+        """Bytes that a LoRA takes beside weights in 8 bits; ValueError unless it belongs to this model."""
+        check_strength(strength)
+        lora = read_longcat_lora(path)
+        check_version(path, lora, hollow.config)
+        pairs = resolve(lora, hollow).pairs
+        packed = [
+            pair for module, pair in pairs.items() if isinstance(hollow.get_submodule(module), Int8Linear)
+        ]
+        return sum(half.numel() for pair in packed for half in pair) * self.dtype.itemsize
+
+
+def _in_host() -> bool:
+    return "comfy.model_management" in sys.modules
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

@@ -1,0 +1,270 @@
+"""Videos over HTTP: a request becomes a workflow in the host's queue, and its video the answer.
+
+``openapi.json`` describes the routes. Progress, interruption, history and the files are those of any other run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+from aiohttp import web
+from server import PromptServer
+
+from ..jobs.graph import fill
+from ..jobs.job import MAX_SEED, Job, read_job
+from ..media.live import LiveStream, streams
+from . import queue, uploads
+from .access import HEADERS, Refusal, check_access
+from .health import health
+from .live import follow
+
+NAMES = {
+    "reference_image": "image",
+    "audio": "audio",
+    "text": "text",
+    "voice": "voice",
+    "prompt": "prompt",
+    "seed": "seed",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "fps": "fps",
+    "seconds": "seconds",
+}
+POLL_SECONDS = 0.1
+BASE64_BYTES = 256 << 20
+"""A larger video is not put into JSON; its file is there."""
+OPENAPI = Path(__file__).with_name("openapi.json")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Wanted(NamedTuple):
+    """What a request asks for: a job (its files are those of the request), a workflow, and whether to wait."""
+
+    job: Job
+    graph: dict[str, Any]
+    wait: bool
+
+
+def register() -> None:
+    """Add the routes to the host's server, where there is one."""
+    server = PromptServer.instance
+    if server is None:
+        return
+    routes, one = server.routes, "/liveavatar/generate/{id}"
+    routes.post("/liveavatar/generate")(_answered(generate))
+    routes.get(one)(_answered(status))
+    routes.delete(one)(_answered(stop))
+    routes.get(f"{one}/stream")(_answered(stream))
+    routes.get(f"{one}/file")(_answered(file))
+    routes.get("/liveavatar/health")(_answered(health))
+    routes.get("/liveavatar/openapi.json")(_answered(openapi))
+
+
+def _answered(handler: Handler) -> Handler:
+    @wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            check_access(request)
+            return await handler(request)
+        except Refusal as refusal:
+            return refusal.response()
+
+    return answer
+
+
+async def generate(request: web.Request) -> web.StreamResponse:
+    """Make a video: answered with JSON, with the file while it grows, or at once with its addresses."""
+    queue.check_room()
+    wanted = await _wanted(request)
+    await asyncio.to_thread(uploads.forget_unused)
+    job = await asyncio.to_thread(_placed, wanted.job)
+    try:
+        graph = fill(wanted.graph, job, "http/" + _digest(job), secrets.token_hex(8))
+    except ValueError as error:
+        raise Refusal(400, str(error)) from error
+    id_ = await queue.put(graph, job.seed)
+    if not wanted.wait:
+        headers = {**HEADERS, "Location": _addresses(id_)["status"]}
+        return web.json_response(
+            {"id": id_, "seed": job.seed, **_addresses(id_)}, status=202, headers=headers
+        )
+    if "video/mp4" in request.headers.get("Accept", ""):
+        return await _growing(request, id_)
+    made = await _made(id_)
+    return web.json_response(await asyncio.to_thread(_told, made), headers=HEADERS)
+
+
+async def status(request: web.Request) -> web.Response:
+    """How far a video is."""
+    return _status(_id(request))
+
+
+async def stop(request: web.Request) -> web.Response:
+    """Take a video out of the queue, or stop it: what was made stays in its file."""
+    id_ = _id(request)
+    before = queue.find(id_)
+    queue.stop(id_)
+    if before.state == "waiting":  # the host keeps nothing about it
+        return web.json_response(_figures(replace(before, state="stopped", ahead=0)), headers=HEADERS)
+    return _status(id_)
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """The video while it grows, from its first byte on."""
+    return await _growing(request, _id(request))
+
+
+async def file(request: web.Request) -> web.StreamResponse:
+    """The finished video."""
+    found = queue.find(_id(request))
+    if not found.ended:
+        raise Refusal(409, "Ask again later, or for the stream: this video is not finished.")
+    return _file(found)
+
+
+async def openapi(request: web.Request) -> web.StreamResponse:
+    """The description of all this."""
+    return web.FileResponse(OPENAPI, headers={**HEADERS, "Content-Type": "application/json"})
+
+
+async def _wanted(request: web.Request) -> Wanted:
+    if request.content_type != "application/json":
+        raise Refusal(415, "Send JSON, with 'Content-Type: application/json'.")
+    try:
+        data = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise Refusal(413, "Send less, or names of files in ComfyUI's input folder.") from error
+    try:
+        body = await asyncio.to_thread(json.loads, data, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, "Send a JSON object: this body is no JSON.") from error
+    if not isinstance(body, dict):
+        raise Refusal(400, "Send a JSON object.")
+    return _read(body)
+
+
+def _read(body: dict[str, Any]) -> Wanted:
+    wait = body.pop("wait", True)
+    if not isinstance(wait, bool):
+        raise Refusal(400, "Set wait to true or false.")
+    name = body.pop("workflow", None)
+    if name is not None and not isinstance(name, str):
+        raise Refusal(400, "Set workflow to a name.")
+    graph = queue.workflow(name)
+    # Their texts are long where they are files: these are looked at on their own.
+    files = {
+        key: body[key] for key in ("reference_image", "audio") if isinstance(body.get(key), str) and body[key]
+    }
+    try:
+        job = read_job({**body, **dict.fromkeys(files, "-")}, NAMES)
+        fill(graph, job, "http")
+    except ValueError as error:
+        raise Refusal(400, str(error)) from error
+    job = replace(job, image=files["reference_image"], audio=files.get("audio"))
+    return Wanted(
+        job if job.seed is not None else replace(job, seed=secrets.randbelow(MAX_SEED + 1)), graph, wait
+    )
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _placed(job: Job) -> Job:
+    """The job with names that loaders know in place of files."""
+    return replace(
+        job,
+        image=uploads.picture(job.image, "reference_image"),
+        audio=None if job.audio is None else uploads.sound(job.audio, "audio"),
+    )
+
+
+def _digest(job: Job) -> str:
+    """The same for the same job, so that a request which is sent again goes on in the file of the one before."""
+    return hashlib.sha256(json.dumps(asdict(job), sort_keys=True).encode()).hexdigest()[:32]
+
+
+async def _made(id_: str) -> queue.Video:
+    """Wait for a finished video; Refusal where it failed."""
+    while not (found := queue.find(id_)).ended:
+        await asyncio.sleep(POLL_SECONDS)
+    if found.state != "finished":
+        raise Refusal(500, found.error)
+    return found
+
+
+async def _growing(request: web.Request, id_: str) -> web.StreamResponse:
+    """The video while it is made; its file where the workflow writes none that grows, or where it is finished."""
+    while not (found := queue.find(id_)).ended:
+        live = streams.of_prompt(id_)
+        if live is not None and live.mime_type and not live.complete:
+            try:
+                with live.reader():
+                    return await follow(request, live, 0, whole=True)
+            except LookupError:
+                pass  # it ended in this moment: its file is there
+        await asyncio.sleep(POLL_SECONDS)
+    return _file(found)
+
+
+def _file(found: queue.Video) -> web.StreamResponse:
+    if found.state != "finished":
+        raise Refusal(500, found.error)
+    if not found.file.is_file():
+        raise Refusal(410, "Ask for it again: this video's file was removed.")
+    return web.FileResponse(found.file, headers={**HEADERS, "Content-Type": "video/mp4"})
+
+
+def _told(made: queue.Video) -> dict[str, Any]:
+    try:
+        with av.open(str(made.file)) as opened:
+            seconds = (opened.duration or 0) / av.time_base
+        large = made.file.stat().st_size > BASE64_BYTES
+        video = None if large else b64encode(made.file.read_bytes()).decode()
+    except OSError as error:
+        raise Refusal(410, "Ask for it again: this video's file was removed.") from error
+    return {
+        "id": made.id,
+        "video": video,
+        "seed": made.seed,
+        "seconds": seconds,
+        "file": _addresses(made.id)["file"],
+    }
+
+
+def _status(id_: str) -> web.Response:
+    return web.json_response(_figures(queue.find(id_)), headers=HEADERS)
+
+
+def _figures(found: queue.Video) -> dict[str, Any]:
+    live: LiveStream | None = streams.of_prompt(found.id)
+    return {
+        "id": found.id,
+        "state": found.state,
+        "ahead": found.ahead,
+        "seed": found.seed,
+        "frames": live.frames if live else 0,
+        "total_frames": live.total_frames if live else None,
+        "fps": live.fps if live else None,
+        "error": found.error,
+        **_addresses(found.id),
+    }
+
+
+def _addresses(id_: str) -> dict[str, str]:
+    one = f"/liveavatar/generate/{id_}"
+    return {"status": one, "stream": f"{one}/stream", "file": f"{one}/file"}
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["id"]

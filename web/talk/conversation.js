@@ -1,0 +1,134 @@
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { addElement, findNode, rootGraph } from "../graph.js";
+import { playerOf } from "../live.js";
+import { TalkPanel } from "./panel.js";
+import { TalkSocket } from "./socket.js";
+
+// While a conversation runs, its node shows it. Only the page that has started the run is told the id; the browser keeps
+// it for a reload and for its other tabs.
+
+const WIDGET = "liveavatar-talk";
+const HEIGHT = 260;
+const MIN_WIDTH = 340;
+const KEPT = "LiveAvatar.talk."; // and a workflow's id
+const PLAYED_MS = 200; // between two messages on how much of the video was shown
+
+/** The conversation on one node, one run after the other. */
+class Talk {
+    #place = null; // what the server has told of the run
+    #socket = null;
+    #played = null;
+    #timer = setInterval(() => this.#tellPlayed(), PLAYED_MS);
+    panel = new TalkPanel();
+
+    /** A run waits for what is said to it. */
+    open(place) {
+        if (place.id === this.#place?.id) return;
+        this.#socket?.close();
+        this.#place = place;
+        const socket = (this.#socket = new TalkSocket(`/liveavatar/talk/${encodeURIComponent(place.id)}`));
+        socket.addEventListener("connected", () => this.panel.transcript.clear()); // the server tells all of it again
+        socket.addEventListener("message", ({ detail }) => this.#take(detail));
+        socket.addEventListener("broken", () => this.panel.show("broken"));
+        socket.addEventListener("gone", () => this.close());
+        this.panel.open(place, socket);
+    }
+
+    /** The run is over. */
+    close() {
+        this.#socket?.close();
+        this.#socket = null;
+        this.panel.close();
+        if (this.#place) forget(this.#place);
+    }
+
+    /** The node is gone; the run may go on. */
+    dispose() {
+        clearInterval(this.#timer);
+        this.#socket?.close();
+        this.panel.close();
+    }
+
+    get prompt() {
+        return this.#place?.prompt;
+    }
+
+    #take({ type, ...message }) {
+        const { transcript } = this.panel;
+        const loudness = playerOf(this.prompt)?.loudness;
+        if (type === "state") this.panel.show(message.state);
+        else if (type === "heard") transcript.heard(message.text, message.final);
+        else if (type === "said") transcript.said(message.text, message.turn);
+        else if (type === "duck") loudness?.duck(message.on);
+        else if (type === "interrupted") {
+            loudness?.silence(message.seconds, message.until);
+            transcript.interrupted();
+        } else if (type === "error") transcript.note(message.message);
+        else if (type === "end") this.close();
+    }
+
+    /** Tell how much has been shown, because that was heard. A page in the background tells nothing. */
+    #tellPlayed() {
+        const seconds = playerOf(this.prompt)?.video.currentTime;
+        if (!seconds || document.hidden || seconds === this.#played) return;
+        if (this.#socket?.tell({ type: "played", seconds })) this.#played = seconds;
+    }
+}
+
+const talks = new Map(); // node -> Talk
+
+function addTalk(node) {
+    const talk = new Talk();
+    addElement(node, WIDGET, talk.panel.element, { getMinHeight: () => HEIGHT });
+    talks.set(node, talk);
+    const removed = node.onRemoved;
+    node.onRemoved = function (...values) {
+        removed?.apply(this, values);
+        talks.delete(node);
+        talk.dispose();
+    };
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width, MIN_WIDTH), Math.max(node.size[1], height)]);
+    return talk;
+}
+
+function show(place) {
+    if (place.workflow !== (rootGraph()?.id ?? null)) return;
+    const node = findNode(place.node);
+    if (node && node.type === (place.type ?? node.type)) (talks.get(node) ?? addTalk(node)).open(place);
+}
+
+function keep(place) {
+    const type = findNode(place.node)?.type; // by a reload, the number may have become that of another node
+    localStorage.setItem(KEPT + place.workflow, JSON.stringify({ ...place, type }));
+}
+
+function forget({ id, workflow }) {
+    if (kept(workflow)?.id === id) localStorage.removeItem(KEPT + workflow);
+}
+
+function kept(workflow) {
+    return JSON.parse(localStorage.getItem(KEPT + workflow));
+}
+
+function recall() {
+    const place = kept(rootGraph()?.id);
+    if (place) show(place);
+}
+
+app.registerExtension({
+    name: "LiveAvatar.Conversation",
+    setup() {
+        api.addEventListener("liveavatar.talk", ({ detail }) => {
+            if (detail.workflow) keep(detail);
+            show(detail);
+        });
+        window.addEventListener("storage", ({ key }) => key?.startsWith(KEPT) && recall()); // another tab has started one
+        for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
+            api.addEventListener(kind, ({ detail }) => {
+                for (const talk of talks.values()) if (talk.prompt === detail.prompt_id) talk.close();
+            });
+    },
+    afterConfigureGraph: recall,
+});
