@@ -10,7 +10,7 @@ import torch
 from avatar.conversation.loop import Manners
 from avatar.conversation.talk import End, Held, Hush, Played
 
-from tests.unit.conversation.stage import on_stage
+from tools.conversation_stage import on_stage
 from tools.virtual_time import run_virtually
 
 LONG = "It is half past three in the afternoon, and the sun is shining. Tomorrow it may rain a little in the north."
