@@ -182,10 +182,10 @@ def state(page: Page) -> str:
 
 
 @contextmanager
-def hearing(browser: Browser, tmp_path: Path, sounds: float = 1.0) -> Iterator[Browser]:
-    """A browser whose microphone hears somebody hum at 440 Hz, for this part of every 6 s."""
-    seconds = np.arange(48_000 * 6) / 48_000
-    hum = 0.4 * np.sin(2 * np.pi * 440 * seconds) * (seconds < 6 * sounds)
+def hearing(browser: Browser, tmp_path: Path, seconds: float = 12.0) -> Iterator[Browser]:
+    """A browser whose microphone hears somebody hum at 440 Hz, for these seconds of every 12."""
+    times = np.arange(48_000 * 12) / 48_000
+    hum = 0.4 * np.sin(2 * np.pi * 440 * times) * (times < seconds)
     write_wav(tmp_path / "hum.wav", hum[:, None], 48_000)
     file = f"--use-file-for-fake-audio-capture={tmp_path / 'hum.wav'}"
     launched = browser._playwright.chromium.launch(executable_path=str(browser._program), args=[*FLAGS, file])
