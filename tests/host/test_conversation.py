@@ -282,7 +282,9 @@ def test_the_workflow_of_a_text_says_it(ready, url, script):
     del workflow[only(workflow, "AvatarVoice")]["inputs"]["sample"]
     loud, frames = loudness(ready.video(workflow))
     assert frames >= 0.06 * len("One, two, three.") * 25 and loud.max() > 0.1
-    assert next(body["input"] for path, body in script.asked if path.endswith("speech")).startswith("One, two")
+    assert next(body["input"] for path, body in script.asked if path.endswith("speech")).startswith(
+        "One, two"
+    )
 
 
 @pytest.mark.parametrize("name", ["conversation", "conversation_realtime"])
