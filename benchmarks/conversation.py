@@ -3,8 +3,9 @@
     python -m benchmarks.conversation [--turn-end 0.25] [--ears 0.10] [--mind 0.15] [--voice 0.12] [--json FILE]
 
 The services take the stated times. A block of 0.48 s is made in the time that a GPU takes for it, and is shown as much
-later as the player needs: 0.3 s with the page, 0.09 s with WebRTC. The question begins at 8 different times within a
-block. Nothing is computed, so the figures are those of the waiting alone; they are read every 20 ms.
+later as the player needs: 0.3 s with the page, 0.09 s with WebRTC. A silent block that is being made is abandoned when
+speech arrives, as the sampler does. The question begins at 8 different times within a block. Nothing is computed, so
+the figures are those of the waiting alone; they are read every 20 ms.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def main() -> None:
             print(f"{gpu}, {block:.2f} s per block, {screen}:")
             print(f"   lips move after {lips['median']:.2f} s, at worst {lips['worst']:.2f} s")
             print("   answer:       " + _line(times))
-            print("   interruption: " + _line(stops))
+            print("   interruption: " + _line(stops), flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -16,7 +16,7 @@ PIECE = 0.02
 PITCHES = {"What is": 300, "the time": 450, "Stop": 650, "Mhm.": 900, "(coughs)": 1200, "": 1600}
 """How each utterance of the tests sounds."""
 LETTER_SECONDS = 0.06
-BLOCK_SECONDS = 0.48
+BLOCK_SECONDS, STEPS = 0.48, 4
 
 
 class Microphone:
@@ -136,14 +136,23 @@ class Stage:
         size, shown = round(BLOCK_SECONDS * RATE), 0.0
         while (piece := self.feed.take(size)) is not None:
             if isinstance(piece, float):
-                await asyncio.sleep(min(max(piece, 0.001), 0.01))  # less may be no step of the clock
+                await asyncio.sleep(min(max(piece, 0.001), 0.02))  # less may be no step of the clock
+                continue
+            if not await self._made(block_seconds):
                 continue
             self.video.append(piece)
-            await asyncio.sleep(block_seconds)
             if player_seconds is not None:
                 begins = max(self.loop.time() + player_seconds, shown)
                 shown = begins + BLOCK_SECONDS
                 self.loop.call_at(begins, self._show, (len(self.video) - 1) * BLOCK_SECONDS)
+
+    async def _made(self, block_seconds):
+        """Make a block step by step; False where it is abandoned, since speech has arrived in its silence."""
+        for _ in range(STEPS):
+            await asyncio.sleep(block_seconds / STEPS)
+            if self.feed.take_back():
+                return False
+        return True
 
     def _show(self, position):
         """Play one block from its position."""
