@@ -34,6 +34,9 @@ DUCK_SECONDS, INTERRUPT_SECONDS = 0.1, 0.25
 """Speech after which the answer becomes quiet, and stops."""
 SURE_SECONDS = 1.0
 """So much speech has words: the rest of the answer is not made any more."""
+BLOCK_SECONDS, GATHER_SECONDS = 0.48, 0.1
+"""An answer begins with so much sound, for which a block is made at once, or what a moment brings: with less, the block
+would begin with silence."""
 AHEAD_SECONDS = 8.0
 """So much sound is made ahead of what is spoken."""
 WATCH_SECONDS = 0.02
@@ -311,21 +314,39 @@ class Conversation(Talk):
             ready.put_nowait(None)
 
     async def _say_sentence(self, reply: Reply, sentence: str, mood: str = "") -> None:
-        begun = False
+        begun, gathered, since = False, [], self._now()
         async with aclosing(self._voice.speak(sentence)) as sound:
             async for samples, rate in sound:
+                if not gathered:
+                    since = self._now()
                 reply.timings.mark("voice")
                 await self._may_speak(reply)
-                if not begun:
-                    begun = True
-                    reply.timings.mark("written")
-                    reply.spoken.begin(sentence, mood)
-                    self.tell("said", text=sentence, turn=reply.turn)
-                    self.tell("state", state="speaking")
-                reply.spoken.write(samples, rate)
+                gathered.append(samples)
+                seconds = sum(map(len, gathered)) / rate
+                if reply.silent and seconds < BLOCK_SECONDS and self._now() - since < GATHER_SECONDS:
+                    continue
+                begun = self._write(reply, sentence, gathered, rate, begun, mood)
+                gathered = []
+        if gathered:
+            await self._may_speak(reply)
+            begun = self._write(reply, sentence, gathered, rate, begun, mood)
         if begun:
             await self._may_speak(reply)
             reply.spoken.complete()
+
+    def _write(
+        self, reply: Reply, sentence: str, sound: list[Tensor], rate: int, begun: bool, mood: str
+    ) -> bool:
+        """Let sound of a sentence be spoken."""
+        if not begun:
+            reply.silent = False
+            reply.timings.mark("written")
+            reply.spoken.begin(sentence, mood)
+            self.tell("said", text=sentence, turn=reply.turn)
+            self.tell("state", state="speaking")
+        for samples in sound:
+            reply.spoken.write(samples, rate)
+        return True
 
     async def _may_speak(self, reply: Reply) -> None:
         """Wait for the gate, and while enough waits to be spoken."""

@@ -75,6 +75,8 @@ class Reply:
         """The person has finished."""
         self.gate = asyncio.Event()
         """Open while the answer may be spoken."""
+        self.silent = True
+        """No word of it has become sound."""
         self.complete = False
         """Nothing more will be said."""
         self.held = self.taken_back = self.measured = False

@@ -20,7 +20,7 @@ from .timings import Timings
 
 RATE = 24_000
 """Samples per second of the sound that pages send."""
-LEAD_SECONDS = 0.5
+LEAD_SECONDS = 0.1
 """How far a video may run ahead of what is heard: an interruption cannot take back what is made."""
 LOOK_SECONDS = 0.2
 """How often a conversation looks whether its video goes on."""

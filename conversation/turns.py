@@ -19,8 +19,8 @@ BEGIN_WINDOWS = 2
 """Windows of speech in a row that make a beginning: a click is shorter."""
 BEFORE_SECONDS = 0.3
 """Sound before the beginning that belongs to a turn."""
-GUESS_SECONDS = 0.1
-"""A pause so long may be the end: work on the answer begins."""
+GUESS_SECONDS = 0.09
+"""A pause so long, three windows, may be the end: work on the answer begins."""
 LONGEST_TURN = 60.0
 WINDOW_SECONDS = WINDOW / EARS_RATE
 

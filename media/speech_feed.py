@@ -48,7 +48,8 @@ class SpeechFeed:
         limit_seconds: most seconds of speech that may wait to be spoken.
         ahead_seconds: delay with which speech is taken where nothing has to wait for it, so that its taker can look
             ahead.
-        lead_seconds: how far the video may run ahead of what is heard, for speech that may be taken back.
+        lead_seconds: how far the video of speech that goes on may run ahead of what is heard, for speech that may be
+            taken back. Its beginning is taken at once.
         clock: seconds, for tests.
 
     Its taker says in ``moods`` which there are, and ``mood`` is the one that was asked for with the sound that was
@@ -209,7 +210,7 @@ class SpeechFeed:
                 return None
             self._heard_until = max(now, self._heard_until)
             waiting, early = len(self._waiting), self._heard_until - now
-            if early > self._lead:
+            if self._speaking and early > self._lead:
                 return early - self._lead
             patience, offset = self._arrived + PATIENCE - now, 0
             if waiting >= size + self._ahead or (waiting >= size and (self._ended or early <= 0)):

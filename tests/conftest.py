@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,14 @@ def one_torch_thread() -> None:
 def fixed_seed() -> None:
     """Random numbers that do not depend on which tests ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_event_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let tests without a browser use asyncio: once one was started, playwright's loop counts as running here."""
+    kept = None if "browser" in request.fixturenames else asyncio._get_running_loop()
+    if kept is not None:
+        asyncio._set_running_loop(None)
+    yield
+    if kept is not None:
+        asyncio._set_running_loop(kept)

@@ -14,7 +14,7 @@ from ...loaders.conversation.mind import mind_here
 from ...loaders.conversation.voice import LABELS, LICENCE, voice_here
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarVoice
-from .services import CATEGORY, LANGUAGES, PROMPT, cloned
+from .services import CATEGORY, LANGUAGES, answer_inputs, cloned, language_input, prompt_input
 
 DEVICES = ("cpu", "gpu")
 KEPT = "It is kept loaded beside the avatar's model, and computes at the same time."
@@ -77,38 +77,9 @@ class AvatarLanguageModelHere(Node):
                 io.Combo.Input(
                     "model", options=labels(MINDS), tooltip="Model, size of its download, and licence."
                 ),
-                io.String.Input(
-                    "system_prompt",
-                    default=PROMPT,
-                    multiline=True,
-                    tooltip="Who the avatar is, and how it shall answer.",
-                ),
+                prompt_input("system_prompt"),
                 download_input("the model"),
-                io.Float.Input(
-                    "temperature",
-                    default=0.7,
-                    min=0.0,
-                    max=2.0,
-                    step=0.1,
-                    optional=True,
-                    tooltip="0: always the most likely answer.",
-                ),
-                io.Int.Input(
-                    "max_tokens",
-                    default=200,
-                    min=1,
-                    max=2048,
-                    optional=True,
-                    tooltip="Longest answer, in tokens (about 4 letters each).",
-                ),
-                io.Int.Input(
-                    "turns_remembered",
-                    default=20,
-                    min=0,
-                    max=200,
-                    optional=True,
-                    tooltip="Questions and answers before this one that the model is told.",
-                ),
+                *answer_inputs(),
                 device_input(),
             ],
             outputs=[AvatarMind.Output(display_name="mind")],
@@ -157,13 +128,7 @@ class AvatarEarsHere(Node):
                     tooltip="Model, size of its download, and licence. faster-whisper needs its package.",
                 ),
                 download_input("the model"),
-                io.Combo.Input(
-                    "language",
-                    options=list(LANGUAGES),
-                    default="auto",
-                    optional=True,
-                    tooltip="auto: the model finds out, and may mishear short answers.",
-                ),
+                language_input(),
                 device_input(),
             ],
             outputs=[AvatarEars.Output(display_name="ears")],

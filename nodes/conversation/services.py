@@ -50,6 +50,55 @@ def key_input() -> io.Input:
     )
 
 
+def prompt_input(name: str) -> io.Input:
+    """The widget for what a model is told about itself."""
+    return io.String.Input(
+        name, default=PROMPT, multiline=True, tooltip="Who the avatar is, and how it shall answer."
+    )
+
+
+def answer_inputs() -> list[io.Input]:
+    """The widgets that shape an answer."""
+    return [
+        io.Float.Input(
+            "temperature",
+            default=0.7,
+            min=0.0,
+            max=2.0,
+            step=0.1,
+            optional=True,
+            tooltip="0: always the most likely answer.",
+        ),
+        io.Int.Input(
+            "max_tokens",
+            default=200,
+            min=1,
+            max=8192,
+            optional=True,
+            tooltip="Longest answer, in tokens (about 4 letters each).",
+        ),
+        io.Int.Input(
+            "turns_remembered",
+            default=20,
+            min=0,
+            max=200,
+            optional=True,
+            tooltip="Questions and answers before this one that the model is told.",
+        ),
+    ]
+
+
+def language_input() -> io.Input:
+    """The choice of the language that is heard."""
+    return io.Combo.Input(
+        "language",
+        options=list(LANGUAGES),
+        default="auto",
+        optional=True,
+        tooltip="auto: the model finds out, and may mishear short answers.",
+    )
+
+
 class ServerNode(Node):
     """A node that names a server, which is checked when a workflow is queued."""
 
@@ -79,37 +128,8 @@ class AvatarLanguageModel(ServerNode):
                 io.String.Input(
                     "model", default="qwen3:4b-instruct", tooltip="Name of the model on that server."
                 ),
-                io.String.Input(
-                    "system_prompt",
-                    default=PROMPT,
-                    multiline=True,
-                    tooltip="Who the avatar is, and how it shall answer.",
-                ),
-                io.Float.Input(
-                    "temperature",
-                    default=0.7,
-                    min=0.0,
-                    max=2.0,
-                    step=0.1,
-                    optional=True,
-                    tooltip="0: always the most likely answer.",
-                ),
-                io.Int.Input(
-                    "max_tokens",
-                    default=200,
-                    min=1,
-                    max=8192,
-                    optional=True,
-                    tooltip="Longest answer, in tokens (about 4 letters each).",
-                ),
-                io.Int.Input(
-                    "turns_remembered",
-                    default=20,
-                    min=0,
-                    max=200,
-                    optional=True,
-                    tooltip="Questions and answers before this one that the model is told.",
-                ),
+                prompt_input("system_prompt"),
+                *answer_inputs(),
                 key_input(),
             ],
             outputs=[AvatarMind.Output(display_name="mind")],
@@ -218,13 +238,7 @@ class AvatarEarsNode(ServerNode):
                     default="Systran/faster-whisper-large-v3",
                     tooltip="Name of the model on that server.",
                 ),
-                io.Combo.Input(
-                    "language",
-                    options=list(LANGUAGES),
-                    default="auto",
-                    optional=True,
-                    tooltip="auto: the model finds out, and may mishear short answers.",
-                ),
+                language_input(),
                 key_input(),
             ],
             outputs=[AvatarEars.Output(display_name="ears")],

@@ -22,7 +22,7 @@ from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarSpeech, AvatarVoice
 from .here import download_input, progress_of
-from .services import CATEGORY, PROMPT, address_input, key_input
+from .services import CATEGORY, address_input, key_input, prompt_input
 
 TURNS = ("silence", "smart", "push to talk")
 LONGEST_FILLER = 3.0
@@ -34,6 +34,16 @@ def encoder_input() -> io.Input:
         "audio_encoder",
         optional=True,
         tooltip="wav2vec2-large-xlsr-53-english, ours or the host's: LiveAvatar hears the answers with it.",
+    )
+
+
+def barge_in_input() -> io.Input:
+    """The switch for interruptions."""
+    return io.Boolean.Input(
+        "barge_in",
+        default=True,
+        optional=True,
+        tooltip="Speaking interrupts the avatar. Off: it speaks to its end.",
     )
 
 
@@ -146,12 +156,7 @@ class AvatarConversation(TalkNode):
                     optional=True,
                     tooltip="Seconds of silence after which it is the avatar's turn in any case.",
                 ),
-                io.Boolean.Input(
-                    "barge_in",
-                    default=True,
-                    optional=True,
-                    tooltip="Speaking interrupts the avatar. Off: it speaks to its end.",
-                ),
+                barge_in_input(),
                 io.Audio.Input(
                     "filler",
                     optional=True,
@@ -210,12 +215,7 @@ class AvatarConversationRealtime(TalkNode):
                     "ws://127.0.0.1:8765/v1", "8765 is the port of speech-to-speech; wss:// for a service"
                 ),
                 io.String.Input("model", default="default", tooltip="Name of the model on that server."),
-                io.String.Input(
-                    "instructions",
-                    default=PROMPT,
-                    multiline=True,
-                    tooltip="Who the avatar is, and how it shall answer.",
-                ),
+                prompt_input("instructions"),
                 encoder_input(),
                 io.String.Input(
                     "voice",
@@ -229,12 +229,7 @@ class AvatarConversationRealtime(TalkNode):
                     optional=True,
                     tooltip="Turns are what is said while the key is down. Off: the server finds them.",
                 ),
-                io.Boolean.Input(
-                    "barge_in",
-                    default=True,
-                    optional=True,
-                    tooltip="Speaking interrupts the avatar. Off: it speaks to its end.",
-                ),
+                barge_in_input(),
                 key_input(),
                 *common_inputs(),
             ],

@@ -14,7 +14,7 @@ from tools.host import Host, HostError
 from tools.scripted_services import Script, running_services
 
 from .test_live_speech import loudness
-from .workflows import Api, add, change, every, only, put, small
+from .workflows import Api, add, change, every, only, put, small, tiny
 
 RATE = 24_000
 ID = "a-test-that-converses-"
@@ -262,6 +262,54 @@ def test_text_is_said_heard_and_answered_by_nodes_of_their_own(ready, url, scrip
     assert sentences == ["One, two.", "Three!"] or sentences == ["One, two. Three!"]
     heard = [body["seconds"] for path, body in script.asked if path.endswith("transcriptions")]
     assert heard[0] == pytest.approx(sum(len(text) * 0.06 + 0.15 for text in sentences), abs=0.01)
+
+
+def small_workflow(name: str, url: str) -> Api:
+    """A shipped workflow on the tiny model, with the scripted services."""
+    workflow = tiny(name)
+    change(workflow, "LiveAvatarReferenceImage", size="exact", width=64, height=64)
+    for type_ in ("AvatarLanguageModel", "AvatarVoice", "AvatarEars", "AvatarConversationRealtime"):
+        for node in every(workflow, type_):
+            address = url.replace("http", "ws") if type_.endswith("Realtime") else url
+            workflow[node]["inputs"].update(url=address, model="scripted")
+    return workflow
+
+
+def test_the_workflow_of_a_text_says_it(ready, url, script):
+    workflow = small_workflow("text_to_speech", url)
+    change(workflow, "AvatarSay", text="One, two, three.")
+    # The tests' sound is too short to be cloned.
+    del workflow[only(workflow, "AvatarVoice")]["inputs"]["sample"]
+    loud, frames = loudness(ready.video(workflow))
+    assert frames >= 0.06 * len("One, two, three.") * 25 and loud.max() > 0.1
+    assert next(body["input"] for path, body in script.asked if path.endswith("speech")).startswith(
+        "One, two"
+    )
+
+
+@pytest.mark.parametrize("name", ["conversation", "conversation_realtime"])
+def test_the_workflow_of_a_conversation_answers(ready, url, name):
+    workflow = small_workflow(name, url)
+    (node,) = [one for one in workflow.values() if one["class_type"].startswith("AvatarConversation")]
+    node["inputs"]["id"] = id_ = ID + name
+    for voice in every(workflow, "AvatarVoice"):
+        del workflow[voice]["inputs"]["sample"]
+    prompt = ready.submit(workflow)
+
+    async def converse():
+        async with Page(ready, id_) as page:
+            await page.until(lambda: {"type": "state", "state": "listening"} in page.told)
+            await page.send(type="text", text="Hello.")
+            await page.until(lambda: [m for m in page.of("said") if "Hello, how" in m["text"]])
+            await page.until(lambda: page.of("timings"))
+            await page.send(type="end")
+            await page.until(lambda: page.of("end"))
+
+    asyncio.run(converse())
+    entry = ready.wait(prompt)
+    assert ready.errors(entry) == []
+    loud, _ = loudness(ready.saved_video(entry))
+    assert (loud > 0.05).sum() > 20
 
 
 def test_sound_for_a_run_that_does_not_listen_is_refused_in_a_sentence(ready, url):

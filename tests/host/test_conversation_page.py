@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Page, WebSocketRoute
 
 from benchmarks.player import BLOCK, FPS, Run, workflow
+from tools.host import Host
 
 from .browser import FLAGS, Browser, drop_workflow, screenshot, wait_ready
 from .media import write_wav
@@ -29,7 +30,7 @@ PANEL = ".liveavatar-talk"
 WIDGETS = {
     "NumberedStream": ["live", "period", "jitter", "blocks", "block_frames", "width", "height", "seed"],
     "AvatarStreamToVideo": ["filename_prefix", "save_output", "crf", "resume", "snapshot_gb"],
-    "LiveAvatarLiveSpeech": [],
+    "AvatarConversation": [],
 }
 SHOW = """
 () => {
@@ -164,6 +165,12 @@ def begin(page: Page, script: Script, tmp_path: Path, **place: Any) -> None:
     page.locator(PANEL).wait_for()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_runs_on(ready: Host) -> Iterator[None]:
+    yield
+    ready.interrupt()
+
+
 def lines(page: Page) -> list[tuple[str, str]]:
     return page.evaluate(
         f"() => [...document.querySelectorAll('{PANEL} p')].map((p) => [p.className, p.textContent])"
@@ -175,10 +182,11 @@ def state(page: Page) -> str:
 
 
 @contextmanager
-def hearing(browser: Browser, tmp_path: Path) -> Iterator[Browser]:
-    """A browser whose microphone hears somebody hum at 440 Hz."""
-    seconds = np.arange(48_000 * 4) / 48_000
-    write_wav(tmp_path / "hum.wav", 0.4 * np.sin(2 * np.pi * 440 * seconds)[:, None], 48_000)
+def hearing(browser: Browser, tmp_path: Path, seconds: float = 12.0) -> Iterator[Browser]:
+    """A browser whose microphone hears somebody hum at 440 Hz, for these seconds of every 12."""
+    times = np.arange(48_000 * 12) / 48_000
+    hum = 0.4 * np.sin(2 * np.pi * 440 * times) * (times < seconds)
+    write_wav(tmp_path / "hum.wav", hum[:, None], 48_000)
     file = f"--use-file-for-fake-audio-capture={tmp_path / 'hum.wav'}"
     launched = browser._playwright.chromium.launch(executable_path=str(browser._program), args=[*FLAGS, file])
     try:
@@ -199,6 +207,7 @@ def test_a_question_is_asked_answered_interrupted_and_asked_again(site, tmp_path
         script = Script(page)
         begin(page, script, tmp_path)
         script.until(lambda: state(page) == "Listening")
+        script.say("timings", turn=0, lips=1.0)  # of an answer that is not there any more
         watch(page, lambda shown: shown["time"] > 1)
         # Asked.
         page.get_by_role("button", name="Microphone").click()
@@ -218,6 +227,10 @@ def test_a_question_is_asked_answered_interrupted_and_asked_again(site, tmp_path
             ["you", "What is <b>this</b>?"],
             ["avatar", "This is a test. It is a long one."],
         ]
+        script.say("timings", turn=1, ears=0.1, mind=None, lips=1.234)
+        script.until(
+            lambda: page.locator(f"{PANEL} .avatar").get_attribute("title") == "ears 0.10 s, lips 1.23 s"
+        )
         script.until(lambda: len(script.messages("played")) > 3)
         shown = [message["seconds"] for message in script.messages("played")]
         assert shown == sorted(shown) and abs(shown[-1] - page.evaluate(PLAYER)["time"]) < 1
@@ -299,8 +312,9 @@ def test_a_reloaded_page_joins_again_and_of_two_tabs_one_speaks(ready, browser, 
         script.until(lambda: len(script.connections) == 2)
         page.locator(PANEL).wait_for()
         assert lines(page) == [["you", "Hello?"]]
-        other = open_page(page.context.new_page(), browser.url)
+        other = page.context.new_page()
         second = Script(other)
+        open_page(other, browser.url)
         drop_workflow(other, tmp_path / "talk.json")
         second.until(lambda: second.connections)
         other.evaluate(SHOW)

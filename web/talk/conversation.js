@@ -1,13 +1,14 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { addElement, findNode, rootGraph } from "../graph.js";
+import { addElement, ensureOwnId, findNode, rootGraph } from "../graph.js";
 import { playerOf } from "../live.js";
 import { TalkPanel } from "./panel.js";
 import { TalkSocket } from "./socket.js";
 
-// While a conversation runs, its node shows it. Only the page that has started the run is told the id; the browser keeps
+// The node of a conversation shows it while it runs. Only the page that has started the run is told the id; the browser keeps
 // it for a reload and for its other tabs.
 
+const NODES = ["AvatarConversation", "AvatarConversationRealtime"];
 const WIDGET = "liveavatar-talk";
 const HEIGHT = 260;
 const MIN_WIDTH = 340;
@@ -64,6 +65,9 @@ class Talk {
         else if (type === "interrupted") {
             loudness?.silence(message.seconds, message.until);
             transcript.interrupted();
+        } else if (type === "timings") {
+            const { turn, ...parts } = message;
+            transcript.timed(turn, parts);
         } else if (type === "error") transcript.note(message.message);
         else if (type === "end") this.close();
     }
@@ -90,18 +94,14 @@ function addTalk(node) {
     };
     const [width, height] = node.computeSize();
     node.setSize([Math.max(node.size[0], width, MIN_WIDTH), Math.max(node.size[1], height)]);
-    return talk;
 }
 
 function show(place) {
-    if (place.workflow !== (rootGraph()?.id ?? null)) return;
-    const node = findNode(place.node);
-    if (node && node.type === (place.type ?? node.type)) (talks.get(node) ?? addTalk(node)).open(place);
+    if (place.workflow === (rootGraph()?.id ?? null)) talks.get(findNode(place.node))?.open(place);
 }
 
 function keep(place) {
-    const type = findNode(place.node)?.type; // by a reload, the number may have become that of another node
-    localStorage.setItem(KEPT + place.workflow, JSON.stringify({ ...place, type }));
+    localStorage.setItem(KEPT + place.workflow, JSON.stringify(place));
 }
 
 function forget({ id, workflow }) {
@@ -129,6 +129,11 @@ app.registerExtension({
             api.addEventListener(kind, ({ detail }) => {
                 for (const talk of talks.values()) if (talk.prompt === detail.prompt_id) talk.close();
             });
+    },
+    nodeCreated(node) {
+        if (!NODES.includes(node.comfyClass)) return;
+        addTalk(node); // not when a run begins: Nodes 2.0 shows no widget that comes after a value was changed
+        ensureOwnId();
     },
     afterConfigureGraph: recall,
 });

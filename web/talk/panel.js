@@ -5,6 +5,7 @@ import { Transcript } from "./transcript.js";
 // What a person sees of a conversation and does in it: state, transcript, microphone, typed messages.
 
 const STATES = {
+    idle: "Run the workflow to talk",
     listening: "Listening",
     thinking: "Thinking…",
     speaking: "Speaking",
@@ -74,6 +75,7 @@ export class TalkPanel {
             this.#send();
         });
         this.#listenToHolding();
+        this.show("idle");
         // The page's own keys would delete the node, and its pointer move it.
         for (const name of ["pointerdown", "wheel", "keydown", "keyup", "contextmenu"])
             this.element.addEventListener(name, (event) => event.ctrlKey || event.metaKey || event.stopPropagation());
@@ -160,7 +162,10 @@ export class TalkPanel {
     /** Push to talk: by the button, by Enter or Space on it, and by Space wherever nothing is typed or pressed. */
     #listenToHolding() {
         const { holdButton } = this;
-        holdButton.addEventListener("pointerdown", () => this.#hold(true));
+        holdButton.addEventListener("pointerdown", ({ pointerId }) => {
+            holdButton.setPointerCapture(pointerId);
+            this.#hold(true);
+        });
         const isKey = ({ key, target }) =>
             !holdButton.hidden &&
             (target === holdButton ? key === " " || key === "Enter" : key === " " && target === this.transcript.element);
@@ -170,9 +175,10 @@ export class TalkPanel {
             this.#hold(true);
         });
         this.element.addEventListener("keyup", (event) => isKey(event) && this.#hold(false));
-        for (const name of ["pointerup", "pointercancel", "pointerleave"])
-            holdButton.addEventListener(name, () => this.#hold(false));
-        this.element.addEventListener("focusout", () => this.#hold(false));
+        holdButton.addEventListener("lostpointercapture", () => this.#hold(false));
+        this.element.addEventListener("focusout", ({ relatedTarget }) => {
+            if (!this.element.contains(relatedTarget)) this.#hold(false);
+        });
     }
 
     #hold(held) {

