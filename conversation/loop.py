@@ -23,7 +23,7 @@ from ..media.speech_feed import Closed, Full, SpeechFeed
 from .activity import Activity, best_activity
 from .reply import Piece, Reply, finished, only_hums, words_in
 from .roles import Ears, Heard, Line, Mind, ServiceError, Voice
-from .sentences import sentences
+from .sentences import Sentences, sentences
 from .talk import RATE, End, Held, Hush, Played, Sound, Talk, Typed
 from .timings import Timings
 from .turns import Ended, Finished, Paused, Speaking, Turns
@@ -290,26 +290,30 @@ class Conversation(Talk):
         self._work(reply, self._watch(reply))
 
     async def _say(self, reply: Reply, lines: list[Line]) -> None:
-        ready: asyncio.Queue[str | None] = asyncio.Queue()
+        ready: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
         thinking = asyncio.create_task(self._think(reply, lines, ready))
         try:
-            while (sentence := await ready.get()) is not None:
-                await self._say_sentence(reply, sentence)
+            while (said := await ready.get()) is not None:
+                await self._say_sentence(reply, *said)
             await thinking
         finally:
             thinking.cancel()
         reply.complete = True
 
-    async def _think(self, reply: Reply, lines: list[Line], ready: asyncio.Queue[str | None]) -> None:
+    async def _think(
+        self, reply: Reply, lines: list[Line], ready: asyncio.Queue[tuple[str, str] | None]
+    ) -> None:
+        """Put each sentence with its mood into ``ready``, and None behind the last one."""
+        cutter = Sentences()
         try:
-            async with aclosing(sentences(self._mind.answer(lines))) as answer:
+            async with aclosing(sentences(self._mind.answer(lines), cutter)) as answer:
                 async for sentence in answer:
                     reply.timings.mark("mind")
-                    ready.put_nowait(sentence)
+                    ready.put_nowait((sentence, cutter.mood))
         finally:
             ready.put_nowait(None)
 
-    async def _say_sentence(self, reply: Reply, sentence: str) -> None:
+    async def _say_sentence(self, reply: Reply, sentence: str, mood: str = "") -> None:
         begun, gathered, since = False, [], self._now()
         async with aclosing(self._voice.speak(sentence)) as sound:
             async for samples, rate in sound:
@@ -321,21 +325,23 @@ class Conversation(Talk):
                 seconds = sum(map(len, gathered)) / rate
                 if reply.silent and seconds < BLOCK_SECONDS and self._now() - since < GATHER_SECONDS:
                     continue
-                begun = self._write(reply, sentence, gathered, rate, begun)
+                begun = self._write(reply, sentence, gathered, rate, begun, mood)
                 gathered = []
         if gathered:
             await self._may_speak(reply)
-            begun = self._write(reply, sentence, gathered, rate, begun)
+            begun = self._write(reply, sentence, gathered, rate, begun, mood)
         if begun:
             await self._may_speak(reply)
             reply.spoken.complete()
 
-    def _write(self, reply: Reply, sentence: str, sound: list[Tensor], rate: int, begun: bool) -> bool:
+    def _write(
+        self, reply: Reply, sentence: str, sound: list[Tensor], rate: int, begun: bool, mood: str
+    ) -> bool:
         """Let sound of a sentence be spoken."""
         if not begun:
             reply.silent = False
             reply.timings.mark("written")
-            reply.spoken.begin(sentence)
+            reply.spoken.begin(sentence, mood)
             self.tell("said", text=sentence, turn=reply.turn)
             self.tell("state", state="speaking")
         for samples in sound:

@@ -20,6 +20,7 @@ ABBREVIATIONS = {
     *("mr", "mrs", "ms", "dr", "prof", "st", "no", "vs", "etc", "e.g", "i.e", "approx"),
     *("sr", "sra", "srta", "ud", "uds", "pág", "núm", "p. ej", "ej"),
 }
+MOOD = re.compile(r"\[([a-z0-9_-]{1,40})\](?!\()")
 THOUGHTS = ("<think>", "</think>")
 CLOSING = re.escape("\"'”’»)]」』")
 SENTENCE = re.compile(rf"[.!?…]+[{CLOSING}]*(?=\s)|[。！？]+[{CLOSING}]*|\n")
@@ -48,9 +49,13 @@ def has_words(text: str) -> bool:
 
 
 class Sentences:
-    """Takes the pieces of an answer and gives what is ready to be said."""
+    """Takes the pieces of an answer and gives what is ready to be said.
+
+    ``mood`` is the last word in brackets, as in [happy], up to the end of what was given last; empty: there was none.
+    """
 
     def __init__(self) -> None:
+        self.mood = ""
         self._text = ""
         self._first = True
 
@@ -65,7 +70,10 @@ class Sentences:
         yield from self._cut(len(self._text))
 
     def _cut(self, end: int) -> Iterator[str]:
-        sentence, self._text = spoken(self._text[:end]), self._text[end:].lstrip()
+        written, self._text = self._text[:end], self._text[end:].lstrip()
+        if moods := MOOD.findall(written):
+            self.mood = moods[-1]
+        sentence = spoken(written)
         if has_words(sentence):
             self._first = False
             yield sentence
@@ -99,9 +107,14 @@ class Sentences:
         return FIRST_LETTERS if before.isascii() or before[:1] < "\u2e80" else FIRST_LETTERS // 2
 
 
-async def sentences(pieces: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    """The sentences of an answer as they are complete, without the model's thoughts. Closes ``pieces`` at its end."""
-    cutter, thoughts = Sentences(), Thoughts()
+async def sentences(
+    pieces: AsyncGenerator[str, None], cutter: Sentences | None = None
+) -> AsyncGenerator[str, None]:
+    """The sentences of an answer as they are complete, without the model's thoughts. Closes ``pieces`` at its end.
+
+    After each one ``cutter``, a new one where it is given, has its mood.
+    """
+    cutter, thoughts = cutter or Sentences(), Thoughts()
     async with aclosing(pieces):
         async for piece in pieces:
             for sentence in cutter.push(thoughts.without(piece)):

@@ -19,6 +19,7 @@ class Sentence:
     """A sentence, how many of its samples were heard before it was last put in, and the rest of them."""
 
     text: str
+    mood: str = ""
     complete: bool = False
     heard: int = 0
     rest: list[Tensor] = field(default_factory=list)
@@ -62,9 +63,12 @@ class Spoken:
         """How many samples were heard before the rest was taken out."""
         return sum(sentence.heard for sentence in self._sentences)
 
-    def begin(self, text: str) -> None:
-        """What is written from now on is the sound of this sentence; an empty text is sound without words."""
-        self._sentences.append(Sentence(text))
+    def begin(self, text: str, mood: str = "") -> None:
+        """What is written from now on is the sound of this sentence; an empty text is sound without words.
+
+        ``mood``: the person's from this sentence on, if the video has it.
+        """
+        self._sentences.append(Sentence(text, mood if mood in self._feed.moods else ""))
         self._resampler: tuple[int, Resampler] | None = None
 
     def write(self, samples: Tensor, rate: int) -> None:
@@ -133,7 +137,7 @@ class Spoken:
         if not len(samples):
             return
         number = self._feed.written
-        self._feed.write(samples, self._feed.rate)
+        self._feed.write(samples, self._feed.rate, mood=sentence.mood if sentence.first is None else "")
         sentence.rest.append(samples)
         if sentence.first is None:
             sentence.first = number

@@ -32,11 +32,12 @@ SPOKEN = "What the person says"
 WIDGETS = {
     "seed": ("seed", "noise_seed"),
     "steps": ("steps",),
-    "guidance": ("guidance", "guidance_scale", "text_guidance", "cfg"),
-    "fps": ("fps",),
+    "guidance": ("guidance", "guidance_scale", "text_guidance", "audio_guidance", "cfg"),
     "seconds": ("max_seconds",),
 }
 """Settings, and what inputs of nodes they are."""
+WRITER = "AvatarStreamToVideo"
+"""The node whose ``fps`` is that of the file; elsewhere it is that of a model, of its source, or of mere frames."""
 PREFIX = "filename_prefix"
 RUN = "_run"
 """An input that nodes do not know: hosts answer a run that is equal in all inputs with the file of an earlier one, even
@@ -60,13 +61,23 @@ def fill(graph: Mapping[str, Any], job: Job, prefix: str, run: str = "") -> Grap
         _say(filled, job)
     for name, widgets in WIDGETS.items():
         if (value := getattr(job, name)) is not None and not _set(filled, widgets, value) and name != "seed":
-            raise ValueError(f"Leave {name} out, or take another workflow: no node of this one has it.")
+            raise _no_place(name)
+    if job.fps is not None:
+        outputs = [node["inputs"] for node in filled.values() if node["class_type"] == WRITER]
+        if not outputs:
+            raise _no_place("fps")
+        for inputs in outputs:
+            inputs["fps"] = job.fps
     writers = [node["inputs"] for node in filled.values() if PREFIX in node["inputs"]]
     if not writers:
         raise ValueError("Add Avatar Stream to Video to the workflow: it saves nothing.")
     for inputs in writers:
         inputs.update({PREFIX: prefix, RUN: run})
     return filled
+
+
+def _no_place(name: str) -> ValueError:
+    return ValueError(f"Leave {name} out, or take another workflow: no node of this one has it.")
 
 
 def check_graph(graph: Any) -> Graph:
@@ -85,8 +96,10 @@ def check_graph(graph: Any) -> Graph:
 def _find(graph: Graph, name: str, place: Place) -> dict[str, Any]:
     fitting = [
         node
-        for node in graph.values()
-        if node["class_type"] in place.classes and isinstance(node["inputs"].get(place.input), str)
+        for number, node in graph.items()
+        if node["class_type"] in place.classes
+        and isinstance(node["inputs"].get(place.input), str)
+        and (name != "audio" or _is_speech(graph, number))
     ]
     chosen = [node for node in fitting if _title(node) == place.title] or fitting
     if not chosen:
@@ -94,6 +107,15 @@ def _find(graph: Graph, name: str, place: Place) -> dict[str, Any]:
     if len(chosen) > 1:
         raise ValueError(f"Call one node of the workflow '{place.title}': {len(chosen)} could take {name}.")
     return chosen[0]
+
+
+def _is_speech(graph: Graph, number: str) -> bool:
+    """Whether a sound goes where speech goes, and not to a voice that takes after it."""
+    return any(
+        isinstance(value, list) and value[:1] == [number] and name.startswith("audio")
+        for node in graph.values()
+        for name, value in node["inputs"].items()
+    )
 
 
 def _say(graph: Graph, job: Job) -> None:
@@ -108,9 +130,12 @@ def _say(graph: Graph, job: Job) -> None:
         )
     voices[0]["inputs"]["text"] = job.text
     if job.voice is not None:
-        if "voice" not in voices[0]["inputs"]:
+        chosen = voices[0]["inputs"]
+        while isinstance(link := chosen.get("voice"), list) and link[0] in graph:
+            chosen = graph[link[0]]["inputs"]
+        if not isinstance(chosen.get("voice"), str):
             raise ValueError("Leave voice out: the workflow's voice has no choice of it.")
-        voices[0]["inputs"]["voice"] = job.voice
+        chosen["voice"] = job.voice
 
 
 def _set(graph: Graph, inputs: tuple[str, ...], value: Any) -> int:

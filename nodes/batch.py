@@ -27,6 +27,7 @@ from ..jobs.job import Job
 from ..media.mapped_sound import map_audio
 from ..media.room import check_room
 from .names import check_prefix
+from .output_names import fill_in
 from .schema import MAX_SEED, Node, schema
 from .values import shown
 
@@ -113,7 +114,7 @@ class AvatarBatch(Node):
         file = values.get("file")
         super().check({name: value for name, value in values.items() if name != "file"})
         if "folder" in values:
-            check_prefix(f"{values['folder']}/name")
+            check_prefix(_below(values["folder"], "name"))
         if file is not None:
             read_rows(_content(file), file)
 
@@ -121,6 +122,7 @@ class AvatarBatch(Node):
     def execute(
         cls, file: str, folder: str, skip_finished: bool, prompt: str, steps: int, guidance: float
     ) -> io.NodeOutput:
+        folder = fill_in(folder, cls.hidden)
         taken = _taken(cls.hidden.prompt, cls.hidden.unique_id)
         items, said, skipped, rows = [], [], 0, read_rows(_content(file), file)
         for number, job, fault in rows:
@@ -181,7 +183,11 @@ def _item(number: int, job: Job, folder: str, taken: set[str]) -> Item:
                 f"Put {shown(file)} into the input folder, or correct its name: it is not there."
             )
         told.update(hashlib.sha256(path.read_bytes()).digest())
-    return Item(number, job, f"{folder}/{job.output}-{told.hexdigest()[:8]}")
+    return Item(number, job, _below(folder, f"{job.output}-{told.hexdigest()[:8]}"))
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder.strip() else name
 
 
 def _finished(name: str) -> bool:

@@ -206,8 +206,11 @@ async def follow(
             await asyncio.sleep(POLL_SECONDS)
     while whole and live.state == "running":  # the file is being closed
         await asyncio.sleep(POLL_SECONDS)
-    if whole and live.state != "finished" and request.transport is not None:
-        request.transport.abort()
+    if whole and (
+        live.state != "finished" or offset < live.size
+    ):  # Windows closes the file of those who read it
+        if request.transport is not None:
+            request.transport.abort()
         return response
     await response.write_eof()
     return response

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import io
 import json
-import os
+import threading
 import time
 from pathlib import Path
 
@@ -22,13 +22,17 @@ from .access import Refusal
 
 FOLDER = "liveavatar_requests"
 """Below the host's temporary folder, which it empties when it starts."""
-KEPT_SECONDS = 3600.0
-"""A file that no waiting or running prompt names is removed after this time."""
+KEPT_SECONDS, KEPT_BYTES = 3600.0, 4 << 30
+"""A file that no waiting or running prompt names is removed after this time, or earlier where all are larger."""
+ARRIVING_SECONDS = 60.0
+"""Within this time the prompt of a new file is on its way into the queue."""
 PICTURE_BYTES, SOUND_BYTES = 32 << 20, 64 << 20
 PICTURE_PIXELS = 64 << 20
 DECODED_BYTES = 1 << 30
 """Size of a sound as float32; more belongs into files."""
 PICTURES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+
+_files = threading.Lock()  # over the folder of uploads
 
 
 def picture(value: str, name: str) -> str:
@@ -50,9 +54,14 @@ def forget_unused() -> None:
         return
     running, waiting = PromptServer.instance.prompt_queue.get_current_queue_volatile()
     wanted = json.dumps([item[2] for item in (*running, *waiting)])
-    for file in folder.iterdir():
-        if file.name not in wanted and time.time() - file.stat().st_mtime > KEPT_SECONDS:
-            file.unlink(missing_ok=True)
+    with _files:
+        found = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in folder.iterdir())
+        total, now = sum(size for _, size, _ in found), time.time()
+        for changed, size, file in found:
+            kept = KEPT_SECONDS if total <= KEPT_BYTES else ARRIVING_SECONDS
+            if file.name not in wanted and now - changed > kept:
+                file.unlink(missing_ok=True)
+                total -= size
 
 
 def _bytes(value: str, name: str, most: int) -> bytes | None:
@@ -131,9 +140,10 @@ def _keep(data: bytes, ending: str) -> str:
     folder = Path(folder_paths.get_temp_directory()) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / (hashlib.sha256(data).hexdigest() + ending)
-    if not file.is_file():
-        part = file.with_name(f"{file.name}.{os.urandom(8).hex()}")
-        part.write_bytes(data)
-        part.replace(file)
-    file.touch()
+    with _files:
+        if not file.is_file():
+            part = file.with_name(f"{file.name}.part")
+            part.write_bytes(data)
+            part.replace(file)
+        file.touch()
     return f"{FOLDER}/{file.name} [temp]"

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import http.client
 import json
+import re
 import secrets
 import shutil
 import sys
@@ -162,7 +163,8 @@ class Batch:
     def _send(self, file: Path) -> str:
         if file not in self._sent:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()[:32]
-            self._sent[file] = self._host.send(file, digest + file.suffix.lower(), PLACE)
+            ending = re.sub(r"[^.a-z0-9]", "", file.suffix.lower())
+            self._sent[file] = self._host.send(file, digest + ending, PLACE)
         return self._sent[file]
 
 

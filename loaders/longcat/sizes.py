@@ -5,20 +5,22 @@ from __future__ import annotations
 from ...engines.longcat.config import SIZE_MULTIPLE
 
 EXACT = "exact"
-AREAS = {"480p": 480 * 832, "720p": 768 * 1280}
-"""Pixels of the usual size, by the names of the training."""
-CHOICES = (*AREAS, EXACT)
 BUCKETS = {
     "480p": (
         (320, 1216), (352, 1120), (384, 1024), (416, 960), (448, 864), (480, 832), (512, 768), (544, 736),
-        (576, 672), (608, 640),
+        (576, 672), (608, 640), (640, 608), (672, 576), (704, 544), (736, 544), (768, 512), (800, 480),
+        (832, 480), (896, 448), (960, 416), (992, 384), (1056, 384), (1088, 352), (1184, 320), (1216, 320),
+        (1248, 320), (1280, 320),
     ),
     "720p": (
         (480, 1920), (512, 1792), (544, 1696), (576, 1600), (608, 1504), (672, 1376), (704, 1312), (736, 1248),
-        (800, 1152), (832, 1120), (864, 1056), (896, 1024), (928, 992), (960, 960),
+        (800, 1152), (832, 1120), (864, 1056), (896, 1024), (928, 992), (960, 960), (992, 928), (1024, 896),
+        (1056, 864), (1088, 832), (1120, 832), (1152, 800), (1248, 736), (1344, 672), (1376, 672), (1504, 608),
+        (1536, 608), (1632, 576), (1664, 544), (1696, 544), (1856, 512), (1888, 480), (1920, 480),
     ),
 }  # fmt: skip
-"""Sizes of the training, height x width, lying; each exists upright too."""
+"""Sizes of the training, height x width, by their shape."""
+CHOICES = (*BUCKETS, EXACT)
 
 
 def video_size(choice: str, height: int, width: int) -> tuple[int, int]:
@@ -38,7 +40,5 @@ def video_size(choice: str, height: int, width: int) -> tuple[int, int]:
                 f"{width}x{height} is not."
             )
         return height, width
-    lying = BUCKETS[choice]
-    sizes = {*lying, *((width, height) for height, width in lying)}
-    # By their true ratios: the published labels are rounded, and give square pictures 608x640.
-    return min(sorted(sizes), key=lambda size: abs(size[0] / size[1] - height / width))
+    # The training's programs compare with ratios that are rounded like this; of two that are as near, the first.
+    return min(BUCKETS[choice], key=lambda size: abs(round(size[0] / size[1], 2) - height / width))

@@ -71,7 +71,7 @@ class DittoControls(Node):
                 degrees(
                     "turn",
                     30.0,
-                    "Degrees that the head turns to the left of the picture, or (below 0) to the right.",
+                    "Degrees that the head turns to the picture's left, or (below 0) to its right.",
                 ),
                 degrees("tilt", 30.0, "Degrees that the head leans to one shoulder, or (below 0) the other."),
                 degrees(

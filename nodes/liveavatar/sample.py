@@ -18,7 +18,9 @@ from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
 from ...loaders.wan.vae import vae_from_host
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.liveavatar import Inputs, open_video
-from ..schema import FOLDED, MAX_SEED, Node, schema
+from ..inputs import max_seconds as max_seconds_input
+from ..inputs import seed as seed_input
+from ..schema import FOLDED, Node, schema
 from ..types import AvatarDecoder, AvatarMoods, AvatarPerformance, AvatarSpeech, AvatarStreamType
 
 
@@ -43,14 +45,7 @@ class LiveAvatarSampler(Node):
                     "positive", tooltip="Prompt with the portrait (LiveAvatar Reference Image)."
                 ),
                 AvatarSpeech.Input("speech", tooltip="From LiveAvatar Encode Speech."),
-                io.Int.Input(
-                    "seed",
-                    default=42,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The same seed gives the same video on the same device.",
-                ),
+                seed_input(),
                 io.Int.Input(
                     "steps",
                     default=4,
@@ -61,14 +56,7 @@ class LiveAvatarSampler(Node):
                         "paper lip sync (Sync-C) falls from 7.03 to 6.58. Without the LoRA 20 to 50, with guidance."
                     ),
                 ),
-                io.Float.Input(
-                    "max_seconds",
-                    default=0.0,
-                    min=0.0,
-                    max=86400.0,
-                    step=0.04,
-                    tooltip="Stop after this time; 0 is the whole speech.",
-                ),
+                max_seconds_input(),
                 io.Int.Input(
                     "frames_per_clip",
                     default=48,

@@ -16,7 +16,9 @@ from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
 from ...loaders.wan.vae import vae_from_host
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.longcat import Inputs, open_video
-from ..schema import FOLDED, MAX_SEED, Node, schema
+from ..inputs import max_seconds as max_seconds_input
+from ..inputs import seed as seed_input
+from ..schema import FOLDED, Node, schema
 from ..types import AvatarDecoder, AvatarSpeech, AvatarStreamType, LongCatType
 from .load import CATEGORY
 
@@ -46,14 +48,7 @@ class LongCatSampler(Node):
                 AvatarSpeech.Input(
                     "speech", tooltip="From LiveAvatar Encode Speech with LongCat's audio encoder."
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=42,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The same seed gives the same video on the same device.",
-                ),
+                seed_input(),
                 io.Int.Input(
                     "steps",
                     default=8,
@@ -77,14 +72,7 @@ class LongCatSampler(Node):
                     step=0.1,
                     tooltip="How clearly lips move: 3 to 5 without a LoRA, 1 with one. Above 1 takes 3 passes.",
                 ),
-                io.Float.Input(
-                    "max_seconds",
-                    default=0.0,
-                    min=0.0,
-                    max=86400.0,
-                    step=0.04,
-                    tooltip="Stop after this time; 0 is the whole speech.",
-                ),
+                max_seconds_input(),
                 io.Conditioning.Input(
                     "negative", optional=True, tooltip="What the video shall not show; for guidance."
                 ),

@@ -11,7 +11,8 @@ from ...engines.personalive.pipeline import Portrait
 from ...host.progress import check_interrupt
 from ...sessions.personalive import Driving, open_animation
 from ...sessions.residence import AUTO, CHOICES
-from ..schema import MAX_SEED, Node, schema
+from ..inputs import seed as seed_input
+from ..schema import Node, schema
 from ..types import AvatarStreamType, MotionType, PersonaLiveType, PortraitType
 from .load import CATEGORY
 
@@ -36,14 +37,7 @@ class PersonaLiveAnimate(Node):
                     "portrait", tooltip="The person who moves; decides the size of the video."
                 ),
                 MotionType.Input("motion", tooltip="The movement; decides length, frame rate and sound."),
-                io.Int.Input(
-                    "seed",
-                    default=42,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The same seed gives the same video on the same device.",
-                ),
+                seed_input(),
                 io.Int.Input(
                     "steps",
                     default=4,

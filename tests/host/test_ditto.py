@@ -15,8 +15,10 @@ from tools.host import Host, HostError
 from tools.tiny_ditto import write_tiny_ditto
 
 from .browser import drop_workflow, queue_and_wait, screenshot
+from .conftest import VUE_NODES, Site
 from .media import check_talks, read_video
-from .test_page import OVERLAPS, PLAYED, SET_WIDGETS, USE_SMALL_FILES, wiring
+from .test_page import PLAYED, SET_WIDGETS, USE_SMALL_FILES, wiring
+from .test_pages import overlaps
 from .test_personalive import skip_without_vhs, write_driving
 from .workflows import Api, between, change, every, put, shipped, tiny, ui_file
 
@@ -224,7 +226,7 @@ def test_several_pictures_are_a_source_video(studio):
 def test_a_shipped_workflow_runs_from_the_page(studio, browser, name, nodes_2):
     workflow = shipped(name)
     skip_without_vhs(studio, workflow)
-    studio.post("/settings/Comfy.VueNodes.Enabled", nodes_2)
+    studio.post(VUE_NODES, nodes_2)
     try:
         with browser.page_with_graph("DittoAnimate") as page:
             types = drop_workflow(page, ui_file(name))
@@ -244,11 +246,11 @@ def test_a_shipped_workflow_runs_from_the_page(studio, browser, name, nodes_2):
             page.evaluate("() => window.app.canvas.setDirty(true, true)")
             page.wait_for_timeout(500)  # nodes grow with what they show
             screenshot(page, f"{name}-{'nodes2' if nodes_2 else 'canvas'}")
-            assert page.evaluate(OVERLAPS) == []
+            assert overlaps(page, Site(studio, browser, nodes_2)) == []
             assert [line for line in page.complaints if "ComfyUI-LiveAvatar" in line] == []
         check_speaks(studio.saved_video(studio.wait(done["prompt_id"])), name)
     finally:
-        studio.post("/settings/Comfy.VueNodes.Enabled", False)
+        studio.post(VUE_NODES, False)
 
 
 def test_every_input_is_explained(host):

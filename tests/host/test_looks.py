@@ -10,7 +10,8 @@ import urllib.request
 import numpy as np
 import pytest
 
-from tools.host import HTTP, Host, HostError
+from tools.connection import HTTP, HostError
+from tools.host import Host
 
 from .media import check_talks, read_video
 from .workflows import Api, add, between, change, only, small

@@ -10,6 +10,7 @@ from avatar.engines.longcat.speakers import axis_rotation, fit_masks, token_mask
 from avatar.engines.longcat.speech import window_indices
 from avatar.engines.parts.wan.rope import RotaryEmbedding, rotate
 from avatar.loaders.longcat.boxes import box_masks, default_boxes
+from avatar.loaders.longcat.sizes import video_size
 
 from tests.parity.longcat_fixtures import close, file_of, listed, manifest, tensor, transformer, vae
 
@@ -24,6 +25,12 @@ def test_noise_levels(case):
     levels = schedule(version, config, continuation=True)
     close(levels.sigmas, file, f"{case['tag']}_sigmas")
     close(levels.timesteps, file, f"{case['tag']}_timesteps")
+
+
+@pytest.mark.parametrize("case", listed("extra", "buckets"))
+def test_the_size_for_a_picture(case):
+    height, width, name, *expected = case
+    assert video_size(name, height, width) == tuple(expected)
 
 
 @pytest.mark.parametrize("tag", ["50", "a"])

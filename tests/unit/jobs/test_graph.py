@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from avatar.jobs.graph import SPOKEN, fill
+from avatar.jobs.graph import SPOKEN, WRITER, fill
 from avatar.jobs.job import Job
 
 from tools.environment import ROOT
@@ -36,6 +36,29 @@ def test_a_job_fills_a_shipped_workflow(name):
     assert (sampler["seed"], sampler["steps"], sampler["max_seconds"]) == (7, 3, 2.0)
     writer = inputs(graph, "AvatarStreamToVideo")
     assert (writer["fps"], writer["filename_prefix"]) == (20.0, "jobs/me")
+
+
+def test_a_text_and_a_voice_go_through_the_shipped_voice():
+    graph = fill(
+        shipped("text_to_speech"), Job(image="a.png", text="Good morning.", voice="Ana", seed=1), "x"
+    )
+    assert inputs(graph, "AvatarSay")["text"] == "Good morning."
+    assert inputs(graph, "AvatarVoice")["voice"] == "Ana"
+    assert inputs(graph, "AvatarSay")["voice"] == inputs(shipped("text_to_speech"), "AvatarSay")["voice"]
+
+
+def test_guidance_goes_to_every_scale_that_a_model_has():
+    job = Job(image="a.png", audio="a.wav", seed=1, guidance=3.0)
+    sampler = inputs(fill(shipped("longcat_portrait"), job, "x"), "LongCatSampler")
+    assert (sampler["text_guidance"], sampler["audio_guidance"]) == (3.0, 3.0)
+
+
+@pytest.mark.parametrize("name", ["ditto_core", "longcat_portrait", "personalive_from_speech"])
+def test_the_frame_rate_is_that_of_the_video_and_not_of_a_model(name):
+    before = shipped(name)
+    graph = fill(before, Job(image="a.png", audio="a.wav", seed=1, fps=20.0), "x")
+    changed = {graph[number]["class_type"] for number in graph if graph[number]["inputs"].get("fps") == 20.0}
+    assert changed == {WRITER}
 
 
 def test_what_a_job_leaves_open_stays_the_workflows_own():
@@ -80,7 +103,13 @@ def test_a_text_goes_to_the_workflows_voice():
             "Call one node of the workflow 'Speech': 2 could",
         ),
         ("demo", Job(image="a", text="b"), "Give audio, or take a workflow with a voice"),
-        ("demo", Job(image="a", audio="b", guidance=2.0), "Leave guidance out, or take another workflow"),
+        (
+            "ditto_core",
+            Job(image="a", audio="b", guidance=2.0),
+            "Leave guidance out, or take another workflow",
+        ),
+        ("liveavatar", Job(image="a", audio="b", fps=20.0), "Leave fps out"),
+        ("text_to_speech", Job(image="a", audio="b"), "Take another workflow: this one has no Load Audio"),
     ],
 )
 def test_what_a_workflow_has_no_place_for_is_said(name, job, sentence):

@@ -84,6 +84,17 @@ def test_caches_that_move_when_memory_runs_out_give_the_same_video():
     assert all(map(torch.equal, usual, made))
 
 
+def test_a_block_that_is_begun_again_is_the_one_that_it_would_have_been():
+    again, usual = guided(), blocks(guided())
+    made = blocks(again, 2)
+    steps = again.denoise(features(99))
+    next(steps)
+    next(steps)
+    again.begin_again()
+    made += [again.next_block(features(block)) for block in (2, 3)]
+    assert all(map(torch.equal, usual, made))
+
+
 def test_an_interrupt_stops_between_the_two_evaluations():
     class Stop(Exception):
         pass
