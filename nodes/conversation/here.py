@@ -20,11 +20,12 @@ DEVICES = ("cpu", "gpu")
 KEPT = "It is kept loaded beside the avatar's model, and computes at the same time."
 
 
-def download_input(what: str) -> io.Input:
+def download_input(what: str, optional: bool = False) -> io.Input:
     """The switch that allows a download."""
     return io.Boolean.Input(
         "download",
         default=False,
+        optional=optional,
         tooltip=f"Allow fetching {what} from the Hugging Face hub, into models/avatar_conversation.",
     )
 

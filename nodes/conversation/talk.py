@@ -162,7 +162,7 @@ class AvatarConversation(TalkNode):
                     optional=True,
                     tooltip="A short sound (mm, ...) of at most 3 s for the time until the answer begins.",
                 ),
-                download_input("Smart Turn (9 MB, BSD-2-Clause)"),
+                download_input("Smart Turn (9 MB, BSD-2-Clause)", optional=True),
                 *common_inputs(),
             ],
             outputs=[AvatarSpeech.Output(display_name="speech")],
