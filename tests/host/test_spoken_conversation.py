@@ -38,5 +38,5 @@ def test_in_a_real_conversation_a_voice_is_heard_answered_and_interrupts(talk, s
         seen.until(lambda: "avatar cut" in [kind for kind, _ in lines(page)], 60)
         seen.until(lambda: [kind for kind, _ in lines(page)].count("you") > 1, 60)
         assert "turn_end" in page.locator(f"{PANEL} .avatar.cut").first.get_attribute("title")
-        page.get_by_role("button", name="End").click()
+        page.get_by_role("button", name="End", exact=True).click()
         seen.until(lambda: state(page) == "Ended", 60)
