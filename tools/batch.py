@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 import urllib.error
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -117,10 +118,10 @@ class Batch:
             audio=work.job.audio and self._send(Path(work.job.audio)),
         )
         graph = fill(self._graph, job, f"{PLACE}/{self._name}/{work.job.output}", secrets.token_hex(8))
-        self._state.note(work, seed=seed)
-        prompt = self._host.submit(graph, extra_data={"liveavatar": {"seed": seed}})
-        self._state.note(work, prompt=prompt)
-        return prompt
+        # Noted before it is sent: whoever ends this program in between shall not have the row sent twice.
+        prompt = str(uuid.uuid4())
+        self._state.note(work, seed=seed, prompt=prompt)
+        return self._host.submit(graph, extra_data={"liveavatar": {"seed": seed}}, prompt_id=prompt)
 
     def _end(self, work: Work, prompt: str) -> str:
         """Wait for a row and fetch its video; returns the reason for which there is none."""

@@ -41,13 +41,18 @@ class Connection:
         return self._post(path, json.dumps(body).encode(), "application/json")
 
     def submit(
-        self, workflow: dict[str, Any], client_id: str | None = None, extra_data: dict[str, Any] | None = None
+        self,
+        workflow: dict[str, Any],
+        client_id: str | None = None,
+        extra_data: dict[str, Any] | None = None,
+        prompt_id: str | None = None,
     ) -> str:
         """Queue a workflow in API format, return its prompt id; HostError says why it was refused."""
         body = {
             "prompt": workflow,
             "client_id": client_id or uuid.uuid4().hex,
             "extra_data": extra_data or {},
+            "prompt_id": prompt_id or str(uuid.uuid4()),
         }
         try:
             return self.post("/prompt", body)["prompt_id"]

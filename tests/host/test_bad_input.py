@@ -179,7 +179,7 @@ ERRORS = {
         "LiveAvatarSampler",
         "no portrait; connect it through LiveAvatar Reference",
     ),
-    "two prompts": (two_prompts, "LiveAvatarSampler", "2 parts; LiveAvatar takes one"),
+    "two prompts": (two_prompts, "LiveAvatarSampler", "2 parts, and only one is taken"),
     "text-to-video model": (
         text_to_video_model,
         "LiveAvatarSampler",
