@@ -9,8 +9,8 @@ import torch
 from avatar.conversation.sentences import Sentences, sentences
 from avatar.conversation.spoken import Spoken
 from avatar.media.speech_feed import SpeechFeed
-from tests.unit.conversation.stage import on_stage
 
+from tools.conversation_stage import on_stage
 from tools.virtual_time import run_virtually
 
 RATE = 1000
