@@ -8,6 +8,7 @@ from .browser import drop_workflow, queue_and_wait, screenshot
 from .test_live_player import opened
 from .test_page import SET_WIDGETS
 from .test_pages import overlaps
+from .test_texts import TEXTS
 from .workflows import TINY, ui_file
 
 ROWS = [
@@ -15,7 +16,6 @@ ROWS = [
     {"image": "portrait.png", "audio": "nowhere.wav", "output": "two"},
     {"image": "portrait.png", "audio": "speech.wav", "output": "three", "seed": 3},
 ]
-TOLD = "() => [...document.querySelectorAll('.liveavatar-text')].map((element) => element.textContent)"
 
 
 def test_one_press_makes_all_rows_and_names_a_bad_one(site, tiny_checkpoint, request):
@@ -30,7 +30,7 @@ def test_one_press_makes_all_rows_and_names_a_bad_one(site, tiny_checkpoint, req
         queue_and_wait(page)
         page.wait_for_timeout(700)  # for what the page shows of results
         screenshot(page, request.node.name)
-        told = " ".join(page.evaluate(TOLD))
+        told = page.evaluate(TEXTS)["AvatarBatch"]
         assert "3 rows: 2 to make, 0 finished, 1 left out" in told and "row 2: Put 'nowhere.wav'" in told
         assert overlaps(page, site) == []
     made = sorted(path.name.partition("-")[0] for path in (site.host.output_dir / folder).iterdir())
