@@ -11,6 +11,8 @@ from comfy_api.latest import io
 
 SHOWN_CHOICES = 20
 SHOWN_LETTERS = 80
+LINES = "\n\r\t"
+"""The control characters of a text of several lines."""
 
 
 def check_values(inputs: Iterable[io.Input], values: Mapping[str, Any]) -> None:
@@ -67,7 +69,8 @@ def _out_of_range(item: io.Int.Input | io.Float.Input, value: Any, kind: type, w
 def _not_a_line(item: io.String.Input, value: Any) -> str | None:
     if not isinstance(value, str):
         return f"Set {item.id} to a text: it is {shown(value)}."
-    # Control characters and halves of surrogate pairs: no file can have such a name.
-    if not item.multiline and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+    # Control characters and halves of surrogate pairs: no file can have such a name, and no program reads them.
+    allowed = LINES if item.multiline else ""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in allowed for letter in value):
         return f"Take the control characters out of {item.id}: {shown(value)}."
     return None

@@ -62,7 +62,9 @@ def shipped() -> list[str]:
 def workflow(name: str | None) -> dict[str, Any]:
     """A shipped workflow in API format; for None the one that the machine's owner has chosen."""
     if name is not None and name not in shipped():
-        raise Refusal(400, f"Choose another workflow: there are {', '.join(shipped())}.")
+        raise Refusal(
+            400, f"Choose another workflow, such as {USUAL}: none of this name comes with the pack."
+        )
     name = name or os.environ.get(WORKFLOW, USUAL)
     file = WORKFLOWS / f"{name}.json" if name in shipped() else Path(name)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from torch import Tensor
 from ..gpu.tidy import give_back
 from ..parts.wan.schedule import clip_noise
 from ..parts.wan.streaming import LatentDecoder, to_uint8_frames
-from ..parts.wan.vae import WanVAE
 from .config import SIZE_MULTIPLE, SamplingConfig
 from .layout import Layout
 from .sampler import Prompts, SegmentSampler
@@ -20,6 +19,9 @@ from .speakers import speakers
 from .speech import SpeechFeatures, speech_windows
 from .state import SegmentState
 from .transformer import LongCatTransformer, Text
+
+if TYPE_CHECKING:
+    from ..parts.wan.vae import WanVAE
 
 Result = TypeVar("Result")
 Noise = Callable[[int, tuple[int, ...]], Tensor]

@@ -7,11 +7,10 @@ LongCat's own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ...engines.parts.wan.vae import WanVAE
 from ...media.portrait import resample_fps
 from ..liveavatar.conditioning import (
     LATENT_CHANNELS,
@@ -20,6 +19,9 @@ from ..liveavatar.conditioning import (
     single_prompt,
     with_values,
 )
+
+if TYPE_CHECKING:
+    from ...engines.parts.wan.vae import WanVAE
 
 SIZE, PAST, PAST_FPS = "longcat_size", "longcat_past", "longcat_past_fps"
 PAST_SECONDS = 2.0

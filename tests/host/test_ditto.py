@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +53,9 @@ def photograph(*faces: tuple[int, int, int], size: tuple[int, int] = SIZE) -> Im
 
 
 @pytest.fixture(scope="module")
-def studio(ready: Host) -> Host:
-    """The host with the tiny Ditto, whole and incomplete, and with pictures of faces."""
+def studio(ready: Host) -> Iterator[Host]:
+    """The host with the tiny Ditto, whole and incomplete, and meanwhile with pictures of faces."""
+    own = {path: path.read_bytes() for path in ready.input_dir.iterdir() if path.is_file()}
     models = ready.models_dir / "ditto"
     graphs.write_graphs(write_tiny_ditto(models / "tiny"))
     shutil.copytree(models / "tiny", models / "deaf")
@@ -72,7 +73,9 @@ def studio(ready: Host) -> Host:
     walking = [np.asarray(photograph((100 + 4 * i, 150, 50))) for i in range(6)]
     write_driving(ready.input_dir / "driving.mp4", walking)
     write_driving(ready.input_dir / "leaving.mp4", [*walking[:3], *[np.asarray(photograph())] * 3])
-    return ready
+    yield ready
+    for path, data in own.items():
+        path.write_bytes(data)
 
 
 def small(name: str = "ditto_core") -> Api:

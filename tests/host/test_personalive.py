@@ -437,7 +437,7 @@ def test_a_shipped_workflow_runs_from_the_page(studio, browser, name):
 
 def test_every_input_is_explained(host):
     nodes = {name: node for name, node in host.pack_nodes().items() if name.startswith("PersonaLive")}
-    assert len(nodes) == 6
+    assert len(nodes) == 9
     for name, node in nodes.items():
         assert node["category"] == "LiveAvatar/PersonaLive"
         page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")

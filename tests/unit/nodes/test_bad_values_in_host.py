@@ -93,7 +93,7 @@ for node in NODES:
             if isinstance(item, io.Int.Input):
                 refused(node, item.id, 1.5, run)
         elif isinstance(item, io.String.Input):
-            for value in ["a\\0b", "a\\nb", "\\x1b[2J", "\\x7f", "\\ud800"]:
+            for value in ["a\\0b", "\\x1b[2J", "\\x7f", "\\ud800", *([] if item.multiline else ["a\\nb"])]:
                 refused(node, item.id, value, queued)
                 refused(node, item.id, value, run)
             refused(node, item.id, None, run)
