@@ -20,7 +20,7 @@ from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
 from ..engines.liveavatar.transformer import S2VTransformer, called_outside
-from ..engines.parts.planning.advice import explained
+from ..engines.parts.planning.advice import advice, explained
 from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
 from ..engines.parts.planning.sharing import Share
 from ..engines.parts.wan.streaming import LatentDecoder
@@ -216,7 +216,7 @@ class _Run:
     def blocks(self, state: GenerationState | None = None) -> Iterator[Tensor]:
         """One pass over the video, or over what comes after ``state``; out of memory it says what would have fitted."""
         device, plan = self.inputs.model.device, self.plan
-        with explained(self.costs, self.machine, self.wish):
+        with explained(partial(advice, self.costs, self.machine, self.wish)):
             placed, decoder = self._load()
             said: list[str] = []
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from ..engines.gpu.offload import BlockOffload
 from ..engines.longcat.config import SIZE_MULTIPLE, SamplingConfig
 from ..engines.longcat.pipeline import Scene, check_scene, generate, nothing
-from ..engines.longcat.plan import Video, explained, make_plan
+from ..engines.longcat.plan import Video, advice, make_plan
 from ..engines.longcat.schedule import schedule
 from ..engines.longcat.speakers import fit_masks, speakers
 from ..engines.longcat.speech import SpeechFeatures
 from ..engines.longcat.state import SegmentState
+from ..engines.parts.planning.advice import explained
 from ..loaders.identity import device_identity, fingerprint, weights_identity
 from ..loaders.longcat.boxes import with_background
 from ..loaders.longcat.conditioning import Condition
@@ -102,6 +103,7 @@ def open_video(
         fps=version.fps,
         audio=trim(speech.audio, seconds=frames / version.fps),
         resumable=run.resumable(),
+        plan=run.plan.text,
     )
 
 
@@ -197,7 +199,7 @@ class _Run:
     def blocks(self, state: SegmentState | None = None) -> Iterator[Tensor]:
         """One pass over the video, or over what comes after ``state``; out of memory it says what would have fitted."""
         given, plan = self.inputs, self.plan
-        with explained(self.video, self.machine):
+        with explained(partial(advice, self.video, self.machine)):
             self.say(self._line())
             vae = given.vae.load(plan.kept + plan.workspace)
             decoder = None if given.decoder is None else given.decoder.load(vae, plan.kept + plan.workspace)

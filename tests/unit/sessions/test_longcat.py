@@ -91,7 +91,8 @@ def test_a_video_is_as_long_as_its_speech_and_says_what_is_planned(given, versio
     with torch.inference_mode():
         made = torch.cat(list(stream.blocks()))
     assert made.shape == (fps, HEIGHT, WIDTH, 3) and made.float().std() > 5
-    assert "of 2 steps; everything loaded" in said[1] and "Add a distillation LoRA" in said[1]
+    assert f"of 2 steps; {stream.plan}" in said[1] and stream.plan.startswith("everything loaded")
+    assert "Add a distillation LoRA" in said[1]
 
 
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(given):
@@ -201,6 +202,16 @@ def test_another_seed_or_portrait_listens_to_nothing_again(given, monkeypatch):
         inputs.speech.encoder, "encode_audio", lambda *_: pytest.fail("it listens again"), raising=True
     )
     frames(inputs, replace(CONFIG, seed=7), max_seconds=0.4)
+
+
+def test_out_of_memory_says_what_was_planned(given, monkeypatch):
+    def fails(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr("avatar.sessions.longcat.generate", fails)
+    with pytest.raises(torch.OutOfMemoryError, match="ran out: 48x32 was planned"):
+        frames(given())
 
 
 def test_an_interrupt_stops_within_a_step(given):
