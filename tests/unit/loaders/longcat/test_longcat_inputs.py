@@ -135,3 +135,20 @@ def test_the_speech_encoder_lies_beside_the_checkpoint_or_in_another_folder(host
     assert type(beside) is type(elsewhere)
     older = folders.load_encoder("1.0", models / "longcat/LongCat-Video-Avatar/avatar_single", False, nothing)
     assert older.model.wav2vec2.config.num_hidden_layers == 12
+
+
+def test_a_speech_encoder_whose_download_was_interrupted_is_looked_for_elsewhere_or_fetched(
+    host, models, monkeypatch
+):
+    begun = models / "longcat" / "begun" / "whisper-large-v3"
+    begun.mkdir(parents=True)
+    whole = models / "longcat" / "mine" / "whisper-large-v3"
+    (begun / "config.json").write_bytes((whole / "config.json").read_bytes())
+    (begun / "model.safetensors.0123.partial").touch()
+    loaded: list[Path] = []
+    monkeypatch.setattr(folders.WhisperAudioEncoder, "from_folder", loaded.append)
+    folders.load_encoder("1.5", begun.parent / "base_model", False, nothing)
+    assert loaded == [whole]
+    monkeypatch.setattr(folders, "_subfolders", lambda: [begun.parent])
+    with pytest.raises(FileNotFoundError, match="Turn on the loader's download option"):
+        folders.load_encoder("1.5", begun.parent / "base_model", False, nothing)
