@@ -32,6 +32,8 @@ WANTED = {
     "1.0": "chinese-wav2vec2-base from LongCat Load Model",
     "1.5": "whisper-large-v3, from LongCat Load Model or ComfyUI's own loader",
 }
+NAME = "longcat"
+"""How what is heard is remembered, before its length; its version is that of the speech's encoder."""
 NOISE_SEED = 0
 """Of the noise floor, so that the same sound gives the same features."""
 WHOLE_SECONDS = 60
@@ -172,7 +174,8 @@ def listen(
 ) -> SpeechFeatures:
     """The features of a speech, which ends in silence up to ``seconds``.
 
-    It is measured at once and remembered with the speech, so another seed or portrait does not listen again.
+    It is measured at once and remembered with the speech, so another seed or portrait does not listen again. What was
+    heard for another length is forgotten, since each keeps its pieces.
 
     Raises:
         ValueError: the speech is live, or the version hears with another encoder.
@@ -196,7 +199,10 @@ def listen(
         source = WhisperSource if version.name == "1.5" else Wav2Vec2Source
         return source(speech.encoder, sounds, version.fps * version.stride, check_interrupt)
 
-    found = speech.remember(f"longcat {version.name} {seconds:.3f}", heard)
+    name = f"{NAME} {seconds:.3f}"
+    for other in [known for known in speech.heard if known.startswith(NAME) and known != name]:
+        del speech.heard[other]
+    found = speech.remember(name, heard)
     if (width := found.read(0, 1).shape[-1]) != channels:
         raise ValueError(
             f"Connect {WANTED[version.name]} to Encode Speech: the speech was encoded {width} wide, the model expects "

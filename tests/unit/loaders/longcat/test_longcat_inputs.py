@@ -40,6 +40,13 @@ def test_of_a_video_the_end_is_kept_in_the_size_of_the_new_one():
     assert len(fit_video(frames[:3], 32, 48, seconds=2.0, fps=25)) == 3
 
 
+@pytest.mark.parametrize("fps", [16, 25])
+def test_enough_of_a_video_is_kept_for_the_largest_overlap(fps):
+    past = fit_video(torch.zeros(200, 8, 8, 3), 16, 16, conditioning.PAST_SECONDS, fps=30)
+    condition = conditioning.Condition(torch.zeros(1, 8), (16, 16), past=past, past_fps=30)
+    assert len(condition.last_frames(fps)) >= 45
+
+
 def test_one_picture_is_wanted():
     with pytest.raises(ValueError, match="Pick one picture"):
         single_picture(torch.zeros(2, 40, 40, 3))
