@@ -21,6 +21,7 @@ from ..engines.longcat.speech import SpeechFeatures
 from ..engines.longcat.state import SegmentState
 from ..engines.parts.planning.advice import explained
 from ..loaders.identity import device_identity, fingerprint, weights_identity
+from ..loaders.liveavatar.conditioning import check_width
 from ..loaders.longcat.boxes import with_background
 from ..loaders.longcat.conditioning import Condition
 from ..loaders.longcat.listening import check_encoder, listen
@@ -124,11 +125,8 @@ def check_inputs(inputs: Inputs, config: SamplingConfig) -> None:
     if config.guided and inputs.negative is None:
         raise ValueError("Connect a negative prompt, be it an empty one: guidance compares with it.")
     for states in (inputs.condition.context, inputs.negative):
-        if states is not None and states.shape[-1] != expected.caption_channels:
-            raise ValueError(
-                f"Use the UMT5-XXL text encoder: the prompt was encoded {states.shape[-1]} wide, the model expects "
-                f"{expected.caption_channels}."
-            )
+        if states is not None:
+            check_width(states, expected.caption_channels)
     if inputs.decoder is not None:
         check_fits(inputs.decoder, inputs.vae.vae)
     if speech.speakers > 1:

@@ -15,7 +15,7 @@ from ...engines.longcat.config import LongCatConfig
 from ...engines.longcat.speech import SpeechFeatures
 from ...media.audio import duration
 from ...media.sound import MonoSound
-from ...media.speech import LiveSpeech, Speech
+from ...media.speech import Speech
 from .encoders import is_wav2vec2_base, is_whisper
 from .loudness import RATE, gain
 from .speech import (
@@ -166,25 +166,20 @@ def check_encoder(encoder: Any, config: LongCatConfig) -> None:
 
 
 def listen(
-    speech: Speech | LiveSpeech,
+    speech: Speech,
     config: LongCatConfig,
     seconds: float,
     check_interrupt: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> SpeechFeatures:
-    """The features of a speech, which ends in silence up to ``seconds``.
+    """The features of a speech, which ends in silence up to ``seconds``; its encoder has passed `check_encoder`.
 
     It is measured at once and remembered with the speech, so another seed or portrait does not listen again. What was
     heard for another length is forgotten, since each keeps its pieces.
 
     Raises:
-        ValueError: the speech is live, or the version hears with another encoder.
+        ValueError: the encoder is of another size than the version hears with.
     """
-    if isinstance(speech, LiveSpeech):
-        raise ValueError(
-            "Connect finished speech: LongCat makes whole segments and cannot follow live speech."
-        )
-    check_encoder(speech.encoder, config)
     version, channels = config.version, config.audio_channel
 
     def heard() -> SpeechFeatures:
