@@ -96,4 +96,4 @@ def liveportrait_folders() -> list[Path]:
     """Folders of LivePortrait in the host's models, whose networks serve where Ditto's folder lacks them."""
     import folder_paths
 
-    return [path for path in Path(folder_paths.models_dir).glob(LIVEPORTRAIT) if path.is_dir()]
+    return [Path(folder_paths.models_dir) / LIVEPORTRAIT]
