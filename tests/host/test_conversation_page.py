@@ -292,7 +292,9 @@ def test_push_to_talk_sends_sound_while_a_key_or_the_button_is_held(ready, brows
         script.until(lambda: len(script.messages("talk")) == 5)
         script.say("end")
         script.until(lambda: state(page) == "Ended")
-        pressed = f"() => [...document.querySelectorAll('{PANEL} [aria-pressed=true]')].map((e) => e.textContent)"
+        pressed = (
+            f"() => [...document.querySelectorAll('{PANEL} [aria-pressed=true]')].map((e) => e.textContent)"
+        )
         assert page.evaluate(pressed) == []
         page.keyboard.up(" ")
         page.keyboard.down(" ")  # the transcript has the focus still
