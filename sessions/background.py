@@ -44,6 +44,7 @@ def with_background(
         resumable=stream.resumable
         and replace(stream.resumable, fingerprint=partial(_fingerprint, stream, ground, identity)),
         on_file=stream.on_file,
+        plan=stream.plan,
     )
 
 
