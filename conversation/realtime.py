@@ -16,14 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-import torch
-from torch import Tensor
 
 from ..media.audio import mono_samples
 from ..media.speech_feed import Closed, Full, SpeechFeed
 from .connections import connections
 from .roles import ServiceError
 from .server import Server
+from .services import pcm
 from .spoken import Spoken
 from .talk import RATE, End, Held, Hush, Played, Sound, Talk, Typed
 from .timings import Timings
@@ -55,7 +54,6 @@ class RealtimeConversation(Talk):
     ) -> None:
         super().__init__(feed, on_error)
         self._realtime, self.push_to_talk = realtime, realtime.push_to_talk
-        self._held_key = False
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._spoken: Spoken | None = None
         self._item: dict[str, Any] = {}
@@ -66,16 +64,17 @@ class RealtimeConversation(Talk):
 
     async def converse(self) -> None:
         """Talk until cancelled; a connection that breaks is made anew."""
-        self._now = asyncio.get_running_loop().time
         taking = asyncio.create_task(self._take_all())
         wait = RETRY_SECONDS
         try:
             while True:
+                begun = self.now()
                 try:
                     await self._visit()
-                    wait = RETRY_SECONDS
                 except ServiceError as error:
                     self.error(str(error))
+                if self.now() - begun > LONGEST_RETRY:
+                    wait = RETRY_SECONDS
                 self._stop()
                 self.tell("state", state="waiting")
                 await asyncio.sleep(wait)
@@ -94,13 +93,14 @@ class RealtimeConversation(Talk):
                 address, headers=server.headers(), max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_SECONDS
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise ServiceError(server.refusal(error.status)) from error
+            path = error.request_info.real_url.path
+            raise ServiceError(server.refusal(error.status, path, error.message)) from error
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             raise ServiceError(f"Start the {server.what}: nothing answers at {server.url}.") from error
         async with socket:
-            await socket.send_json({"type": "session.update", "session": self._session()})
             self._socket = socket
-            self._rest()
+            await self._send("session.update", session=self._session())
+            self.rest()
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
@@ -134,13 +134,13 @@ class RealtimeConversation(Talk):
             elif isinstance(message, End):
                 self.feed.end()
             elif self._socket is not None:
-                with suppress(ConnectionError, aiohttp.ClientError):  # the visit ends, and says so
-                    await self._take(message)
+                await self._take(message)
 
     async def _take(self, message: Any) -> None:
         if isinstance(message, Sound):
-            if self._held_key or not self.push_to_talk:
-                await self._send("input_audio_buffer.append", audio=_pcm(message.samples))
+            if self.held_key or not self.push_to_talk:
+                audio = base64.b64encode(pcm(message.samples)).decode()
+                await self._send("input_audio_buffer.append", audio=audio)
         elif isinstance(message, Typed):
             await self._interrupt(cancel=True)
             self.tell("heard", text=message.text, final=True)
@@ -151,9 +151,9 @@ class RealtimeConversation(Talk):
             await self._send("response.create")
         elif isinstance(message, Hush):
             await self._interrupt(cancel=True)
-            self._rest()
-        elif isinstance(message, Held) and self.push_to_talk and message.held != self._held_key:
-            self._held_key = message.held
+            self.rest()
+        elif isinstance(message, Held) and self.push_to_talk and message.held != self.held_key:
+            self.held_key = message.held
             if message.held:
                 await self._interrupt(cancel=True)
                 self.tell("state", state="listening")
@@ -164,19 +164,19 @@ class RealtimeConversation(Talk):
 
     async def _send(self, type_: str, **values: Any) -> None:
         if self._socket is not None:
-            await self._socket.send_json({"type": type_, **values})
+            with suppress(ConnectionError, aiohttp.ClientError):  # the visit ends, and says so
+                await self._socket.send_json({"type": type_, **values})
 
     # What the server tells.
 
     async def _event(self, data: str) -> None:
         try:
             event = json.loads(data)
-            kind = event["type"]
-        except (ValueError, TypeError, KeyError) as error:
+            # Servers of the interface's first version leave "output_" away.
+            kind = event["type"].replace("response.audio", "response.output_audio")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             what = self._realtime.server.what
             raise ServiceError(f"Check the address of the {what}: it does not talk Realtime.") from error
-        # Servers of the interface's first version leave "output_" away.
-        kind = kind.replace("response.audio", "response.output_audio")
         if kind == "error":
             self.error(str(self._realtime.server.told(event.get("error"))))
         elif kind == "input_audio_buffer.speech_started":
@@ -242,7 +242,7 @@ class RealtimeConversation(Talk):
             return
         heard = self._stop()
         self._void.add(item["response_id"])
-        if cancel:
+        if cancel and not spoken.finished:  # there is nothing to cancel of an answer that is only played
             await self._send("response.cancel")
         if item["item_id"] is not None:
             place = {"item_id": item["item_id"], "content_index": item["content_index"]}
@@ -269,23 +269,14 @@ class RealtimeConversation(Talk):
                 measured = self.measured(self._turn, self._timings, spoken.first)
         if self._spoken is spoken:
             self._spoken = None
-            self._rest()
+            self.rest()
 
     def _begin_turn(self) -> None:
         self._turn += 1
-        self._timings = Timings(self._now, self._now())
+        self._timings = Timings(self.now, self.now())
         self._timings.mark("turn_end")
         self.tell("state", state="thinking")
 
     def _mark(self, part: str) -> None:
         if self._timings is not None:
             self._timings.mark(part)
-
-    def _rest(self) -> None:
-        listens = self._held_key or not self.push_to_talk
-        self.tell("state", state="listening" if listens else "waiting")
-
-
-def _pcm(samples: Tensor) -> str:
-    data = (samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().tobytes()
-    return base64.b64encode(data).decode()

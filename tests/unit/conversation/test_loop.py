@@ -317,6 +317,22 @@ async def test_an_answer_that_failed_before_its_first_word_leaves_nothing_behind
 
 
 @staged()
+async def test_ears_that_break_lose_one_question_only(stage):
+    async def broken(sound):
+        raise RuntimeError("out of memory")
+
+    transcribe, stage.ears.transcribe = stage.ears.transcribe, broken
+    await stage.microphone.say("What is", 0.6)
+    await stage.microphone.quiet(1)
+    assert stage.errors == ["Ask again: this answer has failed (RuntimeError('out of memory'))."]
+    assert stage.states()[-1] == "listening"
+    stage.ears.transcribe = transcribe
+    await stage.microphone.say("the time", 0.6)
+    await stage.microphone.quiet(4)
+    assert stage.history() == [("user", "the time"), ("assistant", "It is noon.")] and len(stage.errors) == 1
+
+
+@staged()
 async def test_the_end_lets_the_answer_be_said_and_the_video_end(stage):
     stage.type("the time")
     await stage.until(lambda: stage.feed.waiting_seconds > 0.3)
