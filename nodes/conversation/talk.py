@@ -12,7 +12,7 @@ from ...conversation.loop import Conversation, Manners
 from ...conversation.realtime import Realtime, RealtimeConversation
 from ...conversation.server import Server
 from ...conversation.talk import RATE, Talk, talk_feed, talks
-from ...host.progress import show_text
+from ...host.progress import Progress, show_text
 from ...loaders.conversation.smart_turn import find_smart_turn
 from ...loaders.liveavatar.speech import check_encoder
 from ...media.audio import duration, to_mono
@@ -21,7 +21,7 @@ from ...media.speech_feed import SpeechFeed
 from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarSpeech, AvatarVoice
-from .here import download_input, progress_of
+from .here import download_input
 from .services import CATEGORY, address_input, key_input, prompt_input
 
 TURNS = ("silence", "smart", "push to talk")
@@ -191,7 +191,7 @@ class AvatarConversation(TalkNode):
         say = partial(show_text, hidden=cls.hidden)
         finished = None
         if turn == "smart" and ears is not None:
-            finished = find_smart_turn(download, progress_of(cls.hidden))
+            finished = find_smart_turn(download, Progress())
         cls.begin(Conversation(feed, mind, voice, ears, manners, finished, on_error=say), id)
         return io.NodeOutput(speech)
 
