@@ -55,6 +55,7 @@ class RealtimeConversation(Talk):
         super().__init__(feed, on_error)
         self._realtime, self.push_to_talk = realtime, realtime.push_to_talk
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._response: str | None = None  # that the server is making
         self._spoken: Spoken | None = None
         self._item: dict[str, Any] = {}
         self._turn = 0
@@ -98,7 +99,7 @@ class RealtimeConversation(Talk):
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             raise ServiceError(f"Start the {server.what}: nothing answers at {server.url}.") from error
         async with socket:
-            self._socket = socket
+            self._socket, self._response = socket, None
             await self._send("session.update", session=self._session())
             self.rest()
             try:
@@ -188,18 +189,22 @@ class RealtimeConversation(Talk):
         elif kind == "conversation.item.input_audio_transcription.completed":
             self._mark("ears")
             self.tell("heard", text=str(event.get("transcript", "")).strip(), final=True)
+        elif kind == "response.created":
+            self._response = _response(event).get("id")
         elif kind == "response.output_audio.delta":
             await self._speak(event)
         elif kind == "response.output_audio_transcript.done":
             if event.get("response_id") not in self._void:
                 self.tell("said", text=str(event.get("transcript", "")).strip(), turn=self._turn)
         elif kind == "response.output_audio.done":
-            self._complete()
+            self._complete(event.get("response_id"))
         elif kind == "response.done":
-            self._complete()
-            status = event.get("response", {})
-            if status.get("status") == "failed":
-                details = status.get("status_details") or {}
+            response = _response(event)
+            if response.get("id") == self._response:
+                self._response = None
+            self._complete(response.get("id"))
+            if response.get("status") == "failed":
+                details = response.get("status_details") or {}
                 self.error(str(self._realtime.server.told(details.get("error", "the answer failed"))))
 
     async def _speak(self, event: dict[str, Any]) -> None:
@@ -215,7 +220,7 @@ class RealtimeConversation(Talk):
             self._spoken = Spoken(self.feed)
             self._spoken.begin("answer")
             self._item = {"item_id": event.get("item_id"), "content_index": event.get("content_index", 0)}
-            self._item["response_id"] = response
+            self._response = response
             self._mark("voice")
             self._mark("written")
             self.tell("state", state="speaking")
@@ -230,21 +235,20 @@ class RealtimeConversation(Talk):
         except Closed:
             pass  # the video is about to end
 
-    def _complete(self) -> None:
-        if self._spoken is not None:
+    def _complete(self, response: str | None) -> None:
+        if self._spoken is not None and response not in self._void:
             with suppress(Closed, Full):
                 self._spoken.complete()
 
     async def _interrupt(self, cancel: bool) -> None:
         """Stop what is said, and tell the server how much of it was heard."""
-        spoken, item = self._spoken, self._item
-        if spoken is None:
-            return
-        heard = self._stop()
-        self._void.add(item["response_id"])
-        if cancel and not spoken.finished:  # there is nothing to cancel of an answer that is only played
-            await self._send("response.cancel")
-        if item["item_id"] is not None:
+        begun, item, response = self._spoken is not None, self._item, self._response
+        heard, self._response = self._stop(), None
+        if response is not None:  # else there is nothing to cancel: the answer is only played
+            self._void.add(response)
+            if cancel:
+                await self._send("response.cancel")
+        if begun and item["item_id"] is not None:
             place = {"item_id": item["item_id"], "content_index": item["content_index"]}
             await self._send("conversation.item.truncate", **place, audio_end_ms=round(1000 * heard))
 
@@ -280,3 +284,8 @@ class RealtimeConversation(Talk):
     def _mark(self, part: str) -> None:
         if self._timings is not None:
             self._timings.mark(part)
+
+
+def _response(event: dict[str, Any]) -> dict[str, Any]:
+    found = event.get("response")
+    return found if isinstance(found, dict) else {}

@@ -15,7 +15,7 @@ from ...conversation.talk import RATE, Talk, talk_feed, talks
 from ...host.progress import Progress, show_text
 from ...loaders.conversation.smart_turn import find_smart_turn
 from ...loaders.liveavatar.speech import check_encoder
-from ...media.audio import duration, to_mono
+from ...media.audio import duration, to_mono, usable
 from ...media.speech import LiveSpeech
 from ...media.speech_feed import SpeechFeed
 from ..running import bind, check_id, publish
@@ -270,8 +270,8 @@ class AvatarConversationRealtime(TalkNode):
 def _short(filler) -> tuple | None:
     if filler is None:
         return None
-    if duration(filler) > LONGEST_FILLER:
+    if (seconds := duration(usable(filler))) > LONGEST_FILLER:
         raise ValueError(
-            f"Give Conversation a filler of at most {LONGEST_FILLER:g} s (Trim Audio): it has {duration(filler):.1f}."
+            f"Give Conversation a filler of at most {LONGEST_FILLER:g} s (Trim Audio): it has {seconds:.1f}."
         )
     return to_mono(filler, RATE), RATE

@@ -152,11 +152,27 @@ def test_stop_talking_cancels_the_answer(script):
     play(script, scene)
 
 
+def test_an_answer_that_is_not_there_yet_is_cancelled_and_never_said(script):
+    script.delays = (0, 0, 0.3)
+
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.talk._response is not None)
+        visit.talk.send(Typed("What is it?"))
+        await visit.until(lambda: visit.of("said"))
+        assert [message["text"] for message in visit.of("said")] == ["It is a test."]
+
+    play(script, scene)
+    assert len(events(script, "response.cancel")) == 1
+    assert events(script, "conversation.item.truncate") == []
+
+
 def test_an_answer_that_has_arrived_is_dropped_without_a_cancel(script):
     async def scene(visit):
         await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
         visit.talk.send(Typed("Tell me"))
-        await visit.until(lambda: visit.of("said") and visit.talk._spoken.finished)
+        await visit.until(lambda: visit.of("said") and visit.talk._response is None)
         visit.talk.send(Hush())
         await visit.until(lambda: events(script, "conversation.item.truncate"))
 
