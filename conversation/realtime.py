@@ -242,6 +242,8 @@ class RealtimeConversation(Talk):
 
     async def _interrupt(self, cancel: bool) -> None:
         """Stop what is said, and tell the server how much of it was heard."""
+        if self.feed.ended:
+            return  # what waits is said
         begun, item, response = self._spoken is not None, self._item, self._response
         heard, self._response = self._stop(), None
         if response is not None:  # else there is nothing to cancel: the answer is only played
@@ -254,9 +256,10 @@ class RealtimeConversation(Talk):
 
     def _stop(self) -> float:
         """Drop what was not heard of the answer; the seconds that were."""
-        spoken, self._spoken = self._spoken, None
-        if spoken is None:
+        spoken = self._spoken
+        if spoken is None or self.feed.ended:
             return 0.0
+        self._spoken = None
         played = self.played()
         spoken.take_out(played)
         until = self.feed.spoken_seconds
@@ -267,7 +270,7 @@ class RealtimeConversation(Talk):
     async def _watch(self, spoken: Spoken) -> None:
         """Follow an answer until it was heard."""
         measured = False
-        while not (spoken.finished and spoken.all_heard(self.played())):
+        while self._spoken is spoken and not (spoken.finished and spoken.all_heard(self.played())):
             await asyncio.sleep(WATCH_SECONDS)
             if not measured and self._timings is not None:
                 measured = self.measured(self._turn, self._timings, spoken.first)

@@ -168,11 +168,14 @@ class Talk:
         raise NotImplementedError
 
     async def next_message(self) -> Message:
-        """The next message of a page."""
-        message = await self._inbox.get()
-        with self._lock:
-            self._backlog -= 1
-        return message
+        """The next message of a page. Behind the end, what waits is said whatever the person does: only positions count
+        then."""
+        while True:
+            message = await self._inbox.get()
+            with self._lock:
+                self._backlog -= 1
+            if isinstance(message, Played) or not self.feed.ended:
+                return message
 
     def tell(self, type_: str, **values: Any) -> None:
         """Tell all pages something; ``serving/talk.py`` lists what there is."""

@@ -342,6 +342,21 @@ async def test_the_end_lets_the_answer_be_said_and_the_video_end(stage):
 
 
 @staged()
+async def test_after_the_end_nothing_interrupts_what_is_still_said(stage):
+    stage.type("Tell me")
+    await stage.until(lambda: stage.feed.heard_seconds > 2)
+    stage.talk.send(End())
+    await stage.microphone.say("Stop", 0.4)
+    stage.talk.send(Hush())
+    await stage.microphone.quiet(0.1)
+    assert stage.errors == [] and stage.messages("interrupted") == []
+    waiting = stage.feed.waiting_seconds
+    assert waiting > 1
+    await asyncio.sleep(waiting + 1)
+    assert stage.feed.waiting_seconds == 0 and stage.states()[-1] == "listening"
+
+
+@staged()
 async def test_thirty_minutes_of_conversation_keep_no_more_than_their_words(stage):
     for _ in range(30):
         stage.type("the time")

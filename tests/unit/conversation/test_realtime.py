@@ -11,7 +11,7 @@ from avatar.conversation import realtime as module
 from avatar.conversation.realtime import Realtime, RealtimeConversation
 from avatar.conversation.roles import ServiceError
 from avatar.conversation.server import Server
-from avatar.conversation.talk import RATE, Held, Hush, Sound, Typed, talk_feed
+from avatar.conversation.talk import RATE, End, Held, Hush, Sound, Typed, talk_feed
 
 from tools.scripted_services import Script, running_services
 
@@ -178,6 +178,23 @@ def test_an_answer_that_has_arrived_is_dropped_without_a_cancel(script):
 
     play(script, scene)
     assert events(script, "response.cancel") == []
+
+
+def test_after_the_end_nothing_interrupts_what_is_still_said(script):
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.feed.taken > 0)
+        visit.talk.send(End())
+        await visit.speak(0.3)
+        visit.talk.send(Hush())
+        await visit.talk._event('{"type": "input_audio_buffer.speech_started"}')
+        await visit.talk._socket.close()
+        await asyncio.sleep(0.2)
+        assert visit.of("interrupted") == []
+        assert [error for error in visit.errors if "has stopped" in error] == []
+
+    play(script, scene)
 
 
 def test_push_to_talk_commits_the_turn_when_the_key_goes_up(script):
