@@ -202,11 +202,15 @@ class Conversation(Talk):
             self._go_on()
 
     def _hush(self) -> None:
+        if self._reply is None and self._pending is None:
+            return
+        self._take_back_pending()
+        self._unfinished = ()
         if self._reply is not None:
             if not self._reply.held:
                 self._hold(self._reply)
             self._settle(self._reply)
-            self._rest()
+        self._rest()
 
     # The answers.
 

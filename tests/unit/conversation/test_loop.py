@@ -211,6 +211,20 @@ async def test_stop_talking_keeps_what_was_heard_and_the_conversation_goes_on(st
     await stage.until(lambda: len(stage.history()) == 4)
 
 
+@staged()
+async def test_stop_talking_drops_a_question_whose_words_are_not_known_yet(stage):
+    stage.ears.delay = 1.0
+    await stage.microphone.say("What is", 0.6)
+    await stage.microphone.quiet(0.6)
+    assert stage.states()[-1] == "thinking"
+    stage.talk.send(Hush())
+    await stage.microphone.quiet(3)
+    assert stage.history() == [] and stage.states()[-1] == "listening" and stage.feed.written == 0
+    await stage.microphone.say("the time", 0.6)
+    await stage.microphone.quiet(5)
+    assert stage.history() == [("user", "the time"), ("assistant", "It is noon.")]
+
+
 @staged(manners=Manners(push_to_talk=True))
 async def test_push_to_talk_hears_only_while_the_key_is_down(stage):
     await stage.microphone.say("Stop", 0.5)
