@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,24 +14,13 @@ WINDOW = 512
 """Samples of a window: 32 ms."""
 
 
-class Activity(Protocol):
-    """Tells speech from other sound."""
-
-    name: str
-
-    def __call__(self, window: Tensor) -> float:
-        """How likely it is speech, 0 to 1: ``WINDOW`` samples, called for one window after the other."""
-        ...
-
-    def reset(self) -> None:
-        """Forget the sound so far."""
-        ...
+Activity = Callable[[Tensor], float]
+"""How likely ``WINDOW`` samples are speech, 0 to 1; called for one window after the other."""
 
 
 class Loudness:
     """Speech is what is clearly louder than the quietest sound of the last seconds."""
 
-    name = "loudness"
     ABOVE = 10.0
     """Decibels above the background from which sound counts as speech."""
     QUIETEST = -50.0
@@ -40,11 +29,7 @@ class Loudness:
     """The background may grow by 3 decibels a second."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Start with a quiet room."""
-        self._background = -60.0
+        self._background = -60.0  # a quiet room
 
     def __call__(self, window: Tensor) -> float:
         """1 for speech, 0 for what is not."""
@@ -60,16 +45,10 @@ class Silero:
     ImportError where ``silero-vad`` is not installed.
     """
 
-    name = "Silero VAD"
-
     def __init__(self) -> None:
         from silero_vad import load_silero_vad
 
         self._model = load_silero_vad()
-
-    def reset(self) -> None:
-        """Forget the sound so far."""
-        self._model.reset_states()
 
     def __call__(self, window: Tensor) -> float:
         """The probability of speech."""

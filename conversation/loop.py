@@ -89,7 +89,6 @@ class Conversation(Talk):
         super().__init__(feed, on_error)
         self._mind, self._voice, self._ears, self._manners = mind, voice, ears, manners
         self.hears, self.push_to_talk = ears is not None, manners.push_to_talk
-        self._held_key = False
         longest_pause = math.inf if manners.push_to_talk else manners.longest_pause
         self._turns = Turns(activity or best_activity(), RATE, manners.pause, longest_pause, finished)
         self.history: list[Line] = []
@@ -102,7 +101,6 @@ class Conversation(Talk):
 
     async def converse(self) -> None:
         """Talk until cancelled."""
-        self._now = asyncio.get_running_loop().time
         self._rest()
         probing = asyncio.create_task(self._probe())
         try:
@@ -133,7 +131,7 @@ class Conversation(Talk):
     # What the person does.
 
     def _hear(self, samples: Tensor) -> None:
-        if self._ears is None or (self.push_to_talk and not self._held_key):
+        if self._ears is None or (self.push_to_talk and not self.held_key):
             return
         for event in self._turns.hear(samples):
             if isinstance(event, Speaking):
@@ -173,7 +171,7 @@ class Conversation(Talk):
         if self._guess is None:
             self._paused(turn.sound)
         guess, self._guess = self._guess, None
-        guess.timings.ended(self._now() - turn.silence)
+        guess.timings.ended(self.now() - turn.silence)
         guess.timings.mark("turn_end")
         self._confirm(guess)
 
@@ -189,9 +187,9 @@ class Conversation(Talk):
         self._confirm(reply)
 
     def _key(self, held: bool) -> None:
-        if not self.push_to_talk or held == self._held_key:
+        if not self.push_to_talk or held == self.held_key:
             return
-        self._held_key = held
+        self.held_key = held
         if held:
             self._turns.reset()
             self._take_back_pending()
@@ -204,17 +202,21 @@ class Conversation(Talk):
             self._go_on()
 
     def _hush(self) -> None:
+        if self._reply is None and self._pending is None:
+            return
+        self._take_back_pending()
+        self._unfinished = ()
         if self._reply is not None:
             if not self._reply.held:
                 self._hold(self._reply)
             self._settle(self._reply)
-            self._rest()
+        self._rest()
 
     # The answers.
 
     def _new_reply(self, *pieces: Piece) -> Reply:
         self._count += 1
-        timings = Timings(self._now, self._now())
+        timings = Timings(self.now, self.now())
         return Reply(self._count, (*self._unfinished, *pieces), self.feed, timings)
 
     def _work(self, reply: Reply, work: Coroutine[Any, Any, None]) -> None:
@@ -224,23 +226,23 @@ class Conversation(Talk):
         """Work for a reply, whose errors become a sentence once the person has finished."""
         try:
             await work
-        except (ServiceError, Full) as error:
+        except Closed:
+            reply.complete = True
+        except Exception as error:
+            sentence = str(error)
+            if not isinstance(error, ServiceError | Full):
+                logger.exception("LiveAvatar: an answer has failed.")
+                sentence = f"Ask again: this answer has failed ({error!r})."
             await reply.confirmed.wait()
-            self.error(str(error))
+            self.error(sentence)
             reply.complete = True
             if reply is self._pending:
                 self._pending = None
                 self._go_on()
-        except Closed:
-            reply.complete = True
-        except Exception as error:
-            logger.exception("LiveAvatar: an answer has failed.")
-            self.error(f"Ask again: this answer has failed ({error!r}).")
-            reply.complete = True
 
     def _confirm(self, reply: Reply) -> None:
         """The person has finished."""
-        reply.ended_at = self._now()
+        reply.ended_at = self.now()
         reply.confirmed.set()
         self.tell("state", state="thinking")
         if reply.understood:
@@ -314,16 +316,16 @@ class Conversation(Talk):
             ready.put_nowait(None)
 
     async def _say_sentence(self, reply: Reply, sentence: str, mood: str = "") -> None:
-        begun, gathered, since = False, [], self._now()
+        begun, gathered, since = False, [], self.now()
         async with aclosing(self._voice.speak(sentence)) as sound:
             async for samples, rate in sound:
                 if not gathered:
-                    since = self._now()
+                    since = self.now()
                 reply.timings.mark("voice")
                 await self._may_speak(reply)
                 gathered.append(samples)
                 seconds = sum(map(len, gathered)) / rate
-                if reply.silent and seconds < BLOCK_SECONDS and self._now() - since < GATHER_SECONDS:
+                if reply.silent and seconds < BLOCK_SECONDS and self.now() - since < GATHER_SECONDS:
                     continue
                 begun = self._write(reply, sentence, gathered, rate, begun, mood)
                 gathered = []
@@ -383,7 +385,7 @@ class Conversation(Talk):
 
     def _may_take_back(self, reply: Reply) -> bool:
         spoken = bool(reply.pieces) and not reply.pieces[-1].typed
-        soon = self._now() - reply.ended_at < TAKEN_BACK_SECONDS
+        soon = self.now() - reply.ended_at < TAKEN_BACK_SECONDS
         return spoken and (soon or not reply.spoken.any_heard(self.played()))
 
     def _hold(self, reply: Reply, take_back: bool = False) -> None:
@@ -437,8 +439,7 @@ class Conversation(Talk):
 
     def _rest(self) -> None:
         self._duck(False)
-        listens = self.hears and (self._held_key or not self.push_to_talk)
-        self.tell("state", state="listening" if listens else "waiting")
+        self.rest()
 
     def _duck(self, on: bool) -> None:
         if on != self._ducked:

@@ -16,14 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-import torch
-from torch import Tensor
 
 from ..media.audio import mono_samples
 from ..media.speech_feed import Closed, Full, SpeechFeed
 from .connections import connections
 from .roles import ServiceError
 from .server import Server
+from .services import pcm
 from .spoken import Spoken
 from .talk import RATE, End, Held, Hush, Played, Sound, Talk, Typed
 from .timings import Timings
@@ -55,8 +54,8 @@ class RealtimeConversation(Talk):
     ) -> None:
         super().__init__(feed, on_error)
         self._realtime, self.push_to_talk = realtime, realtime.push_to_talk
-        self._held_key = False
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._response: str | None = None  # that the server is making
         self._spoken: Spoken | None = None
         self._item: dict[str, Any] = {}
         self._turn = 0
@@ -66,16 +65,17 @@ class RealtimeConversation(Talk):
 
     async def converse(self) -> None:
         """Talk until cancelled; a connection that breaks is made anew."""
-        self._now = asyncio.get_running_loop().time
         taking = asyncio.create_task(self._take_all())
         wait = RETRY_SECONDS
         try:
             while True:
+                begun = self.now()
                 try:
                     await self._visit()
-                    wait = RETRY_SECONDS
                 except ServiceError as error:
                     self.error(str(error))
+                if self.now() - begun > LONGEST_RETRY:
+                    wait = RETRY_SECONDS
                 self._stop()
                 self.tell("state", state="waiting")
                 await asyncio.sleep(wait)
@@ -94,13 +94,14 @@ class RealtimeConversation(Talk):
                 address, headers=server.headers(), max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_SECONDS
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise ServiceError(server.refusal(error.status)) from error
+            path = error.request_info.real_url.path
+            raise ServiceError(server.refusal(error.status, path, error.message)) from error
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             raise ServiceError(f"Start the {server.what}: nothing answers at {server.url}.") from error
         async with socket:
-            await socket.send_json({"type": "session.update", "session": self._session()})
-            self._socket = socket
-            self._rest()
+            self._socket, self._response = socket, None
+            await self._send("session.update", session=self._session())
+            self.rest()
             try:
                 async for message in socket:
                     if message.type is aiohttp.WSMsgType.TEXT:
@@ -134,13 +135,13 @@ class RealtimeConversation(Talk):
             elif isinstance(message, End):
                 self.feed.end()
             elif self._socket is not None:
-                with suppress(ConnectionError, aiohttp.ClientError):  # the visit ends, and says so
-                    await self._take(message)
+                await self._take(message)
 
     async def _take(self, message: Any) -> None:
         if isinstance(message, Sound):
-            if self._held_key or not self.push_to_talk:
-                await self._send("input_audio_buffer.append", audio=_pcm(message.samples))
+            if self.held_key or not self.push_to_talk:
+                audio = base64.b64encode(pcm(message.samples)).decode()
+                await self._send("input_audio_buffer.append", audio=audio)
         elif isinstance(message, Typed):
             await self._interrupt(cancel=True)
             self.tell("heard", text=message.text, final=True)
@@ -151,9 +152,9 @@ class RealtimeConversation(Talk):
             await self._send("response.create")
         elif isinstance(message, Hush):
             await self._interrupt(cancel=True)
-            self._rest()
-        elif isinstance(message, Held) and self.push_to_talk and message.held != self._held_key:
-            self._held_key = message.held
+            self.rest()
+        elif isinstance(message, Held) and self.push_to_talk and message.held != self.held_key:
+            self.held_key = message.held
             if message.held:
                 await self._interrupt(cancel=True)
                 self.tell("state", state="listening")
@@ -164,19 +165,19 @@ class RealtimeConversation(Talk):
 
     async def _send(self, type_: str, **values: Any) -> None:
         if self._socket is not None:
-            await self._socket.send_json({"type": type_, **values})
+            with suppress(ConnectionError, aiohttp.ClientError):  # the visit ends, and says so
+                await self._socket.send_json({"type": type_, **values})
 
     # What the server tells.
 
     async def _event(self, data: str) -> None:
         try:
             event = json.loads(data)
-            kind = event["type"]
-        except (ValueError, TypeError, KeyError) as error:
+            # Servers of the interface's first version leave "output_" away.
+            kind = event["type"].replace("response.audio", "response.output_audio")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             what = self._realtime.server.what
             raise ServiceError(f"Check the address of the {what}: it does not talk Realtime.") from error
-        # Servers of the interface's first version leave "output_" away.
-        kind = kind.replace("response.audio", "response.output_audio")
         if kind == "error":
             self.error(str(self._realtime.server.told(event.get("error"))))
         elif kind == "input_audio_buffer.speech_started":
@@ -188,18 +189,22 @@ class RealtimeConversation(Talk):
         elif kind == "conversation.item.input_audio_transcription.completed":
             self._mark("ears")
             self.tell("heard", text=str(event.get("transcript", "")).strip(), final=True)
+        elif kind == "response.created":
+            self._response = _response(event).get("id")
         elif kind == "response.output_audio.delta":
             await self._speak(event)
         elif kind == "response.output_audio_transcript.done":
             if event.get("response_id") not in self._void:
                 self.tell("said", text=str(event.get("transcript", "")).strip(), turn=self._turn)
         elif kind == "response.output_audio.done":
-            self._complete()
+            self._complete(event.get("response_id"))
         elif kind == "response.done":
-            self._complete()
-            status = event.get("response", {})
-            if status.get("status") == "failed":
-                details = status.get("status_details") or {}
+            response = _response(event)
+            if response.get("id") == self._response:
+                self._response = None
+            self._complete(response.get("id"))
+            if response.get("status") == "failed":
+                details = response.get("status_details") or {}
                 self.error(str(self._realtime.server.told(details.get("error", "the answer failed"))))
 
     async def _speak(self, event: dict[str, Any]) -> None:
@@ -215,7 +220,7 @@ class RealtimeConversation(Talk):
             self._spoken = Spoken(self.feed)
             self._spoken.begin("answer")
             self._item = {"item_id": event.get("item_id"), "content_index": event.get("content_index", 0)}
-            self._item["response_id"] = response
+            self._response = response
             self._mark("voice")
             self._mark("written")
             self.tell("state", state="speaking")
@@ -230,29 +235,31 @@ class RealtimeConversation(Talk):
         except Closed:
             pass  # the video is about to end
 
-    def _complete(self) -> None:
-        if self._spoken is not None:
+    def _complete(self, response: str | None) -> None:
+        if self._spoken is not None and response not in self._void:
             with suppress(Closed, Full):
                 self._spoken.complete()
 
     async def _interrupt(self, cancel: bool) -> None:
         """Stop what is said, and tell the server how much of it was heard."""
-        spoken, item = self._spoken, self._item
-        if spoken is None:
-            return
-        heard = self._stop()
-        self._void.add(item["response_id"])
-        if cancel:
-            await self._send("response.cancel")
-        if item["item_id"] is not None:
+        if self.feed.ended:
+            return  # what waits is said
+        begun, item, response = self._spoken is not None, self._item, self._response
+        heard, self._response = self._stop(), None
+        if response is not None:  # else there is nothing to cancel: the answer is only played
+            self._void.add(response)
+            if cancel:
+                await self._send("response.cancel")
+        if begun and item["item_id"] is not None:
             place = {"item_id": item["item_id"], "content_index": item["content_index"]}
             await self._send("conversation.item.truncate", **place, audio_end_ms=round(1000 * heard))
 
     def _stop(self) -> float:
         """Drop what was not heard of the answer; the seconds that were."""
-        spoken, self._spoken = self._spoken, None
-        if spoken is None:
+        spoken = self._spoken
+        if spoken is None or self.feed.ended:
             return 0.0
+        self._spoken = None
         played = self.played()
         spoken.take_out(played)
         until = self.feed.spoken_seconds
@@ -263,17 +270,17 @@ class RealtimeConversation(Talk):
     async def _watch(self, spoken: Spoken) -> None:
         """Follow an answer until it was heard."""
         measured = False
-        while not (spoken.finished and spoken.all_heard(self.played())):
+        while self._spoken is spoken and not (spoken.finished and spoken.all_heard(self.played())):
             await asyncio.sleep(WATCH_SECONDS)
             if not measured and self._timings is not None:
                 measured = self.measured(self._turn, self._timings, spoken.first)
         if self._spoken is spoken:
             self._spoken = None
-            self._rest()
+            self.rest()
 
     def _begin_turn(self) -> None:
         self._turn += 1
-        self._timings = Timings(self._now, self._now())
+        self._timings = Timings(self.now, self.now())
         self._timings.mark("turn_end")
         self.tell("state", state="thinking")
 
@@ -281,11 +288,7 @@ class RealtimeConversation(Talk):
         if self._timings is not None:
             self._timings.mark(part)
 
-    def _rest(self) -> None:
-        listens = self._held_key or not self.push_to_talk
-        self.tell("state", state="listening" if listens else "waiting")
 
-
-def _pcm(samples: Tensor) -> str:
-    data = (samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().tobytes()
-    return base64.b64encode(data).decode()
+def _response(event: dict[str, Any]) -> dict[str, Any]:
+    found = event.get("response")
+    return found if isinstance(found, dict) else {}

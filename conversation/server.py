@@ -120,8 +120,12 @@ class Server:
 
     async def read(self, answer: aiohttp.ClientResponse) -> Any:
         """The JSON of an answer; ServiceError for anything else."""
-        data = await answer.content.read(ANSWER_BYTES)
+        data = bytearray()
         try:
+            async for piece in answer.content.iter_any():
+                data += piece
+                if len(data) > ANSWER_BYTES:
+                    raise ValueError
             return json.loads(data)
         except ValueError:
             raise ServiceError(
@@ -133,22 +137,26 @@ class Server:
         message = error.get("message") if isinstance(error, dict) else error
         return ServiceError(f"Look at the log of the {self.what}: it says {shown(message)}.")
 
-    async def _refusal(self, answer: aiohttp.ClientResponse, model: str) -> str:
-        said = (await answer.content.read(4 * SHOWN_LETTERS * 4)).decode(errors="replace")
-        if answer.status in (401, 403):
+    def refusal(self, status: int, path: str, said: str) -> str:
+        """What a refusal of this path means, and what to do about it."""
+        if status in (401, 403):
             return self._wrong_key()
-        about_model = model and re.search(r"\bmodel\b", said, re.IGNORECASE)
-        if answer.status == 404 and not about_model:
-            return f"Check the address of the {self.what}: there is no {answer.url.path} at {self.url}."
-        if about_model and answer.status in (400, 404, 422):
-            return await self._unknown_model(model)
-        if answer.status == 429:
+        if status == 404:
+            return f"Check the address of the {self.what}: there is no {path} at {self.url}."
+        if status == 429:
             return (
                 f"Wait a moment, or choose another service: the {self.what} is busy or its quota is used up."
             )
-        if 300 <= answer.status < 400:
+        if 300 <= status < 400:
             return f"Write the final address of the {self.what}: {self.url} leads elsewhere."
-        return f"Look at the log of the {self.what}: it refuses ({answer.status}) and says {shown(said)}."
+        return f"Look at the log of the {self.what}: it refuses ({status}) and says {shown(said)}."
+
+    async def _refusal(self, answer: aiohttp.ClientResponse, model: str) -> str:
+        said = (await answer.content.read(SAID_BYTES)).decode(errors="replace")
+        about_model = model and re.search(r"\bmodel\b", said, re.IGNORECASE)
+        if about_model and answer.status in (400, 404, 422):
+            return await self._unknown_model(model)
+        return self.refusal(answer.status, answer.url.path, said)
 
     async def _unknown_model(self, model: str) -> str:
         try:

@@ -17,7 +17,7 @@ import aiohttp
 import torch
 from torch import Tensor
 
-from ..media.audio import mono_samples
+from ..media.audio import clip_format, mono_samples
 from .roles import EARS_RATE, Heard, Line, ServiceError
 from .server import Server
 
@@ -27,7 +27,6 @@ LONGEST_ANSWER = 20_000
 """Letters after which an answer is cut off."""
 LONGEST_SENTENCE = 120.0
 """Seconds of sound of one sentence."""
-OTHER_FORMATS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3")
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ class SoundReader:
 
     def _header(self) -> bool:
         """Take the header off; False while it has not arrived."""
-        if self._data.startswith(OTHER_FORMATS):
+        if clip_format(self._data) not in (None, "wav"):
             raise ValueError("the sound is compressed.")
         if not (self._data.startswith(b"RIFF") and self._data[8:12] == b"WAVE"):
             return True
@@ -198,7 +197,7 @@ class SoundReader:
             if name == b"data":
                 self._data = self._data[at + 8 :]
                 return True
-            if at + 8 + size > self.HEAD_LIMIT:
+            if at + 8 + size > self.HEAD_LIMIT or (name == b"fmt " and size < 16):
                 raise ValueError("the header of its WAV file is broken.")
             if at + 8 + size > len(self._data):
                 return False
@@ -221,8 +220,13 @@ def wav(samples: Tensor, rate: int) -> bytes:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(rate)
-        writer.writeframes((samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().tobytes())
+        writer.writeframes(pcm(samples))
     return file.getvalue()
+
+
+def pcm(samples: Tensor) -> bytes:
+    """16-bit little-endian samples of float ones [S]."""
+    return (samples.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().tobytes()
 
 
 def chat_messages(prompt: str, lines: Sequence[Line], remembered: int) -> list[dict[str, str]]:

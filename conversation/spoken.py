@@ -31,6 +31,10 @@ class Sentence:
         """Samples of the rest."""
         return sum(map(len, self.rest))
 
+    def heard_before(self, reached: int) -> int:
+        """Samples of the rest that were heard once the feed has given all before the number ``reached``."""
+        return 0 if self.first is None else min(max(0, reached - self.first), self.waiting)
+
 
 class Spoken:
     """The sentences of an answer, as sound in ``feed``.
@@ -87,12 +91,10 @@ class Spoken:
         """Take what was not heard out of the feed, and keep it."""
         reached = self._feed.taken_before(played)
         for sentence in self._sentences:
-            if sentence.first is not None:
-                heard = min(max(0, reached - sentence.first), sentence.waiting)
-                if heard:
-                    sentence.rest = [torch.cat(sentence.rest)[heard:]]
+            if heard := sentence.heard_before(reached):
+                sentence.rest = [torch.cat(sentence.rest)[heard:]]
                 sentence.heard += heard
-                sentence.first = None
+            sentence.first = None
         self._feed.write(torch.zeros(0), self._feed.rate, replace=True)
 
     def put_in(self) -> None:
@@ -107,9 +109,7 @@ class Spoken:
         reached = self._feed.taken_before(played)
         said = []
         for sentence in self._sentences:
-            heard = sentence.heard
-            if sentence.first is not None:
-                heard += min(max(0, reached - sentence.first), sentence.waiting)
+            heard = sentence.heard + sentence.heard_before(reached)
             total = sentence.heard + sentence.waiting
             if not sentence.complete:
                 total = max(total, round(len(sentence.text) * SECONDS_PER_LETTER * self._feed.rate))
@@ -119,19 +119,12 @@ class Spoken:
     def any_heard(self, played: float) -> bool:
         """Whether a sample was heard."""
         reached = self._feed.taken_before(played)
-        return any(
-            sentence.heard or (sentence.first is not None and reached > sentence.first)
-            for sentence in self._sentences
-        )
+        return any(sentence.heard or sentence.heard_before(reached) for sentence in self._sentences)
 
     def all_heard(self, played: float) -> bool:
         """Whether nothing of what was put in is still to be heard."""
         reached = self._feed.taken_before(played)
-        return all(
-            sentence.waiting == 0
-            or (sentence.first is not None and reached >= sentence.first + sentence.waiting)
-            for sentence in self._sentences
-        )
+        return all(sentence.heard_before(reached) == sentence.waiting for sentence in self._sentences)
 
     def _put(self, sentence: Sentence, samples: Tensor) -> None:
         if not len(samples):

@@ -105,6 +105,7 @@ class Talk:
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._backlog = 0
         self._shown: tuple[float, float] | None = None
+        self.held_key = False  # of push to talk
         self.over = False
 
     # For pages, from any thread.
@@ -167,11 +168,14 @@ class Talk:
         raise NotImplementedError
 
     async def next_message(self) -> Message:
-        """The next message of a page."""
-        message = await self._inbox.get()
-        with self._lock:
-            self._backlog -= 1
-        return message
+        """The next message of a page. Behind the end, what waits is said whatever the person does: only positions count
+        then."""
+        while True:
+            message = await self._inbox.get()
+            with self._lock:
+                self._backlog -= 1
+            if isinstance(message, Played) or not self.feed.ended:
+                return message
 
     def tell(self, type_: str, **values: Any) -> None:
         """Tell all pages something; ``serving/talk.py`` lists what there is."""
@@ -186,17 +190,26 @@ class Talk:
             for page in self._pages:
                 page(message)
 
+    @staticmethod
+    def now() -> float:
+        """Seconds of the conversation's clock."""
+        return asyncio.get_running_loop().time()
+
+    def rest(self) -> None:
+        """Tell the pages that nobody speaks."""
+        listens = self.hears and (self.held_key or not self.push_to_talk)
+        self.tell("state", state="listening" if listens else "waiting")
+
     def shown(self, seconds: float) -> None:
         """A page has shown the video up to a position."""
-        self._shown = seconds, asyncio.get_running_loop().time()
+        self._shown = seconds, self.now()
 
     def played(self) -> float:
         """How far the video was shown; at the pace of real time where no page tells."""
         if self._shown is None:
             return self.feed.heard_seconds
         seconds, at = self._shown
-        since = asyncio.get_running_loop().time() - at
-        return min(seconds + min(since, FRESH_SECONDS), self.feed.spoken_seconds)
+        return min(seconds + min(self.now() - at, FRESH_SECONDS), self.feed.spoken_seconds)
 
     def measured(self, turn: int, timings: Timings, first: int | None) -> bool:
         """Tell the times of an answer, whose first sample in the feed is ``first``; False while it was not shown."""

@@ -44,10 +44,9 @@ class Paused:
 
 @dataclass(frozen=True)
 class Ended:
-    """The turn is over: its sound [S], the seconds of speech in it, and those of silence since the last of it."""
+    """The turn is over: its sound [S], and the seconds of silence since the last speech in it."""
 
     sound: Tensor
-    speech: float
     silence: float
 
 
@@ -140,6 +139,6 @@ class Turns:
         return events
 
     def _end(self) -> Ended:
-        ended = Ended(torch.cat(self._turn), self._speech * WINDOW_SECONDS, self._silence * WINDOW_SECONDS)
+        ended = Ended(torch.cat(self._turn), self._silence * WINDOW_SECONDS)
         self.reset()
         return ended

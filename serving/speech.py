@@ -64,6 +64,8 @@ async def microphone(request: web.Request) -> web.StreamResponse:
     feed = _feed(request)
     socket = await open_socket(request)
     async for received in socket:
+        if received.type is WSMsgType.ERROR:
+            break  # too large a message, after which nothing can be sent
         try:
             if received.type is not WSMsgType.BINARY:
                 raise ValueError("Send sound only, in binary messages.")

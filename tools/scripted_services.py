@@ -210,6 +210,8 @@ class _Realtime:
         self._speech = self._silence = 0
         self._answering: asyncio.Task[None] | None = None
         self._count = 0
+        self._question = ""
+        self._finds_turns = True
 
     def cancel(self) -> None:
         if self._answering is not None:
@@ -220,7 +222,11 @@ class _Realtime:
         if kind == "input_audio_buffer.append":
             await self._hear(base64.b64decode(event["audio"]))
         elif kind == "session.update":
+            self._finds_turns = event["session"]["audio"]["input"]["turn_detection"] is not None
             await self._socket.send_json({"type": "session.updated", "session": event["session"]})
+        elif kind == "input_audio_buffer.commit":
+            self._question = self._script.words(self._speech / RATE)
+            self._speech = 0
         elif kind == "response.cancel":
             self.cancel()
         elif kind == "conversation.item.create":
@@ -231,12 +237,12 @@ class _Realtime:
     async def _hear(self, data: bytes) -> None:
         samples = struct.unpack(f"<{len(data) // 2}h", data)
         if max(map(abs, samples), default=0) > self.LOUD:
-            if not self._speech:
+            if self._finds_turns and not self._speech:
                 self.cancel()
                 await self._socket.send_json({"type": "input_audio_buffer.speech_started"})
             self._speech += len(samples)
             self._silence = 0
-        elif self._speech:
+        elif self._finds_turns and self._speech:
             self._silence += len(samples)
             if self._silence >= QUIET_SECONDS * RATE:
                 words = self._script.words(self._speech / RATE)

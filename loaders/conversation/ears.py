@@ -56,6 +56,8 @@ class Whisper:
     def _heard(self, sound: Tensor, stop: threading.Event) -> Heard:
         language, texts = self._language, []
         for window in sound.split(WINDOW_SECONDS * EARS_RATE):
+            if stop.is_set():
+                break
             features = self._processor(window.numpy(), sampling_rate=EARS_RATE, return_tensors="pt")
             features = features.input_features.to(self._device, self._model.dtype)
             if not language:

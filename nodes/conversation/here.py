@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import comfy.model_management
 from comfy_api.latest import io
 
-from ...host.progress import Progress, check_interrupt, show_text
+from ...host.progress import Progress
 from ...loaders.conversation.ears import ears_here
 from ...loaders.conversation.files import EARS, MINDS, labels
 from ...loaders.conversation.mind import mind_here
@@ -41,18 +39,6 @@ def device_input() -> io.Input:
     )
 
 
-def progress_of(hidden: Any) -> Any:
-    """Shows a download on a node, and lets it be interrupted."""
-    bar = Progress()
-
-    def step(done: int, total: int) -> None:
-        check_interrupt()
-        bar(done, total)
-
-    show_text("Loading", hidden)
-    return step
-
-
 def torch_device(choice: str) -> str:
     """The device of a choice; ValueError where there is no GPU."""
     device = comfy.model_management.get_torch_device()
@@ -84,7 +70,6 @@ class AvatarLanguageModelHere(Node):
                 device_input(),
             ],
             outputs=[AvatarMind.Output(display_name="mind")],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -102,7 +87,7 @@ class AvatarLanguageModelHere(Node):
             model,
             torch_device(device),
             download,
-            progress_of(cls.hidden),
+            Progress(),
             prompt=system_prompt,
             temperature=temperature,
             max_tokens=max_tokens,
@@ -133,7 +118,6 @@ class AvatarEarsHere(Node):
                 device_input(),
             ],
             outputs=[AvatarEars.Output(display_name="ears")],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -141,7 +125,7 @@ class AvatarEarsHere(Node):
         cls, model: str, download: bool, language: str = "auto", device: str = DEVICES[0]
     ) -> io.NodeOutput:
         code = LANGUAGES[language]
-        return io.NodeOutput(ears_here(model, code, torch_device(device), download, progress_of(cls.hidden)))
+        return io.NodeOutput(ears_here(model, code, torch_device(device), download, Progress()))
 
 
 class AvatarVoiceHere(Node):
@@ -170,9 +154,8 @@ class AvatarVoiceHere(Node):
                 ),
             ],
             outputs=[AvatarVoice.Output(display_name="voice")],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
     def execute(cls, voice: str, download: bool, sample=None) -> io.NodeOutput:
-        return io.NodeOutput(voice_here(voice, cloned(sample), download, progress_of(cls.hidden)))
+        return io.NodeOutput(voice_here(voice, cloned(sample), download, Progress()))

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ...conversation.server import Server
 from ...conversation.services import wav
-from ...media.audio import duration, to_mono
+from ...media.audio import duration, to_mono, usable
 from ..schema import Node, schema
 from .services import CATEGORY
 from .text import finish
@@ -67,7 +67,7 @@ class AvatarSendSpeech(Node):
 
     @classmethod
     def execute(cls, address: str, audio, replace: bool = False) -> io.NodeOutput:
-        if duration(audio) > LONGEST_SECONDS:
+        if duration(usable(audio)) > LONGEST_SECONDS:
             raise ValueError(f"Send {LONGEST_SECONDS:g} s at most at a time (Trim Audio).")
         origin, path = PLACE.fullmatch(address.strip()).groups()
         body = wav(to_mono(audio, RATE), RATE)

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ...conversation.server import KEY_PREFIX, Server
 from ...conversation.services import EarsServer, MindServer, VoiceServer
-from ...media.audio import duration, to_mono
+from ...media.audio import duration, to_mono, usable
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarVoice
 
@@ -253,7 +253,7 @@ def cloned(sample) -> tuple | None:
     """The sound of an AUDIO to be cloned; ValueError where it is too short or too long."""
     if sample is None:
         return None
-    seconds, (least, most) = duration(sample), SAMPLE_SECONDS
+    seconds, (least, most) = duration(usable(sample)), SAMPLE_SECONDS
     if not least <= seconds <= most:
         raise ValueError(
             f"Give the voice a sample of {least:g} to {most:g} seconds (Trim Audio): it has {seconds:.1f}."

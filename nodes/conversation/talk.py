@@ -12,16 +12,16 @@ from ...conversation.loop import Conversation, Manners
 from ...conversation.realtime import Realtime, RealtimeConversation
 from ...conversation.server import Server
 from ...conversation.talk import RATE, Talk, talk_feed, talks
-from ...host.progress import show_text
+from ...host.progress import Progress, show_text
 from ...loaders.conversation.smart_turn import find_smart_turn
 from ...loaders.liveavatar.speech import check_encoder
-from ...media.audio import duration, to_mono
+from ...media.audio import duration, to_mono, usable
 from ...media.speech import LiveSpeech
 from ...media.speech_feed import SpeechFeed
 from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarSpeech, AvatarVoice
-from .here import download_input, progress_of
+from .here import download_input
 from .services import CATEGORY, address_input, key_input, prompt_input
 
 TURNS = ("silence", "smart", "push to talk")
@@ -191,7 +191,7 @@ class AvatarConversation(TalkNode):
         say = partial(show_text, hidden=cls.hidden)
         finished = None
         if turn == "smart" and ears is not None:
-            finished = find_smart_turn(download, progress_of(cls.hidden))
+            finished = find_smart_turn(download, Progress())
         cls.begin(Conversation(feed, mind, voice, ears, manners, finished, on_error=say), id)
         return io.NodeOutput(speech)
 
@@ -270,8 +270,8 @@ class AvatarConversationRealtime(TalkNode):
 def _short(filler) -> tuple | None:
     if filler is None:
         return None
-    if duration(filler) > LONGEST_FILLER:
+    if (seconds := duration(usable(filler))) > LONGEST_FILLER:
         raise ValueError(
-            f"Give Conversation a filler of at most {LONGEST_FILLER:g} s (Trim Audio): it has {duration(filler):.1f}."
+            f"Give Conversation a filler of at most {LONGEST_FILLER:g} s (Trim Audio): it has {seconds:.1f}."
         )
     return to_mono(filler, RATE), RATE

@@ -15,7 +15,7 @@ from ...conversation.connections import close_connections
 from ...conversation.roles import EARS_RATE, Line
 from ...conversation.sentences import sentences
 from ...host.progress import check_interrupt
-from ...media.audio import Resampler, to_mono
+from ...media.audio import Resampler, duration, to_mono, usable
 from ..schema import Node, schema
 from ..types import AvatarEars, AvatarMind, AvatarVoice
 from .services import CATEGORY
@@ -119,10 +119,9 @@ class AvatarListen(Node):
 
     @classmethod
     def execute(cls, ears, audio) -> io.NodeOutput:
-        sound = to_mono(audio, EARS_RATE)
-        if len(sound) > LONGEST_SOUND * EARS_RATE:
+        if duration(usable(audio)) > LONGEST_SOUND:
             raise ValueError(f"Trim the audio to {LONGEST_SOUND / 60:g} minutes at most (Trim Audio).")
-        heard = finish(ears.transcribe(sound))
+        heard = finish(ears.transcribe(to_mono(audio, EARS_RATE)))
         return io.NodeOutput(heard.text, heard.language)
 
 

@@ -211,6 +211,20 @@ async def test_stop_talking_keeps_what_was_heard_and_the_conversation_goes_on(st
     await stage.until(lambda: len(stage.history()) == 4)
 
 
+@staged()
+async def test_stop_talking_drops_a_question_whose_words_are_not_known_yet(stage):
+    stage.ears.delay = 1.0
+    await stage.microphone.say("What is", 0.6)
+    await stage.microphone.quiet(0.6)
+    assert stage.states()[-1] == "thinking"
+    stage.talk.send(Hush())
+    await stage.microphone.quiet(3)
+    assert stage.history() == [] and stage.states()[-1] == "listening" and stage.feed.written == 0
+    await stage.microphone.say("the time", 0.6)
+    await stage.microphone.quiet(5)
+    assert stage.history() == [("user", "the time"), ("assistant", "It is noon.")]
+
+
 @staged(manners=Manners(push_to_talk=True))
 async def test_push_to_talk_hears_only_while_the_key_is_down(stage):
     await stage.microphone.say("Stop", 0.5)
@@ -317,12 +331,43 @@ async def test_an_answer_that_failed_before_its_first_word_leaves_nothing_behind
 
 
 @staged()
+async def test_ears_that_break_lose_one_question_only(stage):
+    async def broken(sound):
+        raise RuntimeError("out of memory")
+
+    transcribe, stage.ears.transcribe = stage.ears.transcribe, broken
+    await stage.microphone.say("What is", 0.6)
+    await stage.microphone.quiet(1)
+    assert stage.errors == ["Ask again: this answer has failed (RuntimeError('out of memory'))."]
+    assert stage.states()[-1] == "listening"
+    stage.ears.transcribe = transcribe
+    await stage.microphone.say("the time", 0.6)
+    await stage.microphone.quiet(4)
+    assert stage.history() == [("user", "the time"), ("assistant", "It is noon.")] and len(stage.errors) == 1
+
+
+@staged()
 async def test_the_end_lets_the_answer_be_said_and_the_video_end(stage):
     stage.type("the time")
     await stage.until(lambda: stage.feed.waiting_seconds > 0.3)
     stage.talk.send(End())
     await stage.until(lambda: stage.feed.take(1) is None)
     assert stage.loud_seconds() > 0.3
+
+
+@staged()
+async def test_after_the_end_nothing_interrupts_what_is_still_said(stage):
+    stage.type("Tell me")
+    await stage.until(lambda: stage.feed.heard_seconds > 2)
+    stage.talk.send(End())
+    await stage.microphone.say("Stop", 0.4)
+    stage.talk.send(Hush())
+    await stage.microphone.quiet(0.1)
+    assert stage.errors == [] and stage.messages("interrupted") == []
+    waiting = stage.feed.waiting_seconds
+    assert waiting > 1
+    await asyncio.sleep(waiting + 1)
+    assert stage.feed.waiting_seconds == 0 and stage.states()[-1] == "listening"
 
 
 @staged()

@@ -9,8 +9,9 @@ import pytest
 import torch
 from avatar.conversation import realtime as module
 from avatar.conversation.realtime import Realtime, RealtimeConversation
+from avatar.conversation.roles import ServiceError
 from avatar.conversation.server import Server
-from avatar.conversation.talk import RATE, Held, Hush, Sound, Typed, talk_feed
+from avatar.conversation.talk import RATE, End, Held, Hush, Sound, Typed, talk_feed
 
 from tools.scripted_services import Script, running_services
 
@@ -138,6 +139,8 @@ def test_without_barge_in_the_answer_goes_on(script):
 
 
 def test_stop_talking_cancels_the_answer(script):
+    script.speed = 2.0
+
     async def scene(visit):
         await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
         visit.talk.send(Typed("Tell me"))
@@ -149,15 +152,62 @@ def test_stop_talking_cancels_the_answer(script):
     play(script, scene)
 
 
+def test_an_answer_that_is_not_there_yet_is_cancelled_and_never_said(script):
+    script.delays = (0, 0, 0.3)
+
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.talk._response is not None)
+        visit.talk.send(Typed("What is it?"))
+        await visit.until(lambda: visit.of("said"))
+        assert [message["text"] for message in visit.of("said")] == ["It is a test."]
+
+    play(script, scene)
+    assert len(events(script, "response.cancel")) == 1
+    assert events(script, "conversation.item.truncate") == []
+
+
+def test_an_answer_that_has_arrived_is_dropped_without_a_cancel(script):
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.of("said") and visit.talk._response is None)
+        visit.talk.send(Hush())
+        await visit.until(lambda: events(script, "conversation.item.truncate"))
+
+    play(script, scene)
+    assert events(script, "response.cancel") == []
+
+
+def test_after_the_end_nothing_interrupts_what_is_still_said(script):
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.feed.taken > 0)
+        visit.talk.send(End())
+        await visit.speak(0.3)
+        visit.talk.send(Hush())
+        await visit.talk._event('{"type": "input_audio_buffer.speech_started"}')
+        await visit.talk._socket.close()
+        await asyncio.sleep(0.2)
+        assert visit.of("interrupted") == []
+        assert [error for error in visit.errors if "has stopped" in error] == []
+
+    play(script, scene)
+
+
 def test_push_to_talk_commits_the_turn_when_the_key_goes_up(script):
     async def scene(visit):
         await visit.until(lambda: events(script, "session.update"))
         await visit.speak(0.2)
         visit.talk.send(Held(True))
+        await visit.speak(0.2)
         visit.talk.send(Held(False))
-        await visit.until(lambda: events(script, "input_audio_buffer.commit"))
+        await visit.until(lambda: visit.of("said"))
 
     play(script, scene, push_to_talk=True)
+    assert len(events(script, "input_audio_buffer.commit")) == 1
     assert events(script, "session.update")[0]["session"]["audio"]["input"]["turn_detection"] is None
 
 
@@ -180,6 +230,25 @@ def test_an_unknown_model_and_a_server_that_is_down_become_sentences(script, mon
         assert visit.errors[0] == "Start the Realtime server: nothing answers at http://127.0.0.1:9/v1."
 
     asyncio.run(down())
+
+
+def test_a_server_that_refuses_or_talks_nonsense_becomes_a_sentence_and_is_asked_again(script, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.05)
+    script.key = "secret"
+
+    async def refused(visit):
+        await visit.until(lambda: len(visit.errors) >= 2)
+        assert visit.errors[0].startswith("Set the right key for the Realtime server at")
+
+    play(script, refused)
+    script.key = ""
+
+    async def nonsense(visit):
+        await visit.until(lambda: events(script, "session.update"))
+        with pytest.raises(ServiceError, match="it does not talk Realtime"):
+            await visit.talk._event('{"type": 5}')
+
+    play(script, nonsense)
 
 
 def test_a_broken_connection_is_made_anew(script, monkeypatch):

@@ -147,6 +147,12 @@ def test_an_unknown_model_is_named_with_those_that_are_there(url, ask, what):
     assert refused(ask(url)) == f"Choose another model: the {what} at {url} has no gpt-x; it has scripted."
 
 
+def test_a_long_list_of_models_is_read_to_its_end(script, url):
+    script.models = tuple(f"model-{number:06d}" for number in range(20_000))
+    assert call(mind(url).probe()) is None
+    assert "it has model-000000, model-000001" in refused(collect(mind(url, "gpt-x").answer(HELLO)))
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -253,9 +259,19 @@ def test_sound_is_read_whatever_the_size_of_its_pieces():
             assert reader.rate == rate
             expected = torch.arange(6).repeat(3).view(-1, channels).float().mean(1) / 32768
             assert torch.allclose(torch.cat(pieces), expected)
-    with pytest.raises(ValueError, match="8 bits"):
-        list(
-            SoundReader().push(
-                b"RIFF....WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8) + b"data...."
-            )
-        )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            b"RIFF....WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8) + b"data....",
+            "8 bits",
+        ),
+        (b"RIFF....WAVEfmt " + struct.pack("<IHH", 4, 1, 1), "header of its WAV file is broken"),
+        (b"\0\0\0\x18ftypisom" + bytes(20), "compressed"),
+    ],
+)
+def test_sound_of_another_format_is_refused(data, said):
+    with pytest.raises(ValueError, match=said):
+        list(SoundReader().push(data))

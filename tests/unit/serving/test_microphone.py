@@ -73,3 +73,14 @@ def test_an_unknown_id_and_an_ordinary_request_are_refused(feed):
             assert answer.status == 404
 
     visit(speech, asks)
+
+
+def test_a_message_that_is_too_large_closes_the_connection_without_a_fault_of_the_server(feed, caplog):
+    async def speaks(session):
+        async with session.ws_connect(PATH) as socket:
+            await socket.send_bytes(sound(2.0))
+            message = await socket.receive()
+            assert message.type is aiohttp.WSMsgType.CLOSE and message.data == 1009
+
+    visit(speech, speaks)
+    assert feed.waiting_seconds == 0 and caplog.records == []

@@ -35,7 +35,11 @@ class Parrot(Talk):
 def parrot():
     talk = Parrot(SpeechFeed(24_000))
     talks[ID] = talk
+    listening = threading.Event()
+    leave = talk.join(lambda message: message["state"] == "listening" and listening.set())
     talk.start()
+    assert listening.wait(10)
+    leave()
     yield talk
     talk.feed.close()
 

@@ -1,0 +1,50 @@
+"""The nodes of conversations with sound that they cannot use: one sentence, before any service is asked."""
+
+from __future__ import annotations
+
+from tests.unit.in_host import run_in_host
+
+PROGRAM = """
+import sys
+sys.argv[1:] = ["--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+import utils.install_util
+import server, torch
+sys.path.insert(0, {root!r})
+import tools.pack
+from avatar.nodes.conversation.send import AvatarSendSpeech
+from avatar.nodes.conversation.services import AvatarVoiceNode
+from avatar.nodes.conversation.talk import AvatarConversation
+from avatar.nodes.conversation.text import AvatarListen
+
+server.PromptServer.instance = None
+LIVE = "http://127.0.0.1:9/liveavatar/speech/nobody-listens-here"
+SERVER = {{"url": "http://127.0.0.1:9/v1", "model": "none"}}
+
+def sound(seconds):
+    return {{"waveform": torch.zeros(1, 1, round(1000 * seconds)), "sample_rate": 1000}}
+
+batch = {{"waveform": torch.zeros(2, 1, 9000), "sample_rate": 1000}}
+for node, name, values, too_long in (
+    (AvatarListen, "audio", {{"ears": None}}, (601, "to 10 minutes at most")),
+    (AvatarSendSpeech, "audio", {{"address": LIVE}}, (301, "Send 300 s at most")),
+    (AvatarVoiceNode, "sample", SERVER, (21, "3 to 20 seconds (Trim Audio): it has 21.0")),
+    (AvatarConversation, "filler", {{"mind": None, "voice": None}}, (4, "at most 3 s (Trim Audio): it has 4.0")),
+):
+    wrong = [(batch, "batch of 2 sounds"), (sound(too_long[0]), too_long[1])]
+    if name == "audio":
+        wrong.append((None, "this video has no sound"))
+    for given, sentence in wrong:
+        try:
+            node.execute(**values, **{{name: given}})
+        except ValueError as error:
+            assert sentence in str(error), error
+        else:
+            raise AssertionError((node, sentence))
+print("fine")
+"""
+
+
+def test_sound_that_cannot_be_used_is_refused_in_a_sentence():
+    run_in_host(PROGRAM)
