@@ -57,6 +57,8 @@ class Connection:
         try:
             return self.post("/prompt", body)["prompt_id"]
         except urllib.error.HTTPError as error:
+            if error.code != 400:  # the host's own refusals say why, in JSON
+                raise
             raise HostError(refusal(json.load(error))) from None
 
     def finished(self, prompt_id: str) -> dict[str, Any] | None:
