@@ -131,6 +131,8 @@ def _csv(text: str, name: str) -> Iterator[dict[str, str] | str]:
                 continue
             if columns is None:
                 columns = cells
+                if twice := {column for column in columns if column and columns.count(column) > 1}:
+                    raise ValueError(f"Name each column of {name} once: {shown(min(twice))} is there twice.")
             elif any(cells[len(columns) :]):
                 found = f"it has {len(cells)} cells for {len(columns)} columns"
                 yield f"Put quotation marks around texts with commas: {found}."

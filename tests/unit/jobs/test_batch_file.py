@@ -81,6 +81,7 @@ def test_a_row_with_too_many_cells_is_named():
         (b"\xff\xfe", "b.json", "Save b.json in UTF-8"),
         (b"[]", "b.txt", "Name the file .json or .csv"),
         (b'image,audio\n"a.png,a.wav', "b.csv", "Correct line 2 of b.csv"),
+        (b"image,audio,image\na.png,a.wav,b.png", "b.csv", "Name each column of b.csv once: 'image' is"),
         (b" " * (MOST_BYTES + 1), "b.json", "Split b.json"),
     ],
 )  # fmt: skip
