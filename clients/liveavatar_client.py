@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -155,7 +156,7 @@ def main() -> int:
             return 0
         client.wait(video["id"], _show)
         client.save(video["id"], target)
-    except (ServiceError, OSError) as error:
+    except (ServiceError, OSError, http.client.HTTPException) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     print(f"\n{target} is written, seed {video['seed']}.", file=sys.stderr)
