@@ -82,10 +82,13 @@ class Client:
         part.replace(target)
 
     def stream(self, id_: str) -> Iterator[bytes]:
-        """The bytes of a video while it is made. An http.client.IncompleteRead means that its run ended early."""
+        """The bytes of a video while it is made. ServiceError where its run ends early."""
         with self._open("GET", f"/liveavatar/generate/{id_}/stream") as answer:
-            while piece := answer.read1(PIECE):
-                yield piece
+            try:
+                while piece := answer.read1(PIECE):
+                    yield piece
+            except (http.client.IncompleteRead, ConnectionError) as error:
+                raise ServiceError("Ask for the video's status: its run ended early.") from error
 
     def health(self) -> dict[str, Any]:
         """Whether the service takes videos, its free memory and its queue."""
@@ -156,7 +159,7 @@ def main() -> int:
             return 0
         client.wait(video["id"], _show)
         client.save(video["id"], target)
-    except (ServiceError, OSError, http.client.HTTPException) as error:
+    except (ServiceError, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     print(f"\n{target} is written, seed {video['seed']}.", file=sys.stderr)

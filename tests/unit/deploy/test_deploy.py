@@ -108,6 +108,9 @@ def test_the_health_check_knows_a_busy_server_from_a_broken_one(monkeypatch, cap
             pass
 
     monkeypatch.setenv("LIVEAVATAR_HTTP_KEY", "secret")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
     check = load("healthcheck")
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
