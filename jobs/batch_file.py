@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .job import FIELDS, Job, read_job, shown
@@ -50,6 +51,12 @@ class Row(NamedTuple):
     number: int
     job: Job | None
     fault: str = ""
+
+
+def content(file: Path) -> bytes:
+    """The bytes for `read_rows`; of a file that is too large only as many as show that."""
+    with file.open("rb") as opened:
+        return opened.read(MOST_BYTES + 1)
 
 
 def read_rows(data: bytes, name: str) -> list[Row]:

@@ -23,7 +23,7 @@ from nodes import LoadImage
 from ..host.folders import inside
 from ..host.progress import check_interrupt, show_text
 from ..jobs.answers import VIDEOS
-from ..jobs.batch_file import read_rows
+from ..jobs.batch_file import content, read_rows
 from ..jobs.identity import identity
 from ..jobs.job import Job
 from ..media.mapped_sound import map_audio
@@ -166,7 +166,7 @@ def _content(file: str) -> bytes:
     path = inside(f"{file} [input]")
     if not path.is_file():
         raise FileNotFoundError(f"Choose another file: there is no {shown(file)} in the input folder.")
-    return path.read_bytes()
+    return content(path)
 
 
 def _taken(prompt: Any, node: str) -> set[str]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.answers import MARK, errors, video
-from jobs.batch_file import TEMPLATE, read_rows
+from jobs.batch_file import TEMPLATE, content, read_rows
 from jobs.graph import fill
 from jobs.identity import file_digest, identity
 from jobs.job import MAX_SEED, Job
@@ -251,7 +251,7 @@ def write_template(file: Path) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     file: Path = options.file
-    rows = read_rows(file.read_bytes(), file.name)
+    rows = read_rows(content(file), file.name)
     graph = read_workflow(options.workflow)
     folder: Path = options.output or file.with_suffix("")
     works, bad = [], 0
