@@ -37,7 +37,9 @@ from avatar.engines.ditto.stitching import StitchingNetwork
 from avatar.engines.ditto.warping import WarpingNetwork
 from avatar.engines.parts.face.motion_extractor import MotionExtractor
 from avatar.loaders.ditto.networks import assemble
-from torch import Tensor, nn
+from torch import Tensor
+
+from tools.tiny_ditto import drawn
 
 from .common import environment, print_table
 
@@ -48,20 +50,13 @@ GIB = 2**30
 
 
 def build(device: torch.device) -> Ditto:
-    """The engine in the published sizes; weights are PyTorch's initial ones."""
+    """The engine in the published sizes; weights are random."""
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-
-    def drawn(network: nn.Module) -> nn.Module:
-        for name, weight in network.named_parameters():
-            if name.endswith(("weight_orig", "weight_u", "weight_v")):
-                nn.init.normal_(weight, std=0.02)
-        return network
-
     return assemble(
         MotionModel(),
         MotionExtractor(),
-        drawn(AppearanceExtractor()),
-        drawn(WarpingNetwork()),
+        AppearanceExtractor(),
+        WarpingNetwork(),
         drawn(SpadeDecoder()),
         StitchingNetwork(),
         dtype,

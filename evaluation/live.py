@@ -147,17 +147,7 @@ class Measured:
         self._source, self._latent, self._path = stream, latent, None
         self.now: LiveMeasurement | None = None
         self.last: Measurement | None = None
-        self.stream = AvatarStream(
-            self._blocks,
-            frames=None if stream.live else stream.frames,
-            width=stream.width,
-            height=stream.height,
-            fps=stream.fps,
-            audio=stream.audio,
-            resumable=stream.resumable,
-            on_file=self._note,
-            plan=stream.plan,
-        )
+        self.stream = stream.changed(self._blocks, on_file=self._note)
 
     def _note(self, path: Path) -> None:
         self._path = path.with_name(f"{path.stem}.metrics.jsonl")

@@ -42,9 +42,10 @@ def mask_matte(masks: torch.Tensor, height: int, width: int) -> Matte:
         )
 
     def matte(frames: torch.Tensor, first: int) -> torch.Tensor:
-        chosen = torch.arange(first, first + len(frames)).clamp(max=len(masks) - 1).unique()
+        numbers = torch.arange(first, first + len(frames)).clamp(max=len(masks) - 1)
+        chosen, places = numbers.unique(return_inverse=True)
         shown = F.interpolate(masks[chosen, None], (height, width), mode="bilinear", antialias=True)[:, 0]
-        return shown.clamp(0, 1).expand(len(frames), -1, -1) if len(chosen) == 1 else _held(shown, frames)
+        return shown.clamp(0, 1)[places]
 
     return matte
 
@@ -63,8 +64,3 @@ def put_behind(frames: torch.Tensor, matte: torch.Tensor, ground: torch.Tensor) 
     """uint8 frames [F, H, W, 3] over a ground from 0 to 1, [3] or [H, W, 3], where the matte [F, H, W] is below 1."""
     weight = matte[..., None]
     return (frames * weight + 255 * ground * (1 - weight)).round().byte()
-
-
-def _held(shown: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Masks of the first frames of a block, the last one held for the others."""
-    return shown[torch.arange(len(frames)).clamp(max=len(shown) - 1)]

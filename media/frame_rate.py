@@ -33,16 +33,11 @@ def at_frame_rate(stream: AvatarStream, fps: float) -> AvatarStream:
         first = 0 if state is None else state.inner.first_frame
         return rate.chosen(stream.blocks(None if state is None else state.inner), first)
 
-    return AvatarStream(
+    return stream.changed(
         start,
         frames=None if stream.live else rate.count(stream.frames),
-        width=stream.width,
-        height=stream.height,
         fps=fps,
-        audio=stream.audio,
         resumable=stream.resumable and _resumable(stream.resumable, rate, fps),
-        on_file=stream.on_file,
-        plan=stream.plan,
     )
 
 

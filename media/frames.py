@@ -98,6 +98,20 @@ class AvatarStream:
         self.on_file = on_file
         self.plan = plan
 
+    def changed(self, start: Callable[..., Iterator[torch.Tensor]], **others: Any) -> AvatarStream:
+        """A stream of other frames that is like this one in all but ``others``, named as when a stream is made."""
+        same = {
+            "frames": self._frames,
+            "width": self.width,
+            "height": self.height,
+            "fps": self.fps,
+            "audio": self.audio,
+            "resumable": self.resumable,
+            "on_file": self.on_file,
+            "plan": self.plan,
+        }
+        return AvatarStream(start, **{**same, **others})
+
     @property
     def live(self) -> bool:
         """Whether the number of frames is not known yet."""

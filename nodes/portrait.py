@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..engines.parts.face.boxes import CHOICES, Box, Face, mask_boxes
+from ..engines.parts.face.boxes import CHOICES, Face, check_masks, mask_boxes, painted_box
 from ..engines.parts.face.framing import Framing
 from ..engines.parts.face.portrait import make_ready
 from ..host.progress import check_interrupt, show_text
 from ..loaders.personalive.host_objects import face_finder
 from ..loaders.wan.vae import is_small, vae_from_host
 from ..media.portrait import MIN_SIDE, colours, is_drawn
-from ..sessions.personalive import check_masks
 from .liveavatar.condition import PHOTOGRAPH
 from .schema import Node, schema
 
@@ -121,14 +120,18 @@ class AvatarPreparePortrait(Node):
             )
         if face is not None:
             check_masks(face, *pictures.shape[1:3])
-        framing, drawn_only = (
-            Framing(head, headroom, level),
-            vae is not None and is_small(vae_from_host(vae).vae),
-        )
+        boxes = None if face is None else mask_boxes(face)
+        finder = face_finder() if boxes is None else None
+        framing = Framing(head, headroom, level)
+        drawn_only = vae is not None and is_small(vae_from_host(vae).vae)
         portraits, said = [], []
         for number, picture in enumerate(pictures):
             check_interrupt()
-            made = make_ready(picture, _faces(picture, face, number), who, framing, height, width, light)
+            if boxes is None:
+                faces = finder.look((picture * 255).byte().numpy())
+            else:
+                faces = [Face(painted_box(boxes[min(number, len(boxes) - 1)]))]
+            made = make_ready(picture, faces, who, framing, height, width, light)
             portraits.append(made.picture)
             before = f"Picture {number + 1}: " if len(pictures) > 1 else ""
             words = [*made.words, *([PHOTOGRAPH] if drawn_only and not is_drawn(picture[None]) else [])]
@@ -137,11 +140,3 @@ class AvatarPreparePortrait(Node):
         show_text(words, cls.hidden)
         shown = torch.stack(portraits)
         return io.NodeOutput(shown, words, ui=ui.PreviewImage(shown, cls=cls))
-
-
-def _faces(picture: torch.Tensor, masks: torch.Tensor | None, number: int) -> list[Face]:
-    """The faces of a picture ``[H, W, 3]``: the one that a mask is painted over, or those that are found."""
-    if masks is None:
-        return face_finder().look((picture * 255).byte().numpy())
-    box = mask_boxes(masks[min(number, len(masks) - 1)][None])[0]
-    return [Face(Box(*box.tolist()))] if box.any() else []

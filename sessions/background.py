@@ -34,16 +34,10 @@ def with_background(
     else:
         matte = model_matte(remover.encode_image)
         identity = partial(weights_identity, remover.model.named_parameters())
-    return AvatarStream(
+    return stream.changed(
         partial(_blocks, stream, matte, ground),
-        frames=None if stream.live else stream.frames,
-        width=stream.width,
-        height=stream.height,
-        fps=stream.fps,
-        audio=stream.audio,
         resumable=stream.resumable
         and replace(stream.resumable, fingerprint=partial(_fingerprint, stream, ground, identity)),
-        on_file=stream.on_file,
     )
 
 

@@ -137,7 +137,7 @@ class PassState:
         """Nothing is held."""
 
 
-class _Stay(Stay):
+class DittoStay(Stay):
     """The engine where it computes during one pass."""
 
     def __init__(
@@ -195,7 +195,7 @@ class _Run:
         state = state or PassState()
         done = state.first_frame
         with _explained(self.size):
-            here = _Stay(ditto, self.speed, self.size, self.check_interrupt)
+            here = DittoStay(ditto, self.speed, self.size, self.check_interrupt)
             try:
                 windows = self.performance.windows
                 self.say(

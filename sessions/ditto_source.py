@@ -26,10 +26,12 @@ from ..engines.parts.face.boxes import (
 from ..loaders.ditto.host_objects import ManagedDitto
 from ..media.driving import DrivingVideo
 from ..media.room import check_room
+from .ditto import DittoStay
+from .residence import PLAIN
 
 LONGEST = 1920
 """Pixels of a video's longer side unless another number is asked for, as in the reference."""
-SMALLEST_FACE = 16
+LEAST_FACE = 16
 """Pixels of the smallest face that still has features."""
 COARSE_FACE = 100
 """Pixels of a face below which the video is visibly softer than the picture around it: the networks see it enlarged."""
@@ -72,7 +74,7 @@ def prepare_source(
     size = _size(*opening[0].shape[:2], longest)
     box, note = _face(ditto, opening[0], face, who, size)
     shown = opening if len(opening) == 1 else _at_25(chain(opening, frames), video.fps)
-    engine = ditto.load(*size)
+    here = DittoStay(ditto, PLAIN, size, check_interrupt)  # a stream's own models may push the networks out
 
     def located() -> Iterator[tuple[Tensor, np.ndarray]]:
         landmarks = None
@@ -83,7 +85,7 @@ def prepare_source(
             if landmarks is None:
                 landmarks = ditto.faces.landmarks(picture, box)
             else:
-                check_room(2 * picture.nbytes, "another frame", "Set max_frames of the source video lower")
+                check_room(2 * picture.nbytes, "further frames", "Set max_frames of the source video lower")
                 landmarks = ditto.faces.follow(picture, landmarks)
                 if face is None and not ditto.faces.is_there(picture, landmarks):
                     where = f"frame {number} of the source video"
@@ -91,7 +93,7 @@ def prepare_source(
             yield picture, landmarks
 
     eyes = partial(ditto.faces.eyes, face=cropped_face(crop))
-    source = engine.source(located(), eyes, crop, check_interrupt)
+    source = ditto.engine.source(located(), eyes, crop, here.check)
     picture, matrix = source.pictures[0]
     say("\n".join([f"{size[1]} x {size[0]}", *_kind(source), *note, *_turned(source)]))
     return source, cut(picture, matrix).float() / 255
@@ -99,7 +101,7 @@ def prepare_source(
 
 def _size(height: int, width: int, longest: int) -> tuple[int, int]:
     size = fitting_size(height, width, longest)
-    if min(size) < SMALLEST_FACE:
+    if min(size) < LEAST_FACE:
         raise ValueError(
             f"Use a larger picture: of {width}x{height} pixels a video of {size[1]}x{size[0]} is left, which shows no "
             "face."
@@ -127,9 +129,9 @@ def _face(
         given = painted_box(mask_boxes(mask[:1])[0])
         box = Box(*(round(v * scale) for v, scale in zip(given, 2 * (across, down), strict=True)))
     side = max(box.x2 - box.x1, box.y2 - box.y1)
-    if side < SMALLEST_FACE:
+    if side < LEAST_FACE:
         raise ValueError(
-            f"Use a picture in which the face is larger: it is {side} pixels wide, and {SMALLEST_FACE} are needed."
+            f"Use a picture in which the face is larger: it is {side} pixels wide, and {LEAST_FACE} are needed."
         )
     if side < COARSE_FACE:
         note.append(f"The face is only {side} pixels wide, and will look soft.")

@@ -20,11 +20,11 @@ from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
 from ..engines.liveavatar.transformer import S2VTransformer, called_outside
-from ..engines.parts.planning.advice import explained
+from ..engines.parts.planning.advice import advice, explained
 from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
 from ..engines.parts.planning.sharing import Share
 from ..engines.parts.wan.streaming import LatentDecoder
-from ..loaders.liveavatar.conditioning import Condition
+from ..loaders.liveavatar.conditioning import Condition, check_width
 from ..loaders.liveavatar.fingerprint import run_fingerprint
 from ..loaders.liveavatar.model import Placed, TransformerSource
 from ..loaders.liveavatar.moods import Mood, check_moods, mood_at
@@ -114,7 +114,7 @@ def check_inputs(inputs: Inputs) -> None:
     expected = inputs.model.architecture
     if inputs.decoder is not None:
         check_fits(inputs.decoder, inputs.vae.vae)
-    _check_width(inputs.condition.context, expected.text_dim)
+    check_width(inputs.condition.context, expected.text_dim)
     check_moods(inputs.moods, expected.text_dim, isinstance(inputs.speech, LiveSpeech))
     if inputs.speech.speakers > 1 and inputs.speech.masks is None:
         raise ValueError("Add LiveAvatar Speaker Masks: two people speak, but nobody knows where they are.")
@@ -127,15 +127,7 @@ def _check_guidance(inputs: Inputs, config: SamplingConfig, wish: Wish) -> None:
         raise ValueError("Connect a negative prompt, be it an empty one: guidance compares with it.")
     if wish.gpus != 1:
         raise ValueError("Set gpus to 'one': with guidance the steps of a video cannot be shared among GPUs.")
-    _check_width(inputs.negative, inputs.model.architecture.text_dim)
-
-
-def _check_width(context: Tensor, expected: int) -> None:
-    if context.shape[-1] != expected:
-        raise ValueError(
-            f"Use the UMT5-XXL text encoder: the prompt was encoded {context.shape[-1]} wide, the model expects "
-            f"{expected}."
-        )
+    check_width(inputs.negative, inputs.model.architecture.text_dim)
 
 
 def _listened(
@@ -216,7 +208,7 @@ class _Run:
     def blocks(self, state: GenerationState | None = None) -> Iterator[Tensor]:
         """One pass over the video, or over what comes after ``state``; out of memory it says what would have fitted."""
         device, plan = self.inputs.model.device, self.plan
-        with explained(self.costs, self.machine, self.wish):
+        with explained(partial(advice, self.costs, self.machine, self.wish)):
             placed, decoder = self._load()
             said: list[str] = []
 

@@ -14,12 +14,14 @@ from torch import Tensor
 from ..engines.gpu.offload import BlockOffload
 from ..engines.longcat.config import SIZE_MULTIPLE, SamplingConfig
 from ..engines.longcat.pipeline import Scene, check_scene, generate, nothing
-from ..engines.longcat.plan import Video, explained, make_plan
+from ..engines.longcat.plan import Video, advice, make_plan
 from ..engines.longcat.schedule import schedule
 from ..engines.longcat.speakers import fit_masks, speakers
 from ..engines.longcat.speech import SpeechFeatures
 from ..engines.longcat.state import SegmentState
+from ..engines.parts.planning.advice import explained
 from ..loaders.identity import device_identity, fingerprint, weights_identity
+from ..loaders.liveavatar.conditioning import check_width
 from ..loaders.longcat.boxes import with_background
 from ..loaders.longcat.conditioning import Condition
 from ..loaders.longcat.listening import check_encoder, listen
@@ -102,6 +104,7 @@ def open_video(
         fps=version.fps,
         audio=trim(speech.audio, seconds=frames / version.fps),
         resumable=run.resumable(),
+        plan=run.plan.text,
     )
 
 
@@ -122,11 +125,8 @@ def check_inputs(inputs: Inputs, config: SamplingConfig) -> None:
     if config.guided and inputs.negative is None:
         raise ValueError("Connect a negative prompt, be it an empty one: guidance compares with it.")
     for states in (inputs.condition.context, inputs.negative):
-        if states is not None and states.shape[-1] != expected.caption_channels:
-            raise ValueError(
-                f"Use the UMT5-XXL text encoder: the prompt was encoded {states.shape[-1]} wide, the model expects "
-                f"{expected.caption_channels}."
-            )
+        if states is not None:
+            check_width(states, expected.caption_channels)
     if inputs.decoder is not None:
         check_fits(inputs.decoder, inputs.vae.vae)
     if speech.speakers > 1:
@@ -197,7 +197,7 @@ class _Run:
     def blocks(self, state: SegmentState | None = None) -> Iterator[Tensor]:
         """One pass over the video, or over what comes after ``state``; out of memory it says what would have fitted."""
         given, plan = self.inputs, self.plan
-        with explained(self.video, self.machine):
+        with explained(partial(advice, self.video, self.machine)):
             self.say(self._line())
             vae = given.vae.load(plan.kept + plan.workspace)
             decoder = None if given.decoder is None else given.decoder.load(vae, plan.kept + plan.workspace)

@@ -27,7 +27,7 @@ from avatar.engines.ditto.stitching import StitchingNetwork
 from avatar.engines.ditto.warping import DenseMotionConfig, WarpingConfig, WarpingNetwork
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from avatar.loaders.ditto.files import MODELS, MOTION_MODEL, SETTINGS, SETTINGS_FILE
-from torch import Tensor, nn
+from torch import nn
 
 APPEARANCE = AppearanceConfig(8, 32, 2, volume_channels=8, volume_depth=4, residual_blocks=2)
 WARPING = WarpingConfig(16, DenseMotionConfig(21, 8, 4, 2, first_channels=4, most_channels=24, blocks=3))
@@ -49,10 +49,10 @@ def write_tiny_ditto(folder: Path, seed: int = 0) -> Path:
     stitching = {f"module.{key}": value for key, value in StitchingNetwork().state_dict().items()}
     files = {
         MOTION_MODEL: {"model_state_dict": MotionModel(MOTION_MODEL_CONFIG).state_dict()},
-        "appearance_extractor": _seeded(AppearanceExtractor(APPEARANCE)),
+        "appearance_extractor": AppearanceExtractor(APPEARANCE).state_dict(),
         "motion_extractor": heads,
-        "warp_network": _seeded(WarpingNetwork(WARPING)),
-        "decoder": _seeded(SpadeDecoder(DECODER)),
+        "warp_network": WarpingNetwork(WARPING).state_dict(),
+        "decoder": drawn(SpadeDecoder(DECODER)).state_dict(),
         "stitch_network": {"retarget_shoulder": stitching},
     }
     for name, state in files.items():
@@ -120,9 +120,10 @@ def published_settings(seed: int = 0) -> dict:
 
 
 @torch.no_grad()
-def _seeded(network: nn.Module) -> dict[str, Tensor]:
-    """Random weights, with the vectors of spectral norms that belong to them."""
-    for layer in network.modules():
+def drawn(decoder: SpadeDecoder) -> SpadeDecoder:
+    """The decoder with random weights where it has none yet, and with the vectors of spectral norms that belong to
+    them: others give infinite weights."""
+    for layer in decoder.modules():
         if isinstance(layer, SpectralConv):
             rows = layer.weight_orig.normal_(0, 1).flatten(1)
             if layer.bias is not None:
@@ -133,7 +134,7 @@ def _seeded(network: nn.Module) -> dict[str, Tensor]:
                 u = nn.functional.normalize(rows @ v, dim=0)
             layer.weight_u.copy_(u)
             layer.weight_v.copy_(v)
-    return network.state_dict()
+    return decoder
 
 
 def main() -> None:

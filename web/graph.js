@@ -37,3 +37,18 @@ export function addElement(node, name, element, options) {
     app.canvas.setDirty(true, true);
     return widget;
 }
+
+/** Make a node as large as its widgets need, and at least `width` pixels wide. */
+export function enlarge(node, width = 0) {
+    const needed = node.computeSize();
+    node.setSize([Math.max(node.size[0], needed[0], width), Math.max(node.size[1], needed[1])]);
+}
+
+/** Do something when a node is removed, beside what the page does then. */
+export function whenRemoved(node, act) {
+    const before = node.onRemoved;
+    node.onRemoved = function (...values) {
+        before?.apply(this, values);
+        act();
+    };
+}

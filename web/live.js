@@ -1,6 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { addElement, ensureOwnId, findNode, isShown, rootGraph } from "./graph.js";
+import { addElement, enlarge, ensureOwnId, findNode, isShown, rootGraph, whenRemoved } from "./graph.js";
 import { LivePlayer } from "./live_player.js";
 
 // Puts a live player on each Avatar Stream to Video whose stream this page may watch: those of the workflow
@@ -28,14 +28,11 @@ function addPlayer(node) {
     node.videoContainer = document.createElement("div"); // on the canvas, where the page fills this container
     const own = node.widgets.find(({ name }) => name === PAGE_WIDGET);
     if (own) node.removeWidget(own);
-    const removed = node.onRemoved;
-    node.onRemoved = function (...values) {
-        removed?.apply(this, values);
+    whenRemoved(node, () => {
         players.delete(node);
         player.dispose();
-    };
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width, MIN_WIDTH), Math.max(node.size[1], height)]);
+    });
+    enlarge(node, MIN_WIDTH);
     return player;
 }
 

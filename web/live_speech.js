@@ -1,7 +1,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { addStyle, button, element } from "./elements.js";
-import { addElement, findNode, rootGraph } from "./graph.js";
+import { addElement, enlarge, findNode, rootGraph, whenRemoved } from "./graph.js";
 import { Microphone } from "./talk/microphone.js";
 import { TalkSocket } from "./talk/socket.js";
 
@@ -116,14 +116,11 @@ function addSpeaker(node) {
     const speaker = new Speaker();
     addElement(node, WIDGET, speaker.element, { getMinHeight: () => HEIGHT });
     speakers.set(node, speaker);
-    const removed = node.onRemoved;
-    node.onRemoved = function (...values) {
-        removed?.apply(this, values);
+    whenRemoved(node, () => {
         speakers.delete(node);
         speaker.close();
-    };
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+    });
+    enlarge(node);
     return speaker;
 }
 

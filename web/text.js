@@ -1,7 +1,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { addStyle, element } from "./elements.js";
-import { addElement, findNode, rootGraph } from "./graph.js";
+import { addElement, enlarge, findNode, rootGraph } from "./graph.js";
 
 // A line on a node while and after it runs: its plan, how far it is. As plain text, only in the workflow that the run
 // belongs to, and not among the settings that a workflow keeps.
@@ -38,8 +38,7 @@ function show(executionId, text) {
     if (!node) return;
     const widget = node.widgets?.find(({ name }) => name === WIDGET) ?? addLine(node);
     widget.element.textContent = text;
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+    enlarge(node);
     node.setDirtyCanvas(true, true);
 }
 

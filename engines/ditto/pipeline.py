@@ -118,12 +118,16 @@ class Ditto:
         return Sampler(self.motion_model, steps, check_interrupt)
 
     def _newest_sampler(self, steps: int, check_interrupt: Callable[[], None]) -> Sample:
-        """The sampler of this moment at every call: `runtime.accelerate` may replace it while motion is made."""
+        """The sampler of this moment at every call.
+
+        ``check_interrupt`` comes first: it may bring moved networks back, and replace what was captured of them.
+        """
         maker: Callable | None = None
         sample: Sample | None = None
 
         def newest(*args: Tensor) -> Tensor:
             nonlocal maker, sample
+            check_interrupt()
             if self.sampler is not maker:
                 maker = self.sampler
                 sample = maker(steps, check_interrupt)

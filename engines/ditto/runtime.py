@@ -39,7 +39,7 @@ def plain(engine: Ditto) -> Ditto:
 
 
 class _CapturedSamplers:
-    """A captured sampler for every number of steps that was asked for."""
+    """A captured sampler for every number of steps that was asked for, whose caller looks for interrupts."""
 
     def __init__(self, engine: Ditto, lane: GraphLane):
         self._plain, self._model, self._lane = engine.sampler, engine.motion_model, lane
@@ -50,13 +50,7 @@ class _CapturedSamplers:
             return self._plain(steps, check_interrupt)
         if steps not in self._captured:
             self._captured[steps] = CapturedCall(Sampler(self._model, steps), self._lane)
-        captured = self._captured[steps]
-
-        def sample(*args: Tensor) -> Tensor:
-            check_interrupt()
-            return captured(*args)
-
-        return sample
+        return self._captured[steps]
 
 
 class _FullBlocks:

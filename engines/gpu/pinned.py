@@ -96,6 +96,8 @@ def _let_go() -> None:
 def _unlock_kept(most: float = math.inf) -> None:
     """Unlock the kept pieces of up to ``most`` bytes."""
     pieces = [piece for piece in _kept if piece.nbytes <= most]
+    if not pieces:
+        return
     _kept[:] = [piece for piece in _kept if piece.nbytes > most]
     torch.cuda.synchronize()  # a copy may still be on its way
     for piece in pieces:

@@ -14,9 +14,6 @@ from .moods import NEUTRAL
 from .sampler import BlockInputs, BlockSampler
 from .transformer import S2VTransformer
 
-UNWANTED = "unwanted."
-"""What names in a saved state begin with that belong to the second evaluation."""
-
 
 class GuidedSampler(BlockSampler):
     """A `BlockSampler` whose flow is ``unwanted + guidance * (wanted - unwanted)``, as Wan2.2-S2V samples without a
@@ -33,15 +30,14 @@ class GuidedSampler(BlockSampler):
     def __init__(
         self, model: S2VTransformer, config: SamplingConfig, *, negative: Tensor, **others: Any
     ) -> None:
-        self._unwanted: BlockSampler | None = None
-        super().__init__(model, config, **others)
-        self._unwanted = BlockSampler(model, config, **{**others, "context": negative, "moods": {}})
+        own = {"context": negative, "moods": {}, "prefilled": False}
+        self._unwanted = _Unwanted(model, config, **{**others, **own})
+        super().__init__(model, config, **others)  # which prefills both
 
     def set_condition(self, reference: Tensor, motion: Tensor) -> None:
         """See `BlockSampler`."""
         super().set_condition(reference, motion)
-        if self._unwanted is not None:  # which prefills itself when it is made
-            self._unwanted.set_condition(reference, motion)
+        self._unwanted.set_condition(reference, motion)
 
     def prepare_block(
         self,
@@ -64,7 +60,7 @@ class GuidedSampler(BlockSampler):
     def finish_block(self, latents: Tensor) -> None:
         """See `BlockSampler`."""
         super().finish_block(latents)
-        self._unwanted.block_index += 1
+        self._unwanted.finish_block(latents)
 
     @property
     def caches_on_cpu(self) -> bool:
@@ -88,26 +84,16 @@ class GuidedSampler(BlockSampler):
 
     def state(self) -> dict[str, Tensor]:
         """See `BlockSampler`."""
-        return super().state() | {f"{UNWANTED}{name}": part for name, part in self._unwanted._windows()}
+        return super().state() | self._unwanted.state()
 
     def restore(self, state: Mapping[str, Tensor], blocks: int) -> None:
         """See `BlockSampler`."""
         super().restore(state, blocks)
-        self._unwanted.restore(_Unwanted(state), blocks)
+        self._unwanted.restore(state, blocks)
 
 
-class _Unwanted(Mapping):
-    """The second evaluation's part of a saved state, read one tensor at a time."""
+class _Unwanted(BlockSampler):
+    """The sampler of the second evaluation, whose windows have names of their own in a saved state."""
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
-        self._state = state
-
-    def __getitem__(self, name: str) -> Tensor:
-        # The first frame is the same for both.
-        return self._state[name if name == "first_latent" else f"{UNWANTED}{name}"]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.removeprefix(UNWANTED) for name in self._state if name.startswith(UNWANTED))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def _windows(self) -> Iterator[tuple[str, Tensor]]:
+        return ((f"unwanted.{name}", part) for name, part in super()._windows())

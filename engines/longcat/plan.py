@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import torch
-
 from ..gpu.offload import BUFFERS
+from ..parts.planning.advice import SPARE
 from ..parts.planning.plan import RESERVE, Machine, sum_text
 from .config import SIZE_MULTIPLE, LongCatConfig, SamplingConfig
 
 WORKSPACE_BYTES_PER_PIXEL = 30_000
 """Room besides weights and kept tokens: hidden states of a whole segment, and the VAE. An estimate from the sizes of
 tensors, not a measured figure."""
-SPARE = 0.9
-"""Something is said to fit when the plan says so for this part of what was free, since the plan was wrong once."""
 KEPT_FORMAT = 2
 """Bytes of a kept key's or value's number, on a GPU."""
 
@@ -108,15 +103,6 @@ def make_plan(video: Video, machine: Machine) -> Plan:
         f"{least.needed / 1e9:.1f} GB of GPU memory and {least.cpu / 1e9:.1f} GB of CPU memory; "
         f"{machine.free / 1e9:.1f} of {machine.total / 1e9:.1f} GB and {machine.free_cpu / 1e9:.1f} GB are free."
     )
-
-
-@contextmanager
-def explained(video: Video, machine: Machine) -> Iterator[None]:
-    """Let an out-of-memory error of the code inside say what was planned and what would have fitted."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise torch.OutOfMemoryError(advice(video, machine)) from error
 
 
 def advice(video: Video, machine: Machine) -> str:

@@ -55,8 +55,8 @@ class DittoFiles:
         absent += [name for name in FACE_FILES if name not in self.faces]
         if absent:
             raise FileNotFoundError(
-                f"Download {', '.join(absent)} of {DITTO} to {self.weights[MOTION_MODEL].parent}, or turn on the "
-                "loader's download option for the whole repository: Ditto hears the speech and finds faces with them."
+                f"Download {', '.join(absent)} of {DITTO} to {self.weights[MOTION_MODEL].parent}, or choose {DITTO} as "
+                "checkpoint with download on: Ditto hears the speech and finds faces with them."
             )
 
 

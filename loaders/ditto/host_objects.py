@@ -79,16 +79,21 @@ def open_ditto(files: DittoFiles, dtype: torch.dtype, device: torch.device | Non
 
     Raises:
         FileNotFoundError, ValueError, RuntimeError: see `DittoFiles.check_complete`, `SpeechGraph`, `load_ditto`.
+        ValueError: a CPU is to compute in half precision, for which PyTorch lacks the pooling of volumes.
     """
+    where = device
+    if where is None:
+        from comfy import model_management
+
+        where = model_management.get_torch_device()
+    if where.type == "cpu" and dtype != torch.float32:
+        raise ValueError(
+            "Choose 'auto' or 'fp32' as precision of Ditto Load Model: a CPU draws in fp32 only."
+        )
     files.check_complete()
     settings = None if files.settings is None else read_settings(files.settings)
     faces = FaceGraphs(files.faces)
-    if device is None:
-        from comfy import model_management
-
-        encode = SpeechGraph(files.speech, model_management.get_torch_device())
-    else:
-        encode = SpeechGraph(files.speech, device)
+    encode = SpeechGraph(files.speech, where)
     return ManagedDitto(load_ditto(files, dtype), encode, faces, settings, device)
 
 
@@ -96,4 +101,4 @@ def liveportrait_folders() -> list[Path]:
     """Folders of LivePortrait in the host's models, whose networks serve where Ditto's folder lacks them."""
     import folder_paths
 
-    return [path for path in Path(folder_paths.models_dir).glob(LIVEPORTRAIT) if path.is_dir()]
+    return [Path(folder_paths.models_dir) / LIVEPORTRAIT]

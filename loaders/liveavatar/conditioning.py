@@ -90,6 +90,15 @@ def single_prompt(conditioning: Conditioning) -> tuple[Tensor, dict[str, Any]]:
     return context[0], values
 
 
+def check_width(prompt: Tensor, expected: int) -> None:
+    """ValueError for a text embedding [tokens, text_dim] of another text encoder than the model reads."""
+    if prompt.shape[-1] != expected:
+        raise ValueError(
+            f"Use the UMT5-XXL text encoder: the prompt was encoded {prompt.shape[-1]} wide, the model expects "
+            f"{expected}."
+        )
+
+
 def _check_latents(name: str, latents: Any, reference: Tensor) -> None:
     """ValueError unless latents are Wan 2.1's, of one video, of the portrait's size, and numbers."""
     shape = list(getattr(latents, "shape", ()))

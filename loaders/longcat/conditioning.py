@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ...engines.parts.wan.vae import WanVAE
 
 SIZE, PAST, PAST_FPS = "longcat_size", "longcat_past", "longcat_past_fps"
-PAST_SECONDS = 2.0
-"""How much of a video's end is kept to go on from; the model sees the last 13 frames."""
+PAST_SECONDS = 3.0
+"""How much of a video's end is kept to go on from: enough for the largest overlap, 45 frames at 16 a second."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..files import SAFETENSORS
+from ..files import PICKLES, SAFETENSORS
 from ..hub import LONGCAT_1_0, LONGCAT_1_5, known_files, resolve_snapshot
 from ..wan.wav2vec2 import AudioEncoder
 from .encoders import WhisperAudioEncoder, load_wav2vec2
@@ -88,13 +88,10 @@ def load_encoder(
     """The speech encoder of a version: beside its checkpoint, else in ``models/longcat``, else from the hub on
     consent."""
     repo, name = ENCODERS[version]
-    folder = checkpoint.parent / name
-    if not folder.is_dir():
-        found = next((root / other / name for root in _roots() for other in _subfolders(root)
-                      if (root / other / name / "config.json").is_file()), None)  # fmt: skip
-        folder = (
-            found or resolve_snapshot(repo, known_files(repo, "audio"), _roots(), download, progress) / name
-        )
+    places = [place / name for place in (checkpoint.parent, *_subfolders())]
+    folder = next((place for place in places if _is_encoder(place)), None)
+    if folder is None:
+        folder = resolve_snapshot(repo, known_files(repo, "audio"), _roots(), download, progress) / name
     return load_wav2vec2(folder) if version == "1.0" else WhisperAudioEncoder.from_folder(folder)
 
 
@@ -106,17 +103,16 @@ def _roots() -> list[Path]:
     return [Path(root) for root in folder_paths.get_folder_paths(FOLDER)]
 
 
-def _subfolders(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+def _subfolders() -> list[Path]:
+    return [path for root in _roots() if root.is_dir() for path in sorted(root.iterdir()) if path.is_dir()]
 
 
 def _folders() -> dict[str, Path]:
     """Folders with a transformer, by the names that are chosen."""
     return {
-        f"{name}/{path.name}": path
-        for root in _roots()
-        for name in _subfolders(root)
-        for path in sorted((root / name).iterdir())
+        f"{folder.name}/{path.name}": path
+        for folder in _subfolders()
+        for path in sorted(folder.iterdir())
         if (path / "config.json").is_file() and _has_transformer(path)
     }
 
@@ -127,13 +123,18 @@ def _has_transformer(folder: Path) -> bool:
     return folder.name != "vae" and any(next(folder.glob(f"{stem}*.safetensors"), None) for stem in stems)
 
 
+def _is_encoder(folder: Path) -> bool:
+    """Whether a speech encoder is in a folder, rather than an unfinished download of one."""
+    weights = (path for path in folder.glob("*model*") if path.suffix in (*SAFETENSORS, *PICKLES))
+    return (folder / "config.json").is_file() and any(weights)
+
+
 def _loras() -> dict[str, Path]:
     """LoRAs in ``models/longcat/*/lora`` by their names without ending."""
     return {
         path.stem: path
-        for root in _roots()
-        for name in _subfolders(root)
-        for path in sorted((root / name / "lora").glob("*.safetensors"))
+        for folder in _subfolders()
+        for path in sorted((folder / "lora").glob("*.safetensors"))
     }
 
 

@@ -15,7 +15,7 @@ from ...engines.longcat.config import LongCatConfig
 from ...engines.longcat.speech import SpeechFeatures
 from ...media.audio import duration
 from ...media.sound import MonoSound
-from ...media.speech import LiveSpeech, Speech
+from ...media.speech import Speech
 from .encoders import is_wav2vec2_base, is_whisper
 from .loudness import RATE, gain
 from .speech import (
@@ -32,6 +32,8 @@ WANTED = {
     "1.0": "chinese-wav2vec2-base from LongCat Load Model",
     "1.5": "whisper-large-v3, from LongCat Load Model or ComfyUI's own loader",
 }
+NAME = "longcat"
+"""How what is heard is remembered, before its length; its version is that of the speech's encoder."""
 NOISE_SEED = 0
 """Of the noise floor, so that the same sound gives the same features."""
 WHOLE_SECONDS = 60
@@ -164,24 +166,20 @@ def check_encoder(encoder: Any, config: LongCatConfig) -> None:
 
 
 def listen(
-    speech: Speech | LiveSpeech,
+    speech: Speech,
     config: LongCatConfig,
     seconds: float,
     check_interrupt: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> SpeechFeatures:
-    """The features of a speech, which ends in silence up to ``seconds``.
+    """The features of a speech, which ends in silence up to ``seconds``; its encoder has passed `check_encoder`.
 
-    It is measured at once and remembered with the speech, so another seed or portrait does not listen again.
+    It is measured at once and remembered with the speech, so another seed or portrait does not listen again. What was
+    heard for another length is forgotten, since each keeps its pieces.
 
     Raises:
-        ValueError: the speech is live, or the version hears with another encoder.
+        ValueError: the encoder is of another size than the version hears with.
     """
-    if isinstance(speech, LiveSpeech):
-        raise ValueError(
-            "Connect finished speech: LongCat makes whole segments and cannot follow live speech."
-        )
-    check_encoder(speech.encoder, config)
     version, channels = config.version, config.audio_channel
 
     def heard() -> SpeechFeatures:
@@ -196,7 +194,10 @@ def listen(
         source = WhisperSource if version.name == "1.5" else Wav2Vec2Source
         return source(speech.encoder, sounds, version.fps * version.stride, check_interrupt)
 
-    found = speech.remember(f"longcat {version.name} {seconds:.3f}", heard)
+    name = f"{NAME} {seconds:.3f}"
+    for other in [known for known in speech.heard if known.startswith(NAME) and known != name]:
+        del speech.heard[other]
+    found = speech.remember(name, heard)
     if (width := found.read(0, 1).shape[-1]) != channels:
         raise ValueError(
             f"Connect {WANTED[version.name]} to Encode Speech: the speech was encoded {width} wide, the model expects "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +62,26 @@ class LongCatModel:
         device: torch.device | str,
         rest: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
-        loras: Sequence[tuple[Path, float]] = (),
     ) -> None:
-        self.source, self.loras, self.dtype = Path(source), tuple(loras), dtype
+        self.source, self.dtype = Path(source), dtype
+        self.loras: tuple[tuple[Path, float], ...] = ()
         self.device, self._rest = torch.device(device), torch.device(rest)
-        hollow = describe(source, dtype)
-        self.architecture: LongCatConfig = hollow.config
-        beside = sum(self._checked(hollow, path, strength) for path, strength in self.loras)
-        block, whole = _bytes(hollow.blocks[0]), _bytes(hollow)
-        depth = self.architecture.depth
-        self.weights = Weights(block + beside // depth, whole - depth * block)
+        self._hollow = describe(source, dtype)
+        self.architecture: LongCatConfig = self._hollow.config
+        block, whole = _bytes(self._hollow.blocks[0]), _bytes(self._hollow)
+        self.weights = Weights(block, whole - self.architecture.depth * block)
         self._model: LongCatTransformer | None = None
         self._waiting: list[WaitingBlock] | None = None
         self._patcher: Any = None
 
     def with_lora(self, path: str | Path, strength: float) -> LongCatModel:
         """The same with one more LoRA; ValueError for one of another model or version."""
-        loras = (*self.loras, (Path(path), strength))
-        return LongCatModel(self.source, self.device, self._rest, self.dtype, loras)
+        beside = self._checked(Path(path), strength) // self.architecture.depth
+        changed = copy(self)
+        changed.loras = (*self.loras, (Path(path), strength))
+        changed.weights = replace(self.weights, block=self.weights.block + beside)
+        changed._model = changed._waiting = changed._patcher = None
+        return changed
 
     @property
     def distilled(self) -> bool:
@@ -142,15 +145,13 @@ class LongCatModel:
         parts.extend(block for block in self._model.blocks if id(block) not in waiting)
         return parts
 
-    def _checked(self, hollow: LongCatTransformer, path: Path, strength: float) -> int:
+    def _checked(self, path: Path, strength: float) -> int:
         """Bytes that a LoRA takes beside weights in 8 bits; ValueError unless it belongs to this model."""
         check_strength(strength)
         lora = read_longcat_lora(path)
-        check_version(path, lora, hollow.config)
-        pairs = resolve(lora, hollow).pairs
-        packed = [
-            pair for module, pair in pairs.items() if isinstance(hollow.get_submodule(module), Int8Linear)
-        ]
+        check_version(path, lora, self.architecture)
+        layers, pairs = self._hollow.get_submodule, resolve(lora, self._hollow).pairs
+        packed = [pair for module, pair in pairs.items() if isinstance(layers(module), Int8Linear)]
         return sum(half.numel() for pair in packed for half in pair) * self.dtype.itemsize
 
 

@@ -35,7 +35,7 @@ def single_picture(image: Tensor) -> Tensor:
         raise ValueError(
             f"Use a picture of at least {MIN_SIDE} pixels a side: this one has {image.shape[2]}x{image.shape[1]}."
         )
-    return (colours(image)[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return _pixels(image)
 
 
 def fit_video(frames: Tensor | FrameStream, height: int, width: int, seconds: float, fps: float) -> Tensor:
@@ -43,7 +43,11 @@ def fit_video(frames: Tensor | FrameStream, height: int, width: int, seconds: fl
     first = max(0, len(frames) - max(1, round(seconds * fps)))
     fitted = []
     for index in range(first, len(frames)):
-        picture = (colours(frames[index][None])[0].clamp(0, 1) * 255).round().to(torch.uint8)
-        pixels = fit_picture(picture, height, width)[0].permute(1, 2, 0)
+        pixels = fit_picture(_pixels(frames[index][None]), height, width)[0].permute(1, 2, 0)
         fitted.append(((pixels + 1) * 127.5).round().to(torch.uint8))
     return torch.stack(fitted)
+
+
+def _pixels(image: Tensor) -> Tensor:
+    """The first picture of an IMAGE as uint8 [H, W, 3]."""
+    return (colours(image)[0].clamp(0, 1) * 255).round().to(torch.uint8)

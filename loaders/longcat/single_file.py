@@ -44,17 +44,25 @@ _FUSED = {
 }
 
 
-def read_single_file(path: str | Path, dtype: torch.dtype) -> tuple[LongCatConfig, dict[str, Tensor]]:
+def read_single_file(
+    path: str | Path, dtype: torch.dtype, hollow: bool = False
+) -> tuple[LongCatConfig, dict[str, Tensor]]:
     """The architecture and the weights of a file, under the published names.
 
     Weights in float8 become ``dtype``, times their scale. FileNotFoundError or ValueError name the file.
+
+    Args:
+        hollow: leave the values out; names, shapes and formats take no memory.
     """
     path = Path(path)
     if path.suffix == ".gguf":
         raise ValueError(
             f"Choose a .safetensors file or a folder: {path.name} is GGUF, which cannot be read yet."
         )
-    state = published_names(unscaled(load_state_dict(path), dtype))
+    state = load_state_dict(path)
+    if hollow:
+        state = {key: tensor.to("meta") for key, tensor in state.items()}
+    state = published_names(unscaled(state, dtype))
     try:
         return architecture(state), state
     except (KeyError, IndexError, ZeroDivisionError):

@@ -74,7 +74,7 @@ def describe(source: str | Path, dtype: torch.dtype = torch.bfloat16) -> LongCat
         FileNotFoundError: a file is absent.
         ValueError: a file is damaged or of another model.
     """
-    config, state, packed = _read(Path(source), dtype)
+    config, state, packed = _read(Path(source), dtype, hollow=True)
     model = _hollow(source, config, dtype, packed)
     check_keys(state, model, f"the transformer in {source}")
     for parameter in model.parameters():
@@ -82,10 +82,15 @@ def describe(source: str | Path, dtype: torch.dtype = torch.bfloat16) -> LongCat
     return model.eval().requires_grad_(False)
 
 
-def _read(source: Path, dtype: torch.dtype) -> tuple[LongCatConfig, dict[str, Tensor], bool]:
-    """Architecture, weights as they are mapped from their files, and whether they are in 8-bit whole numbers."""
+def _read(
+    source: Path, dtype: torch.dtype, hollow: bool = False
+) -> tuple[LongCatConfig, dict[str, Tensor], bool]:
+    """Architecture, weights as they are mapped from their files, and whether they are in 8-bit whole numbers.
+
+    A single file's weights may have to be changed, for which ``hollow`` saves the time and the memory.
+    """
     if source.is_file():
-        config, state = read_single_file(source, dtype)
+        config, state = read_single_file(source, dtype, hollow)
         return config, state, False
     config, packed = read_config(source), _is_packed(source)
     state = load_sharded(source, "quantized_model" if packed else "diffusion_pytorch_model")

@@ -10,7 +10,9 @@ from ...host.progress import check_interrupt, show_text
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.ditto import SPEEDS, Inputs, open_video
 from ...sessions.ditto_look import BLINK_CHOICES, EMOTION_CHOICES, LIVE_STEPS, STEPS, Look
-from ..schema import MAX_SEED, Node, advanced, schema
+from ..inputs import max_seconds as max_seconds_input
+from ..inputs import seed as seed_input
+from ..schema import Node, advanced, schema
 from ..types import AvatarSpeech, AvatarStreamType, DittoLookType, DittoPortraitType, DittoType
 from .load import CATEGORY
 
@@ -142,14 +144,7 @@ class DittoAnimate(Node):
                     "speech",
                     tooltip="From LiveAvatar Encode Speech or Live Speech; no audio encoder is needed.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=42,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The same seed gives the same video on the same device.",
-                ),
+                seed_input(),
                 io.Int.Input(
                     "steps",
                     default=0,
@@ -157,14 +152,7 @@ class DittoAnimate(Node):
                     max=100,
                     tooltip=f"Steps of the motion; 0: {STEPS}, for live speech {LIVE_STEPS}. Fewer are faster.",
                 ),
-                io.Float.Input(
-                    "max_seconds",
-                    default=0.0,
-                    min=0.0,
-                    max=86400.0,
-                    step=0.04,
-                    tooltip="Stop after this time; 0 is the whole speech.",
-                ),
+                max_seconds_input(),
                 advanced(
                     io.Combo.Input(
                         "speed",

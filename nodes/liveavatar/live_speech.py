@@ -17,7 +17,6 @@ from ...media.speech_feed import SpeechFeed, feeds
 from ..running import bind, check_id, publish
 from ..schema import Node, schema
 from ..types import AvatarSpeech
-from .condition import ENCODER_TIP
 
 RATES = [16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 
@@ -37,7 +36,14 @@ class LiveAvatarLiveSpeech(Node):
                 "instead of LiveAvatar Encode Speech, with Avatar Stream to Video."
             ),
             inputs=[
-                io.AudioEncoder.Input("audio_encoder", optional=True, tooltip=ENCODER_TIP),
+                io.AudioEncoder.Input(
+                    "audio_encoder",
+                    optional=True,
+                    tooltip=(
+                        "LiveAvatar hears with it: wav2vec2-large-xlsr-53-english, ours or the host's. Ditto has its "
+                        "own; leave it empty there."
+                    ),
+                ),
                 io.Float.Input(
                     "max_seconds",
                     default=600.0,

@@ -287,6 +287,18 @@ def test_push_to_talk_sends_sound_while_a_key_or_the_button_is_held(ready, brows
         assert pitch(script.sound()[-RATE // 4 :]) == pytest.approx(440, abs=8)
         # Nothing of it has reached the page's own keys.
         assert page.evaluate("() => window.app.graph.nodes.length") == 3
+        page.get_by_role("log").focus()
+        page.keyboard.down(" ")
+        script.until(lambda: len(script.messages("talk")) == 5)
+        script.say("end")
+        script.until(lambda: state(page) == "Ended")
+        pressed = (
+            f"() => [...document.querySelectorAll('{PANEL} [aria-pressed=true]')].map((e) => e.textContent)"
+        )
+        assert page.evaluate(pressed) == []
+        page.keyboard.up(" ")
+        page.keyboard.down(" ")  # the transcript has the focus still
+        assert page.evaluate(pressed) == []
 
 
 def test_where_the_browser_does_not_convert_the_microphone_the_page_does(ready, browser, tmp_path):

@@ -52,10 +52,10 @@ def test_a_prepared_portrait_talks_and_its_faults_are_a_text(ready: Host):
     assert lines and all(line.endswith(".") and len(line) < 120 for line in lines), said
 
 
-def test_a_portrait_without_a_face_is_refused_in_one_sentence(ready: Host):
+def test_an_empty_face_mask_is_refused_in_one_sentence(ready: Host):
     workflow = small()
     prepared(workflow, face=mask(workflow, 0.0, 256, 512))
-    with pytest.raises(HostError, match="No face was found in the portrait; paint a mask over it"):
+    with pytest.raises(HostError, match="Paint over the face, or disconnect the face mask"):
         ready.run(workflow)
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from avatar.engines.ditto.face.finder import STRIDES, finder_input, finder_scale, found_faces
-from avatar.engines.ditto.face.landmarks import input_106, matrix_106, points_106, points_203
+from avatar.engines.ditto.face.landmarks import points_203
 from avatar.engines.ditto.face.mesh import MeshSquare, anchors, close_faces
 
 from tests.parity import ditto_fixtures as fx
 from tests.parity.ditto_fixtures import check, drawn, fixture, thinned
+from tests.parity.insightface import (
+    STRIDES,
+    finder_input,
+    finder_scale,
+    found_faces,
+    input_106,
+    matrix_106,
+    points_106,
+)
 
 
 @pytest.fixture(autouse=True)

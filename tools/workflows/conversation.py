@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import notes
 from .graphs import PREPARE, VIDEO, YOURS, Link, Node, Workflow, from_checkpoint, real_time, video_file
 
@@ -19,7 +17,7 @@ def text_to_speech() -> dict[str, Node]:
     """A text, said with a cloned voice by the person in the picture."""
     graph = from_checkpoint() | video_file()
     graph["audio"] = Node("LoadAudio", 1, {"audio": "liveavatar_speech.ogg"}, 80, "The voice to clone")
-    graph["voice"] = voice({"sample": Link("audio")})
+    graph["voice"] = cloned_voice()
     graph["say"] = Node(
         "AvatarSay",
         1,
@@ -49,7 +47,7 @@ def conversation() -> dict[str, Node]:
                 },
                 80,
             ),
-            "voice": voice({"sample": Link("audio")}),
+            "voice": cloned_voice(),
             "ears": Node(
                 "AvatarEars",
                 0,
@@ -100,7 +98,7 @@ def without_server() -> dict[str, Node]:
 
 def realtime() -> dict[str, Node]:
     """With a server of OpenAI's Realtime interface."""
-    graph = spoken_by(
+    return spoken_by(
         Node(
             "AvatarConversationRealtime",
             2,
@@ -119,7 +117,6 @@ def realtime() -> dict[str, Node]:
             extra_height=420,
         )
     )
-    return graph
 
 
 def talking(services: dict[str, Node]) -> dict[str, Node]:
@@ -155,8 +152,8 @@ def spoken_by(talk: Node) -> dict[str, Node]:
     return graph
 
 
-def voice(inputs: dict[str, Any]) -> Node:
-    """A voice that clones."""
+def cloned_voice() -> Node:
+    """A voice that speaks like the sound of the node "audio"."""
     values = {
         "url": "http://127.0.0.1:8091/v1",
         "model": "Qwen/Qwen3-TTS-12Hz-1.7B-Base",
@@ -164,8 +161,9 @@ def voice(inputs: dict[str, Any]) -> Node:
         "transcript": "",
         "language": "auto",
         "key": "",
+        "sample": Link("audio"),
     }
-    return Node("AvatarVoice", 0, values | inputs, 80)
+    return Node("AvatarVoice", 0, values, 80)
 
 
 WORKFLOWS = {

@@ -168,7 +168,7 @@ TEXT_TO_SPEECH = _note(
 MOODS = _note(
     "Moods that change while it talks",
     "The happy prompt holds from second 3 to 6 and from 9 on (*times* of Mood), the other one in between. The face "
-    "changes over the next half second or two.",
+    "changes over the next blocks of 0.48 s.",
     "**Change:** picture, speech, and both presets (green). More moods: connect Mood nodes in a row. With *Live "
     "Speech* a mood needs no times: programs ask for it by its name.",
     NEEDS,

@@ -1,12 +1,12 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { addElement, ensureOwnId, findNode, rootGraph } from "../graph.js";
+import { addElement, enlarge, ensureOwnId, findNode, rootGraph, whenRemoved } from "../graph.js";
 import { playerOf } from "../live.js";
 import { TalkPanel } from "./panel.js";
 import { TalkSocket } from "./socket.js";
 
-// The node of a conversation shows it while it runs. Only the page that has started the run is told the id; the browser keeps
-// it for a reload and for its other tabs.
+// The node of a conversation shows it while it runs. Only the page that has started the run is told the id; the browser
+// keeps it for a reload and for its other tabs.
 
 const NODES = ["AvatarConversation", "AvatarConversationRealtime"];
 const WIDGET = "liveavatar-talk";
@@ -86,14 +86,11 @@ function addTalk(node) {
     const talk = new Talk();
     addElement(node, WIDGET, talk.panel.element, { getMinHeight: () => HEIGHT });
     talks.set(node, talk);
-    const removed = node.onRemoved;
-    node.onRemoved = function (...values) {
-        removed?.apply(this, values);
+    whenRemoved(node, () => {
         talks.delete(node);
         talk.dispose();
-    };
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width, MIN_WIDTH), Math.max(node.size[1], height)]);
+    });
+    enlarge(node, MIN_WIDTH);
 }
 
 function show(place) {

@@ -28,6 +28,7 @@ export class Microphone {
     async open() {
         if (!navigator.mediaDevices) throw new Error("Open this page by https or from localhost to use the microphone.");
         this.#release = await onlyOne(this.name);
+        if (this.#closed) return this.close();
         this.#stream = await navigator.mediaDevices.getUserMedia({ audio: SOUND }).catch((error) => {
             throw new Error(REMEDIES[error.name] ?? error.message);
         });

@@ -93,6 +93,7 @@ export class TalkPanel {
 
     /** It is over; what was said can still be read. */
     close() {
+        this.#hold(false);
         this.#turn(false);
         this.fields.disabled = true;
         this.show("ended");
@@ -139,7 +140,6 @@ export class TalkPanel {
             microphone.muted = this.#muted;
         } catch (error) {
             if (this.#microphone === microphone) this.#lose(error.message);
-            else microphone.close();
         }
     }
 
@@ -182,7 +182,7 @@ export class TalkPanel {
     }
 
     #hold(held) {
-        if (held === this.#held) return;
+        if (held === this.#held || (held && this.fields.disabled)) return;
         this.#held = held;
         if (held && !this.#microphone) this.#turn(true);
         this.#socket.tell({ type: "talk", held });

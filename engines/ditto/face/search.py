@@ -32,7 +32,8 @@ def faces_of(picture: Tensor, find: Find) -> list[Box]:
     """
     height, width = picture.shape[:2]
     short = min(height, width)
-    for side in (max(height, width), *(short // part for part in range(1, FINEST + 1))):
+    sides = max(height, width), *(short // part for part in range(1, FINEST + 1))
+    for side in dict.fromkeys(sides):  # a square picture is its own largest square
         found = []
         for left, top in _corners(height, width, side):
             faces = _look(_square(picture, left, top, side), find)

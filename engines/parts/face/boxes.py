@@ -73,9 +73,10 @@ class FaceFinder(Protocol):
 
     def find(self, image: np.ndarray) -> list[Box]:
         """Their boxes."""
+        return [face.box for face in self.look(image)]
 
 
-class YuNetFinder:
+class YuNetFinder(FaceFinder):
     """OpenCV's neural face detector, in every OpenCV since 4.5.4; its 230 KB model is a file of its own."""
 
     def __init__(self, model: Path, confidence: float = 0.6):
@@ -94,9 +95,6 @@ class YuNetFinder:
         except cv2.error as error:
             raise ValueError(f"{model} cannot be read; download {YUNET_FILE} (opencv_zoo) again.") from error
 
-    def find(self, image: np.ndarray) -> list[Box]:
-        return [face.box for face in self.look(image)]
-
     def look(self, image: np.ndarray) -> list[Face]:
         small, scale = _shrink(image)
         self._detector.setInputSize((small.shape[1], small.shape[0]))
@@ -104,7 +102,7 @@ class YuNetFinder:
         return _faces([] if faces is None else faces, scale, image)
 
 
-class HaarFinder:
+class HaarFinder(FaceFinder):
     """OpenCV 4's classic detectors, of frontal faces and, where there is none, of profiles; their models are part
     of the wheel (gone in OpenCV 5)."""
 
@@ -118,9 +116,6 @@ class HaarFinder:
                 "models/personalive, or give face masks."
             )
         self._front, self._profile = (cv2.CascadeClassifier(str(path)) for path in paths)
-
-    def find(self, image: np.ndarray) -> list[Box]:
-        return [face.box for face in self.look(image)]
 
     def look(self, image: np.ndarray) -> list[Face]:
         small, scale = _shrink(image)
@@ -169,9 +164,9 @@ class FaceTracker:
         taken for somebody else.
         """
         self.most = max(self.most, len(faces))
-        near = [face for face in faces if self._last is not None and overlap(face, self._last) > 0]
+        near = [face for face in faces if self._last is not None and _overlap(face, self._last) > 0]
         if near:
-            self._last = max(near, key=lambda face: overlap(face, self._last))
+            self._last = max(near, key=lambda face: _overlap(face, self._last))
         elif faces and (self._last is None or len(faces) > 1 or self.most == 1):
             self._last = choose_face(faces, self.who, height, width)
         else:
@@ -183,7 +178,7 @@ def _distance(a: Box, b: Box) -> int:
     return (a.x1 + a.x2 - b.x1 - b.x2) ** 2 + (a.y1 + a.y2 - b.y1 - b.y2) ** 2
 
 
-def overlap(a: Box, b: Box) -> float:
+def _overlap(a: Box, b: Box) -> float:
     """The shared area of two boxes as a part of the area of both together."""
     shared = a.common(b)
     return shared / (a.area + b.area - shared)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .boxes import Box, Face, overlap
+from .boxes import Box, Face
 from .light import brightness, face_brightness, part
 
 SMALL = 96  # pixels of a face box's height
@@ -31,7 +31,7 @@ def faults(picture: Tensor, faces: Sequence[Face], chosen: Face) -> list[str]:
     """Sentences about the ``chosen`` one of the faces in a picture ``[H, W, 3]`` from 0 to 1, remedy first."""
     box, found = chosen.box, []
     high, turned = box.y2 - box.y1, turn(chosen)
-    others = [face for face in faces if face is not chosen and overlap(face.box, box) == 0]
+    others = [face for face in faces if face is not chosen and face.box.common(box) == 0]
     if high < SMALL:
         found.append(
             f"Use a larger picture: the face is {high} pixels high, and below {SMALL} it is guessed."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,19 +15,19 @@ SPARE = 0.9
 
 
 @contextmanager
-def explained(costs: Costs, machine: Machine, wish: Wish) -> Iterator[None]:
-    """Let an out-of-memory error of the code inside say what was needed and what would have fitted.
-
-    The arguments are those of `make_plan`; ``machine`` is what there was before anything was loaded.
-    """
+def explained(advise: Callable[[], str]) -> Iterator[None]:
+    """Let an out-of-memory error of the code inside say what ``advise`` gives: `advice`, or that of another engine."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise torch.OutOfMemoryError(advice(costs, machine, wish)) from error
+        raise torch.OutOfMemoryError(advise()) from error
 
 
 def advice(costs: Costs, machine: Machine, wish: Wish) -> str:
-    """One sentence for a video for which the memory did not suffice."""
+    """One sentence for a video for which the memory did not suffice: what was needed and what would have fitted.
+
+    The arguments are those of `make_plan`; ``machine`` is what there was before anything was loaded.
+    """
     spare = replace(machine, free=int(SPARE * machine.free))
     height, width, steps, multiple = costs.height, costs.width, costs.steps, costs.size_multiple
 

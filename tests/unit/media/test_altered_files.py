@@ -16,7 +16,7 @@ from avatar.engines.liveavatar.state import GenerationState
 from avatar.media.frames import AvatarStream
 from avatar.media.journal import growing_path, journal_path, state_path
 
-from tests.unit.media.test_resume import (
+from tests.unit.media.resumable_videos import (
     CONFIG,
     FRAMES,
     generated,

@@ -1,40 +1,27 @@
-"""Going on with a video: state of the generator, journal of the file, both together."""
+"""Going on with a video: the state of the generator, and runs that were stopped, killed, or out of memory or disk."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 import torch
-from avatar.engines.liveavatar.config import SamplingConfig
-from avatar.engines.liveavatar.pipeline import Scene, generate
-from avatar.engines.liveavatar.speech_source import Tracks
-from avatar.engines.liveavatar.stages import Stage, generate_in_stages
 from avatar.engines.liveavatar.state import GenerationState
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT, Performance
 from avatar.engines.parts.saved_tensors import save_tensors
-from avatar.engines.parts.wan.vae import WanVAE
-from avatar.media.frames import AvatarStream, Resumable
-from avatar.media.journal import Damaged, Journal, growing_path, journal_path, state_path
-from avatar.media.recording import Snapshots, begin, record
-from avatar.media.unfinished import claim, find_unfinished
+from avatar.media.frames import AvatarStream
+from avatar.media.journal import Journal, state_path
+from avatar.media.recording import Snapshots, record
 from avatar.media.writer import VideoWriter
-from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file
 
 try:
@@ -43,119 +30,25 @@ except ImportError:  # Windows
     resource = None
 
 import tools.pack
-from tests.unit.tiny_s2v import HEIGHT, WIDTH, condition, model, track
-
-W, H = 8 * WIDTH, 8 * HEIGHT
-CONFIG = SamplingConfig(steps=2, frames_per_clip=24)
-FRAMES = 9 + 4 * 12 + 5  # six blocks, the last one in part
-RATE = 24_000
-GIGABYTE = 10**9
-AHEAD = Performance(ahead=True)
-
-
-class Killed(BaseException):
-    """Stands for whatever ends a run."""
-
-
-@functools.lru_cache
-def vae() -> WanVAE:
-    torch.manual_seed(0)
-    return WanVAE(AutoencoderKLWan(base_dim=1, decoder_base_dim=1).eval().requires_grad_(False))
-
-
-def passes(
-    config: SamplingConfig = CONFIG,
-    state: GenerationState | None = None,
-    check=lambda: None,
-    performance: Performance = RESIDENT,
-) -> Iterator[torch.Tensor]:
-    scene = Scene(**condition(), speech=Tracks([track(6)]))
-    return generate(model(), vae(), scene, config, FRAMES, check, state=state, performance=performance)
-
-
-@functools.lru_cache
-def whole(config: SamplingConfig = CONFIG) -> torch.Tensor:
-    """The frames of a run that nothing has disturbed."""
-    return torch.cat(list(passes(config)))[:FRAMES]
-
-
-def sound() -> dict:
-    time = torch.arange(FRAMES * RATE // 25) / RATE
-    return {
-        "waveform": (0.5 * torch.sin(2 * torch.pi * 200 * time * (1 + time / 8)))[None, None],
-        "sample_rate": RATE,
-    }
-
-
-def passes_with_state(state: GenerationState | None = None) -> Iterator[torch.Tensor]:
-    return passes(state=state)
-
-
-def stream(
-    config: SamplingConfig = CONFIG, check=lambda: None, performance: Performance = RESIDENT
-) -> AvatarStream:
-    return AvatarStream(
-        lambda state=None: passes(config, state, check, performance),
-        frames=FRAMES,
-        width=W,
-        height=H,
-        audio=sound(),
-        resumable=Resumable(lambda: repr(config), GenerationState, {"seed": config.seed}),
-    )
-
-
-def generated(
-    folder: Path,
-    video: AvatarStream,
-    limit: int = GIGABYTE,
-    stop_after: int | None = None,
-    say=logging.warning,
-) -> tuple:
-    """What the node does: a file that is begun or gone on with; ends with `Killed` behind ``stop_after`` frames.
-
-    Returns the path, the frames that the pass has made in order (repeated ones too) and the snapshots.
-    """
-    made, clock = [], [0.0]
-    options = {"width": W, "height": H, "audio": video.audio, "about": video.resumable.about}
-    writer = begin(folder, "v", 1, video.resumable.fingerprint(), say, **options)
-    path = writer.path
-    try:
-        with writer:
-            snapshots = Snapshots(path, limit, clock=lambda: clock[0])
-            with closing(record(video, writer, snapshots, say)) as blocks:
-                for reached, block in blocks:
-                    clock[0] += 10
-                    made.append(block)
-                    if stop_after and reached >= stop_after:
-                        raise Killed
-    except Killed:
-        pass
-    return path, torch.cat(made), snapshots
-
-
-def whole_video(folder: Path) -> Path:
-    """The file of a run that nothing has disturbed."""
-    path = folder / "whole.mp4"
-    with VideoWriter(path, width=W, height=H, audio=sound()) as writer:
-        for block in torch.tensor_split(whole(), [*range(9, FRAMES, 12)]):
-            writer.write(block)
-    return path
-
-
-def pictures(path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
-def heard(path: Path) -> np.ndarray:
-    with av.open(str(path)) as container:
-        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-
-
-def in_stages(state: GenerationState | None = None) -> Iterator[torch.Tensor]:
-    scene = Scene(**condition(), speech=Tracks([track(6)]))
-    stages = [Stage(model(), range(step, step + 1), torch.device("cpu")) for step in range(CONFIG.steps)]
-    return generate_in_stages(stages, vae(), scene, CONFIG, FRAMES, state=state)
+from tests.unit.media.resumable_videos import (
+    AHEAD,
+    CONFIG,
+    FRAMES,
+    GIGABYTE,
+    H,
+    Killed,
+    W,
+    generated,
+    heard,
+    in_stages,
+    passes,
+    passes_with_state,
+    pictures,
+    sound,
+    stream,
+    whole,
+    whole_video,
+)
 
 
 def test_a_video_of_several_stages_comes_to_rest_for_a_snapshot_and_is_gone_on_with(tmp_path):
@@ -359,7 +252,7 @@ def killed(folder: Path) -> Path:
         "import torch; torch.set_num_threads(1)\n"
         "import tools.pack\n"
         "from pathlib import Path\n"
-        "from tests.unit.media import test_resume as t\n"
+        "from tests.unit.media import resumable_videos as t\n"
         "checks = []\n"
         "def check():\n"
         "    checks.append(1)\n"
@@ -405,223 +298,3 @@ def test_a_full_disk_keeps_whole_blocks_and_another_run_goes_on(tmp_path):
     assert 0 < kept < FRAMES and Journal.read(path).frames == kept
     again, _, _ = generated(tmp_path, stream())
     assert again == path and len(pictures(path)) == FRAMES
-
-
-def test_the_journal_says_what_the_file_holds(tmp_path):
-    path, _, _ = generated(tmp_path, stream(), stop_after=33)
-    written = json.loads(journal_path(path).read_text())
-    assert written["frames"] == 33 and written["fragments"] == 3 and written["about"] == {"seed": 42}
-    assert written["size"] == growing_path(path).stat().st_size
-
-
-def claimed(path: Path, fingerprint: str) -> bool:
-    found = claim(path, fingerprint)
-    if found:
-        found.file.close()
-    return found is not None
-
-
-def test_what_does_not_fit_the_journal_is_not_gone_on_with(tmp_path):
-    video = stream()
-    path, _, _ = generated(tmp_path, video, stop_after=33)
-    fingerprint = video.resumable.fingerprint()
-    assert claimed(path, fingerprint) and not claimed(path, "other")
-    growing, journal = growing_path(path).read_bytes(), journal_path(path).read_text()
-    for broken in (growing[:-1], b"\0" * len(growing), growing[:-9] + b"\0" * 9):
-        growing_path(path).write_bytes(broken)
-        with pytest.raises(Damaged, match=r"v_00001_\.mp4\.resume was changed"):
-            claim(path, fingerprint)
-    growing_path(path).write_bytes(growing)
-    assert claimed(path, fingerprint)
-    others = [journal.replace('"version": 2', '"version": 3'), journal.replace("33", "32")]
-    for broken in ("", "[]", "[" * 100_000, "{}" * 1_000_000, journal.replace("33", '"33"'), *others):
-        journal_path(path).write_text(broken)
-        with pytest.raises(Damaged, match=r"v_00001_\.mp4\.resume\.json is damaged"):
-            claim(path, fingerprint)
-
-
-def test_a_file_that_is_being_written_is_left_alone(tmp_path):
-    writer = VideoWriter(tmp_path / "v_00001_.mp4", width=W, height=H, fingerprint="f")
-    writer.write(torch.zeros(3, H, W, 3, dtype=torch.uint8))
-    assert find_unfinished(tmp_path, "v", "f") is None
-    writer.close(complete=False)
-    assert find_unfinished(tmp_path, "v", "f") == writer.path
-
-
-FRAME = {"width": W, "height": H}
-
-
-def grey(writer: VideoWriter, blocks: int = 1) -> None:
-    for _ in range(blocks):
-        writer.write(torch.full((3, H, W, 3), 128, dtype=torch.uint8))
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.parametrize("fingerprint", [None, "f"])
-def test_two_runs_that_begin_at_the_same_moment_write_two_files(tmp_path, fingerprint):
-    writers = [begin(tmp_path, "v", 1, fingerprint, **FRAME) for _ in range(2)]
-    for writer in writers * 2:
-        grey(writer)
-    for writer in writers:
-        writer.close()
-    assert names(tmp_path) == ["v_00001_.mp4", "v_00002_.mp4"]
-    assert [len(pictures(path)) for path in sorted(tmp_path.iterdir())] == [6, 6]
-
-
-def test_only_one_of_two_runs_goes_on_with_an_unfinished_video(tmp_path):
-    first = begin(tmp_path, "v", 1, "f", **FRAME)
-    grey(first)
-    first.close(complete=False)
-    one, other = (begin(tmp_path, "v", 2, "f", **FRAME) for _ in range(2))
-    assert (one.path.name, one.frames_written) == ("v_00001_.mp4", 3)
-    assert (other.path.name, other.frames_written) == ("v_00002_.mp4", 0)
-    for writer in (one, other):
-        grey(writer)
-        writer.close()
-    assert [len(pictures(path)) for path in sorted(tmp_path.iterdir())] == [6, 3]
-
-
-def test_a_run_that_was_slower_to_take_a_video_leaves_the_finished_one_alone(tmp_path, monkeypatch):
-    first = begin(tmp_path, "v", 1, "f", **FRAME)
-    grey(first)
-    first.close(complete=False)
-
-    def slow(folder: Path, name: str, fingerprint: str, say) -> Path | None:
-        found = find_unfinished(folder, name, fingerprint, say)
-        with VideoWriter(found, fingerprint=fingerprint, **FRAME) as faster:
-            grey(faster)
-        return found
-
-    monkeypatch.setattr("avatar.media.recording.find_unfinished", slow)
-    late = begin(tmp_path, "v", 1, "f", **FRAME)
-    assert late.path.name == "v_00002_.mp4"
-    late.close()
-    assert names(tmp_path) == ["v_00001_.mp4"] and len(pictures(tmp_path / "v_00001_.mp4")) == 6
-
-
-def test_two_hosts_in_one_folder_write_two_whole_videos(tmp_path):
-    script = (
-        f"import sys, time; sys.path.insert(0, {str(tools.pack.ROOT)!r})\n"
-        "from pathlib import Path\n"
-        "import tools.pack\n"
-        "from tests.unit.media import test_resume as t\n"
-        f"folder = Path({str(tmp_path)!r})\n"
-        "(folder / f'ready.{sys.argv[1]}').touch()\n"
-        "while len(list(folder.glob('ready.*'))) < 2: time.sleep(0.001)\n"
-        "with t.begin(folder, 'v', 1, 'f', **t.FRAME) as writer: t.grey(writer, 20)\n"
-    )
-    hosts = [
-        subprocess.Popen([sys.executable, "-c", script, str(number)], cwd=tools.pack.ROOT)
-        for number in (1, 2)
-    ]
-    assert [host.wait(120) for host in hosts] == [0, 0]
-    assert sorted(path.name for path in tmp_path.glob("*.mp4*")) == ["v_00001_.mp4", "v_00002_.mp4"]
-    assert [len(pictures(path)) for path in tmp_path.glob("*.mp4")] == [60, 60]
-
-
-def test_what_killed_runs_have_left_is_cleared_by_the_next_one(tmp_path):
-    finished = tmp_path / "v_00001_.mp4"
-    with VideoWriter(finished, **FRAME) as writer:
-        grey(writer)
-    # Killed between the finished video and the removal of what was needed to go on with it,
-    Journal("f", frames=3, fragments=1, size=99, digest="x").write(finished)
-    state_path(finished).write_bytes(b"large")
-    # while a snapshot and an index were written,
-    unfinished = VideoWriter(tmp_path / "v_00002_.mp4", **FRAME, fingerprint="other")
-    grey(unfinished)
-    unfinished.close(complete=False)
-    for left in (".resume.safetensors.new", ".resume.json.new", ".finishing.mp4"):
-        unfinished.path.with_name(unfinished.path.name + left).write_bytes(b"half")
-    # and one whose video is gone; what is no file of ours stays.
-    state_path(tmp_path / "w_00001_.mp4").write_bytes(b"large")
-    (tmp_path / "model.safetensors").write_bytes(b"mine")
-    begin(tmp_path, "v", 3, "f", **FRAME).close()
-    useful = ["v_00002_.mp4", "v_00002_.mp4.resume", "v_00002_.mp4.resume.json"]
-    assert names(tmp_path) == ["model.safetensors", "v_00001_.mp4", *useful]
-
-
-def test_nothing_of_a_running_host_is_cleared(tmp_path):
-    running = begin(tmp_path, "v", 1, "f", **FRAME)
-    grey(running)
-    (tmp_path / "v_00001_.mp4.resume.safetensors.new").write_bytes(b"half")
-    before = names(tmp_path)
-    begin(tmp_path, "w", 1, None, **FRAME).close()
-    assert names(tmp_path) == before
-    running.close()
-
-
-def test_only_files_of_the_same_name_are_gone_on_with(tmp_path):
-    for name in ("v_00001_.mp4", "v_x_00002_.mp4", "[v]_00003_.mp4"):
-        with (
-            pytest.raises(Killed),
-            VideoWriter(tmp_path / name, width=W, height=H, fingerprint="f") as writer,
-        ):
-            writer.write(torch.zeros(3, H, W, 3, dtype=torch.uint8))
-            raise Killed
-    assert find_unfinished(tmp_path, "[v]", "f").name == "[v]_00003_.mp4"
-    assert find_unfinished(tmp_path, "v_x", "f").name == "v_x_00002_.mp4"
-    assert find_unfinished(tmp_path, "v", "f").name == "v_00001_.mp4"
-    assert find_unfinished(tmp_path, "w", "f") is None
-
-
-class State:
-    """A pass whose state has a size and takes time to save."""
-
-    first_frame, frames = 0, 9
-
-    def __init__(self, clock: list[float], size: int = 1000, takes: float = 1.0) -> None:
-        self.clock, self._size, self.takes = clock, size, takes
-
-    def size(self) -> int:
-        return self._size
-
-    def save(self, path: Path) -> None:
-        self.clock[0] += self.takes
-        path.write_bytes(b"x" * self._size)
-
-
-def test_snapshots_cost_a_small_part_of_the_time(tmp_path):
-    clock = [0.0]
-    snapshots = Snapshots(tmp_path / "v.mp4", GIGABYTE, clock=lambda: clock[0])
-    state, spent = State(clock), 0.0
-    while clock[0] < 1000:
-        clock[0] += 0.5
-        if snapshots.due(state):
-            snapshots.take(state)
-            spent += 1
-    assert 20 <= spent <= 31
-
-
-def test_a_snapshot_at_the_end_is_taken_only_if_it_saves_more_than_it_costs(tmp_path):
-    clock = [0.0]
-    snapshots = Snapshots(tmp_path / "v.mp4", GIGABYTE, clock=lambda: clock[0])
-    large = State(clock, size=500_000_000)  # a second at the speed that a disk is expected to have
-    clock[0] = 4
-    assert not snapshots.worth(large)
-    clock[0] = 6
-    assert snapshots.worth(large)
-
-
-def test_snapshots_stay_within_the_room_given_for_them(tmp_path):
-    clock = [0.0]
-    for age, name in enumerate(("old", "new")):
-        state_path(tmp_path / f"{name}.mp4").write_bytes(b"x" * 400)
-        os.utime(state_path(tmp_path / f"{name}.mp4"), (age, age))
-    Snapshots(tmp_path / "v.mp4", 1500, clock=lambda: clock[0]).take(State(clock))
-    assert {path.name for path in tmp_path.iterdir()} == {
-        state_path(Path("v.mp4")).name,
-        state_path(Path("new.mp4")).name,
-    }
-    too_small = Snapshots(tmp_path / "w.mp4", 999, clock=lambda: clock[0])
-    too_small.take(State(clock))
-    assert "0 GB are given" in too_small.problem and len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_disk_without_room_costs_the_snapshot_and_not_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
-    path, made, snapshots = generated(tmp_path, stream())
-    assert len(made) == FRAMES and "0.0 GB of disk space are free" in snapshots.problem
-    assert len(pictures(path)) == FRAMES

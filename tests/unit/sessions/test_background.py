@@ -21,7 +21,9 @@ def stream(resumable: bool = True) -> AvatarStream:
         yield from frames[0 if state is None else state.first_frame :].split(4)
 
     about = Resumable(fingerprint=lambda: "video", state=lambda *_: None, about={"steps": 4})
-    return AvatarStream(start, frames=10, width=8, height=8, resumable=about if resumable else None)
+    return AvatarStream(
+        start, frames=10, width=8, height=8, resumable=about if resumable else None, plan="4 steps"
+    )
 
 
 def test_every_frame_has_its_mask_also_when_a_pass_begins_later():
@@ -29,6 +31,10 @@ def test_every_frame_has_its_mask_also_when_a_pass_begins_later():
     assert whole[0, 0, 0].tolist() == [255, 0, 0] and whole[9, 0, 0].tolist() == [100, 100, 100]
     later = with_background(stream(), RED, MASKS, None).blocks(SimpleNamespace(first_frame=6))
     assert torch.equal(torch.cat(list(later)), whole[6:])
+
+
+def test_the_line_about_how_the_video_is_made_goes_along():
+    assert with_background(stream(), RED, MASKS, None).plan == "4 steps"
 
 
 def test_blocks_come_as_they_are_asked_for_and_an_abandoned_pass_closes_its_source():

@@ -8,6 +8,8 @@ import pytest
 import torch
 from avatar.engines.ditto.blinks import Blinks
 from avatar.engines.ditto.config import EMOTIONS
+from avatar.loaders.ditto.files import DittoFiles
+from avatar.loaders.ditto.host_objects import open_ditto
 from avatar.media.recording import Snapshots, record
 from avatar.media.speech import LiveSpeech, Speech
 from avatar.media.speech_feed import SpeechFeed
@@ -41,6 +43,13 @@ def test_a_video_is_as_long_as_its_sound(seconds, count):
     stream = video(said(seconds))
     assert (stream.frames, stream.height, stream.width, stream.fps) == (count, 200, 300, 25)
     assert frames(stream).shape == (count, 200, 300, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_cpu_that_is_to_draw_in_half_precision_is_refused_before_files_are_read(dtype):
+    nothing = DittoFiles({}, None, {}, None)
+    with pytest.raises(ValueError, match="Choose 'auto' or 'fp32' as precision"):
+        open_ditto(nothing, dtype, torch.device("cpu"))
 
 
 def test_silence_makes_a_video_too():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from avatar.engines.parts.face.boxes import FaceNotFoundError
+from avatar.media.driving import DrivingVideo, open_driving
+from avatar.sessions.ditto_source import prepare_source
 
 from .ditto_models import image, prepared, tiny
 
@@ -137,3 +139,30 @@ def test_an_interrupt_stops_within_a_frame():
 
     with pytest.raises(Stop):
         prepared(moving(6), check_interrupt=check)
+
+
+def test_a_source_stream_that_pushes_the_networks_out_has_them_brought_back(monkeypatch):
+    ditto, video = tiny(), open_driving(moving(10), 25)
+    where, brought = ["GPU"], []
+
+    def blocks():
+        for block in video.blocks():
+            where[0] = "CPU"  # the stream's own models need the room
+            yield block
+
+    def load(*size):
+        where[0] = "GPU"
+        brought.append(size)
+        return ditto.engine
+
+    def look(squares):
+        assert where == ["GPU"]
+        return seen(squares)
+
+    seen = ditto.engine.look
+    monkeypatch.setattr(ditto, "load", load)
+    monkeypatch.setattr(ditto, "place", lambda: where[0])
+    monkeypatch.setattr(ditto.engine, "look", look)
+    source, _ = prepare_source(ditto, DrivingVideo(blocks, 25, None), who="largest")
+    assert len(source.pictures) == 10
+    assert brought == [(200, 300)] * 2  # at first, and behind the second block

@@ -9,8 +9,10 @@ import pytest
 import torch
 from avatar.engines.longcat.config import SamplingConfig
 from avatar.engines.parts.wan.vae import WanVAE
+from avatar.loaders.longcat import model
 from avatar.loaders.longcat.conditioning import Condition
 from avatar.loaders.longcat.encoders import WhisperAudioEncoder, load_wav2vec2
+from avatar.loaders.longcat.lora import read_longcat_lora
 from avatar.loaders.longcat.model import LongCatModel
 from avatar.loaders.wan.vae import OwnVAE
 from avatar.media.recording import Snapshots, begin, record
@@ -91,7 +93,8 @@ def test_a_video_is_as_long_as_its_speech_and_says_what_is_planned(given, versio
     with torch.inference_mode():
         made = torch.cat(list(stream.blocks()))
     assert made.shape == (fps, HEIGHT, WIDTH, 3) and made.float().std() > 5
-    assert "of 2 steps; everything loaded" in said[1] and "Add a distillation LoRA" in said[1]
+    assert f"of 2 steps; {stream.plan}" in said[1] and stream.plan.startswith("everything loaded")
+    assert "Add a distillation LoRA" in said[1]
 
 
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(given):
@@ -164,7 +167,11 @@ def test_a_lora_counts_tells_videos_apart_and_is_refused_on_the_other_version(ch
     plain = given()
     tuned = replace(plain, model=plain.model.with_lora(file, 1.0))
     assert tuned.model.distilled and not plain.model.distilled
+    assert (plain.model.loras, tuned.model.loras) == ((), ((file, 1.0),))
+    assert tuned.model.weights == plain.model.weights, "it is merged into them"
     assert not torch.equal(frames(plain, max_seconds=0.4), frames(tuned, max_seconds=0.4))
+    less = replace(plain, model=tuned.model.with_lora(file, -1.0))
+    assert not torch.equal(frames(less, max_seconds=0.4), frames(tuned, max_seconds=0.4)), "loaded anew"
     found = {open_video(one, CONFIG).resumable.fingerprint() for one in (plain, tuned, given())}
     assert len(found) == 2
     with pytest.raises(
@@ -175,6 +182,15 @@ def test_a_lora_counts_tells_videos_apart_and_is_refused_on_the_other_version(ch
     older.write_bytes(file.read_bytes())
     with pytest.raises(ValueError, match=r"was made for LongCat 1.0, and this model is 1.5"):
         plain.model.with_lora(older, 1.0)
+
+
+def test_one_more_lora_reads_that_file_alone(checkpoint, given, monkeypatch):
+    file = checkpoint / "LongCat-Video-Avatar-1.5" / "lora" / "dmd_lora.safetensors"
+    tuned, read = given().model.with_lora(file, 1.0), []
+    monkeypatch.setattr(model, "describe", lambda *_: pytest.fail("the model is read again"))
+    monkeypatch.setattr(model, "read_longcat_lora", lambda path: read.append(path) or read_longcat_lora(path))
+    assert len(tuned.with_lora(file, 0.5).loras) == 2
+    assert read == [file]
 
 
 def test_weights_in_eight_bits_take_half_and_a_lora_beside_them_counts(checkpoint, given):
@@ -201,6 +217,16 @@ def test_another_seed_or_portrait_listens_to_nothing_again(given, monkeypatch):
         inputs.speech.encoder, "encode_audio", lambda *_: pytest.fail("it listens again"), raising=True
     )
     frames(inputs, replace(CONFIG, seed=7), max_seconds=0.4)
+
+
+def test_out_of_memory_says_what_was_planned(given, monkeypatch):
+    def fails(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr("avatar.sessions.longcat.generate", fails)
+    with pytest.raises(torch.OutOfMemoryError, match="ran out: 48x32 was planned"):
+        frames(given())
 
 
 def test_an_interrupt_stops_within_a_step(given):

@@ -20,6 +20,8 @@ from avatar.engines.ditto.warping import DenseMotionConfig, WarpingConfig, Warpi
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tools.tiny_ditto import drawn
+
 LANDMARKS = np.array([[30.0, 30.0], [50.0, 30.0], [40.0, 40.0], [33.0, 52.0], [47.0, 52.0]])
 QUICK = Performance(WindowConfig(steps=2))
 
@@ -32,14 +34,11 @@ def engine():
         MotionExtractor(MotionExtractorConfig((1, 1, 1, 1), (4, 4, 8, 8))),
         AppearanceExtractor(AppearanceConfig(4, 8, 2, 4, 2, 1)),
         WarpingNetwork(WarpingConfig(8, DenseMotionConfig(21, 4, 2, 1, 2, 4, 1))),
-        SpadeDecoder(DecoderConfig(8, 8, 4, 4)),
+        drawn(SpadeDecoder(DecoderConfig(8, 8, 4, 4))),
         StitchingNetwork(),
     )
     for network in networks:
         network.eval().requires_grad_(False)
-        for name, weight in network.named_parameters():
-            if name.endswith(("weight_orig", "weight_u", "weight_v")):
-                torch.nn.init.normal_(weight)
     return Ditto(*networks)
 
 
@@ -62,6 +61,13 @@ def test_a_frame_of_the_pictures_size_for_every_frame_of_speech():
     frames = perform(torch.rand(12, 1024))
     assert frames.dtype == torch.uint8
     assert frames.shape == (12, 80, 80, 3)
+
+
+def test_the_face_is_painted_in_shades():
+    points = torch.rand(1, 21, 3)
+    with torch.inference_mode():
+        painted = engine().render(source().volumes, points, points)
+    assert painted.isfinite().all() and painted.std() > 0.01
 
 
 def test_a_seed_decides_about_the_video():
@@ -190,16 +196,16 @@ def test_captured_calls_make_the_same_video():
 def test_frames_before_the_first_one_wanted_are_not_drawn(monkeypatch):
     speech = torch.rand(23, 1024)
     whole = perform(speech)
-    drawn = []
+    painted = []
     render = engine().render
 
     def counting(volume, points, driving):
-        drawn.append(len(driving))
+        painted.append(len(driving))
         return render(volume, points, driving)
 
     monkeypatch.setattr(engine(), "render", counting)
     assert torch.equal(perform(speech, first=10), whole[10:])
-    assert sum(drawn) == 13
+    assert sum(painted) == 13
 
 
 def test_a_sampler_that_is_replaced_while_motion_is_made_is_used_from_then_on(monkeypatch):
@@ -224,3 +230,20 @@ def test_a_sampler_that_is_replaced_while_motion_is_made_is_used_from_then_on(mo
         monkeypatch.setattr(here, "sampler", maker("after"))
         list(motion)
     assert used[0] == "before" and used[-1] == "after" and len(used) == 3
+
+
+def test_a_sampler_that_the_check_before_a_window_replaces_makes_that_window(monkeypatch):
+    here, used = engine(), []
+
+    def maker(name):
+        def make(steps, check_interrupt):
+            used.append(name)
+            return here._sampler(steps, check_interrupt)
+
+        return make
+
+    monkeypatch.setattr(here, "sampler", maker("captured before the networks were moved"))
+    check = functools.partial(monkeypatch.setattr, here, "sampler", maker("captured where they are"))
+    with torch.inference_mode():
+        list(here.motion(source(), [torch.rand(20, 1024)], QUICK, check_interrupt=check))
+    assert used[0] == "captured where they are"

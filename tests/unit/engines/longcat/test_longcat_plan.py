@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
-import torch
 from avatar.engines.longcat.config import LongCatConfig, SamplingConfig
-from avatar.engines.longcat.plan import Video, Weights, explained, make_plan
+from avatar.engines.longcat.plan import Video, Weights, advice, make_plan
 from avatar.engines.parts.planning.plan import Machine
 
 GB = 10**9
@@ -46,8 +46,4 @@ def test_a_wish_is_followed_or_refused_in_a_sentence():
 
 
 def test_out_of_memory_says_what_would_have_fitted():
-    with (
-        pytest.raises(torch.OutOfMemoryError, match=r"832x480 was planned.*blocks_on_cpu \d+ or \d+x\d+"),
-        explained(VIDEO, machine(48)),
-    ):
-        raise torch.OutOfMemoryError
+    assert re.search(r"832x480 was planned.*blocks_on_cpu \d+ or \d+x\d+", advice(VIDEO, machine(48)))

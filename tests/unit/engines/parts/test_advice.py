@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ def test_when_nothing_fits_other_ways_are_named():
 
 def test_the_error_keeps_its_kind_and_its_cause_and_others_pass():
     def run(error: BaseException) -> None:
-        with explained(VideoCosts(FULL, 384, 704, SamplingConfig()), CARD, OWN):
+        with explained(partial(advice, VideoCosts(FULL, 384, 704, SamplingConfig()), CARD, OWN)):
             raise error
 
     first = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")

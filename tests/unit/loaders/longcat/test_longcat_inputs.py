@@ -40,6 +40,13 @@ def test_of_a_video_the_end_is_kept_in_the_size_of_the_new_one():
     assert len(fit_video(frames[:3], 32, 48, seconds=2.0, fps=25)) == 3
 
 
+@pytest.mark.parametrize("fps", [16, 25])
+def test_enough_of_a_video_is_kept_for_the_largest_overlap(fps):
+    past = fit_video(torch.zeros(200, 8, 8, 3), 16, 16, conditioning.PAST_SECONDS, fps=30)
+    condition = conditioning.Condition(torch.zeros(1, 8), (16, 16), past=past, past_fps=30)
+    assert len(condition.last_frames(fps)) >= 45
+
+
 def test_one_picture_is_wanted():
     with pytest.raises(ValueError, match="Pick one picture"):
         single_picture(torch.zeros(2, 40, 40, 3))
@@ -135,3 +142,20 @@ def test_the_speech_encoder_lies_beside_the_checkpoint_or_in_another_folder(host
     assert type(beside) is type(elsewhere)
     older = folders.load_encoder("1.0", models / "longcat/LongCat-Video-Avatar/avatar_single", False, nothing)
     assert older.model.wav2vec2.config.num_hidden_layers == 12
+
+
+def test_a_speech_encoder_whose_download_was_interrupted_is_looked_for_elsewhere_or_fetched(
+    host, models, monkeypatch
+):
+    begun = models / "longcat" / "begun" / "whisper-large-v3"
+    begun.mkdir(parents=True)
+    whole = models / "longcat" / "mine" / "whisper-large-v3"
+    (begun / "config.json").write_bytes((whole / "config.json").read_bytes())
+    (begun / "model.safetensors.0123.partial").touch()
+    loaded: list[Path] = []
+    monkeypatch.setattr(folders.WhisperAudioEncoder, "from_folder", loaded.append)
+    folders.load_encoder("1.5", begun.parent / "base_model", False, nothing)
+    assert loaded == [whole]
+    monkeypatch.setattr(folders, "_subfolders", lambda: [begun.parent])
+    with pytest.raises(FileNotFoundError, match="Turn on the loader's download option"):
+        folders.load_encoder("1.5", begun.parent / "base_model", False, nothing)

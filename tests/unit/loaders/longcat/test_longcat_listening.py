@@ -94,6 +94,16 @@ def test_few_pieces_are_kept(encoders, monkeypatch):
     assert len(features._pieces._kept) == listening.KEPT
 
 
+def test_what_was_heard_for_another_length_is_forgotten(encoders):
+    speech = Speech.of([sound(1.0)], encoders["1.5"])
+    speech.remember("another engine", object)
+    first = listen(speech, TINY["1.5"], 1.0)
+    assert listen(speech, TINY["1.5"], 1.0) is first
+    second = listen(speech, TINY["1.5"], 2.0)
+    assert (first.count, second.count) == (25, 50)
+    assert len(speech.heard) == 2 and second in speech.heard.values()
+
+
 def test_the_host_s_whisper_serves_too(encoders):
     class WhisperLargeV3:
         pass

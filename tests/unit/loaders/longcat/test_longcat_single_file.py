@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from avatar.loaders.longcat.transformer import load_transformer
+from avatar.loaders.longcat import single_file
+from avatar.loaders.longcat.transformer import describe, load_transformer
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -69,7 +72,9 @@ def test_a_single_file_gives_the_model_of_the_published_folder(tmp_path, version
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
 
 
-def test_float8_with_scales_becomes_the_computing_format(tmp_path):
+@pytest.fixture
+def float8(tmp_path) -> Path:
+    """A file in float8, with Wan's names."""
     state = as_wan(transformer(TINY["1.5"]).state_dict())
     packed = {"scaled_fp8": torch.zeros(2)}
     for key, tensor in state.items():
@@ -80,10 +85,27 @@ def test_float8_with_scales_becomes_the_computing_format(tmp_path):
         else:
             packed[key] = tensor
     save_file(packed, tmp_path / "LongCat_fp8.safetensors")
-    loaded = load_transformer(tmp_path / "LongCat_fp8.safetensors", torch.bfloat16)
+    return tmp_path / "LongCat_fp8.safetensors"
+
+
+def test_float8_with_scales_becomes_the_computing_format(float8):
+    loaded = load_transformer(float8, torch.bfloat16)
     weight, wanted = loaded.blocks[0].attn.proj.weight, transformer(TINY["1.5"]).blocks[0].attn.proj.weight
     assert weight.dtype == torch.bfloat16
     assert (weight.float() - wanted).abs().max() <= 2**-4 * wanted.abs().max() + 1e-6
+
+
+def test_a_file_is_described_without_its_values(float8, monkeypatch):
+    loaded = load_transformer(float8, torch.bfloat16)
+    seen, rename = [], single_file.published_names
+    monkeypatch.setattr(
+        single_file, "published_names", lambda state: seen.extend(state.values()) or rename(state)
+    )
+    described = describe(float8, torch.bfloat16)
+    assert seen and all(tensor.is_meta for tensor in seen)
+    assert described.config == loaded.config
+    sizes = [{name: (p.shape, p.dtype) for name, p in m.named_parameters()} for m in (described, loaded)]
+    assert sizes[0] == sizes[1]
 
 
 def test_other_files_are_refused_in_a_sentence(tmp_path):

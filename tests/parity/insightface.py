@@ -1,14 +1,17 @@
-"""Faces from the outputs of SCRFD, InsightFace's finder, whose weights are for non-commercial research only.
+"""Arithmetic around InsightFace's networks, by which the reference finds a face: SCRFD, and 106 landmarks.
 
-It is one way to a face of several: boxes of any other finder serve as well.
+Their weights are for non-commercial research only, so the pack finds faces by other networks. This says that what the
+reference does before the square of the 203 landmarks is understood.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from avatar.engines.ditto.crop import pixel_grid, transform, warp
 from torch import Tensor
 
 SIDE = 512
@@ -16,6 +19,8 @@ STRIDES = (8, 16, 32)
 ANCHORS = 2  # in each cell
 LEAST_SCORE = 0.5
 OVERLAP = 0.4
+SIDE_106 = 192
+MARGIN_106 = 1.5
 
 
 def finder_scale(height: int, width: int) -> float:
@@ -72,3 +77,24 @@ def _overlap(box: Tensor, boxes: Tensor) -> Tensor:
     common = (high - low + 1).clamp(min=0).prod(-1)
     areas = (boxes[:, 2:4] - boxes[:, :2] + 1).prod(-1) + (box[2:4] - box[:2] + 1).prod()
     return common / (areas - common)
+
+
+def matrix_106(box: tuple[float, float, float, float]) -> np.ndarray:
+    """The matrix from the picture to the square that the network of 106 points sees, around a box (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = box
+    scale = SIDE_106 / (MARGIN_106 * max(x2 - x1, y2 - y1))
+    matrix = np.diag([scale, scale, 1.0])
+    matrix[:2, 2] = SIDE_106 / 2 - scale * np.array([(x1 + x2) / 2, (y1 + y2) / 2])
+    return matrix
+
+
+def input_106(picture: Tensor, matrix: np.ndarray) -> Tensor:
+    """What the network of 106 points sees of a uint8 picture: BGR ``[1, 3, 192, 192]`` in [0, 255]."""
+    places = pixel_grid(np.linalg.inv(matrix), SIDE_106, SIDE_106)
+    return warp(picture.permute(2, 0, 1)[None], places).round().flip(1)
+
+
+def points_106(output: Tensor, matrix: np.ndarray) -> np.ndarray:
+    """The network's output ``[1, 212]`` as pixels of the picture ``[106, 2]``."""
+    points = (output.reshape(-1, 2).double().numpy() + 1) * (SIDE_106 / 2)
+    return transform(points, np.linalg.inv(matrix))
