@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -81,10 +82,13 @@ class Client:
         part.replace(target)
 
     def stream(self, id_: str) -> Iterator[bytes]:
-        """The bytes of a video while it is made. An http.client.IncompleteRead means that its run ended early."""
+        """The bytes of a video while it is made. ServiceError where its run ends early."""
         with self._open("GET", f"/liveavatar/generate/{id_}/stream") as answer:
-            while piece := answer.read1(PIECE):
-                yield piece
+            try:
+                while piece := answer.read1(PIECE):
+                    yield piece
+            except (http.client.IncompleteRead, ConnectionError) as error:
+                raise ServiceError("Ask for the video's status: its run ended early.") from error
 
     def health(self) -> dict[str, Any]:
         """Whether the service takes videos, its free memory and its queue."""

@@ -161,7 +161,11 @@ async function main(given: string[]): Promise<void> {
   const [image, audio, target] = positionals;
   if (!target) throw new Error("Usage: liveavatar_client.ts IMAGE AUDIO VIDEO.mp4 [--seed N] [--workflow demo] ...");
   const read = async (path: string) => base64(new Blob([await readFile(path)]));
-  const number = (text?: string | boolean) => (text === undefined ? undefined : Number(text));
+  const number = (text?: string | boolean) => {
+    const value = text === undefined ? undefined : Number(text);
+    if (Number.isNaN(value)) throw new Error(`Give a number in place of ${text}.`); // JSON would leave it out
+    return value;
+  };
   const client = new Client(values.url as string | undefined, process.env.LIVEAVATAR_HTTP_KEY);
   const video = await client.submit({
     reference_image: await read(image),

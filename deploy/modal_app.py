@@ -15,7 +15,7 @@ import modal
 
 PORT = 8188
 HERE = Path(__file__).resolve().parent
-COMMAND = ["python", "main.py", "--listen", "0.0.0.0", "--port", str(PORT)]
+COMMAND = ["python", "main.py", "--listen", "0.0.0.0", "--port", str(PORT), "--temp-directory", "/tmp"]
 FOLDERS = [f"--{name}-directory=/data/{name}" for name in ("input", "output", "user")]
 
 app = modal.App("liveavatar")

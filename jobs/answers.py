@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MARK = "liveavatar"
+"""Key in a prompt's extra_data by which videos of programs are known."""
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov")
 """Endings of video files."""
 

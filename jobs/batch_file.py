@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .job import FIELDS, Job, read_job, shown
@@ -50,6 +51,12 @@ class Row(NamedTuple):
     number: int
     job: Job | None
     fault: str = ""
+
+
+def content(file: Path) -> bytes:
+    """The bytes for `read_rows`; of a file that is too large only as many as show that."""
+    with file.open("rb") as opened:
+        return opened.read(MOST_BYTES + 1)
 
 
 def read_rows(data: bytes, name: str) -> list[Row]:
@@ -131,6 +138,8 @@ def _csv(text: str, name: str) -> Iterator[dict[str, str] | str]:
                 continue
             if columns is None:
                 columns = cells
+                if twice := {column for column in columns if column and columns.count(column) > 1}:
+                    raise ValueError(f"Name each column of {name} once: {shown(min(twice))} is there twice.")
             elif any(cells[len(columns) :]):
                 found = f"it has {len(cells)} cells for {len(columns)} columns"
                 yield f"Put quotation marks around texts with commas: {found}."

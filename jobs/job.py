@@ -129,11 +129,9 @@ def _text(field: str, name: str, value: Any) -> str:
         raise ValueError(f"Set {name} to a text: it is {shown(value)}.")
     if len(value) > LONGEST[field]:
         raise ValueError(f"Shorten {name} to {LONGEST[field]} letters: it has {len(value)}.")
-    lines = "" if field in ("prompt", "text") else "\n\t\r"
-    for letter in value:
-        kind = unicodedata.category(letter)
-        if kind == "Cs" or letter == "\0" or letter in lines or (kind == "Cc" and letter not in "\n\t\r"):
-            raise ValueError(f"Take the control characters out of {name}: it is {shown(value)}.")
+    allowed = "\n\t\r" if field in ("prompt", "text") else ""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in allowed for letter in value):
+        raise ValueError(f"Take the control characters out of {name}: it is {shown(value)}.")
     return value
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ from nodes import LoadImage
 from ..host.folders import inside
 from ..host.progress import check_interrupt, show_text
 from ..jobs.answers import VIDEOS
-from ..jobs.batch_file import read_rows
+from ..jobs.batch_file import content, read_rows
+from ..jobs.identity import identity
 from ..jobs.job import Job
 from ..media.mapped_sound import map_audio
 from ..media.room import check_room
@@ -34,16 +36,17 @@ from .values import shown
 PROMPT = "A person looks into the camera and talks, with natural expressions and small movements of the head."
 FLOAT_PIXEL_BYTES = 3 * 4
 OUTPUTS = ("image", "audio", "text", "prompt", "seed", "name", "seconds", "steps", "guidance", "fps")
-ASKED = ("audio", "text", "seconds", "steps", "guidance", "fps")
+ASKED = ("audio", "text", "prompt", "seconds", "steps", "guidance", "fps")
 """What a row gives only where it is wanted: nobody may leave it lying."""
 
 
 class Item(NamedTuple):
-    """A row to be made and the name of its file, without number."""
+    """A row to be made, the name of its file, without number, and the size of its picture."""
 
     number: int
     job: Job
     name: str
+    pixels: int
 
 
 class AvatarBatch(Node):
@@ -124,7 +127,8 @@ class AvatarBatch(Node):
     ) -> io.NodeOutput:
         folder = fill_in(folder, cls.hidden)
         taken = _taken(cls.hidden.prompt, cls.hidden.unique_id)
-        items, said, skipped, rows = [], [], 0, read_rows(_content(file), file)
+        items, made, said, skipped, rows = [], [], [], 0, read_rows(_content(file), file)
+        videos = cache(_videos)
         for number, job, fault in rows:
             check_interrupt()
             if job is not None:
@@ -134,27 +138,35 @@ class AvatarBatch(Node):
                     fault = str(error)
             if fault:
                 said.append(f"row {number}: {fault}")
-            elif skip_finished and _finished(item.name):
+            elif skip_finished and _finished(item.name, videos):
                 skipped += 1
             else:
                 items.append(item)
-        told = f"{len(rows)} rows: {len(items)} to make, {skipped} finished, {len(said)} left out"
-        show_text("\n".join([told, *said]), cls.hidden)
-        if not items and not skipped:
-            raise ValueError(f"Correct {file}, no row of it can be used: {said[0]}")
-        if not items:
-            return io.NodeOutput(*[ExecutionBlocker(None)] * len(OUTPUTS))
-        _check_memory(items)
+        # Rows share portraits and speeches: each file is read once.
+        readers = {name: cache(read) for name, read in READERS.items() if name in taken}
+        if "image" in readers:
+            _check_memory(items)
         usual = {"prompt": prompt, "steps": steps, "guidance": guidance, "seconds": 0.0, "fps": 0.0}
-        lists = zip(*(_values(item, usual, "image" in taken) for item in items), strict=True)
-        return io.NodeOutput(*(list(values) for values in lists))
+        for item in items:
+            check_interrupt()
+            try:
+                made.append(_values(item, usual, readers))
+            except (ValueError, OSError) as error:
+                said.append(f"row {item.number}: {error}")
+        told = f"{len(rows)} rows: {len(made)} to make, {skipped} finished, {len(said)} left out"
+        show_text("\n".join([told, *said]), cls.hidden)
+        if not made and not skipped:
+            raise ValueError(f"Correct {file}, no row of it can be used: {said[0]}")
+        if not made:
+            return io.NodeOutput(*[ExecutionBlocker(None)] * len(OUTPUTS))
+        return io.NodeOutput(*(list(values) for values in zip(*made, strict=True)))
 
 
 def _content(file: str) -> bytes:
     path = inside(f"{file} [input]")
     if not path.is_file():
         raise FileNotFoundError(f"Choose another file: there is no {shown(file)} in the input folder.")
-    return path.read_bytes()
+    return content(path)
 
 
 def _taken(prompt: Any, node: str) -> set[str]:
@@ -175,57 +187,85 @@ def _item(number: int, job: Job, folder: str, taken: set[str]) -> Item:
             raise ValueError(
                 f"Connect Batch's output {name}, or take {name} out of the row: nobody takes it."
             )
-    told = hashlib.sha256(json.dumps(asdict(job), sort_keys=True).encode())
-    for file in filter(None, (job.image, job.audio)):
-        path = inside(f"{file} [input]")
-        if not path.is_file():
+    if job.voice is not None:
+        raise ValueError("Take voice out of the row, and choose it at the node Voice: Batch gives none.")
+    files = {name: inside(f"{name} [input]") for name in (job.image, job.audio) if name}
+    for name, file in files.items():
+        if not file.is_file():
             raise ValueError(
-                f"Put {shown(file)} into the input folder, or correct its name: it is not there."
+                f"Put {shown(name)} into the input folder, or correct its name: it is not there."
             )
-        told.update(hashlib.sha256(path.read_bytes()).digest())
-    return Item(number, job, _below(folder, f"{job.output}-{told.hexdigest()[:8]}"))
+    name = _below(folder, f"{job.output}-{identity(job, files.values())[:8]}")
+    return Item(number, job, name, _pixels(job.image))
 
 
 def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder.strip() else name
 
 
-def _finished(name: str) -> bool:
+def _finished(name: str, videos: Callable[[Path], list[str]]) -> bool:
     """Whether a whole video of this name is in the output folder."""
     path = Path(folder_paths.get_output_directory(), name)
-    if not path.parent.is_dir():
-        return False
-    return any(
-        file.name.startswith(f"{path.name}_")
-        and file.suffix.lower() in VIDEOS
-        and not file.with_name(f"{file.name}.resume.json").exists()
-        for file in path.parent.iterdir()
+    begin, there = f"{path.name}_", videos(path.parent)
+    at = bisect_left(there, begin)
+    return at < len(there) and there[at].startswith(begin)
+
+
+def _videos(folder: Path) -> list[str]:
+    """The names of the whole videos in a folder, in order."""
+    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    return sorted(
+        name for name in names if name.lower().endswith(VIDEOS) and f"{name}.resume.json" not in names
     )
+
+
+def _pixels(name: str) -> int:
+    with _readable(name), Image.open(inside(f"{name} [input]")) as picture:  # reads the header only
+        return picture.width * picture.height
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"Choose another picture than {shown(name)}: it cannot be read.") from error
 
 
 def _check_memory(items: list[Item]) -> None:
     """MemoryError before pictures are read that do not fit."""
-    pixels = 0
-    for item in items:
-        with Image.open(inside(f"{item.job.image} [input]")) as picture:  # reads the header only
-            pixels += picture.width * picture.height
+    pixels = {item.job.image: item.pixels for item in items}
     check_room(
-        pixels * FLOAT_PIXEL_BYTES, f"{len(items)} pictures", "Split the batch, or make its pictures smaller"
+        sum(pixels.values()) * FLOAT_PIXEL_BYTES,
+        f"{len(pixels)} pictures",
+        "Split the batch, or make its pictures smaller",
     )
 
 
-def _values(item: Item, usual: dict[str, Any], wants_image: bool) -> Iterator[Any]:
+def _picture(name: str) -> Any:
+    with _readable(name):
+        return LoadImage().load_image(f"{name} [input]")[0][:1]
+
+
+def _sound(name: str) -> dict[str, Any]:
+    os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
+    path = inside(f"{name} [input]")
+    return map_audio(str(path), folder_paths.get_temp_directory(), check_interrupt, name=name)
+
+
+READERS = {"image": _picture, "audio": _sound}
+"""How a file becomes what the output of this name gives."""
+
+
+def _values(item: Item, usual: dict[str, Any], readers: dict[str, Callable[[str], Any]]) -> list[Any]:
     """What one row gives, in the order of the outputs."""
     job = item.job
     given = {name: value for name, value in asdict(job).items() if value is not None}
     if job.seed is None:
         given["seed"] = secrets.randbelow(MAX_SEED + 1)
     given["name"] = item.name
-    if wants_image:
-        given["image"] = LoadImage().load_image(f"{job.image} [input]")[0][:1]
-    if job.audio is not None:
-        os.makedirs(folder_paths.get_temp_directory(), exist_ok=True)
-        path = inside(f"{job.audio} [input]")
-        given["audio"] = map_audio(str(path), folder_paths.get_temp_directory(), check_interrupt)
+    for name, read in readers.items():
+        if name in given:
+            given[name] = read(given[name])
     values = usual | given
-    return (values.get(name) for name in OUTPUTS)
+    return [values.get(name) for name in OUTPUTS]

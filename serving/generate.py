@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import secrets
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ..jobs.graph import fill
+from ..jobs.identity import identity
 from ..jobs.job import MAX_SEED, Job, read_job
 from ..media.live import LiveStream, streams
 from . import queue, uploads
@@ -88,10 +88,8 @@ async def generate(request: web.Request) -> web.StreamResponse:
     wanted = await _wanted(request)
     await asyncio.to_thread(uploads.forget_unused)
     job = await asyncio.to_thread(_placed, wanted.job)
-    try:
-        graph = fill(wanted.graph, job, "http/" + _digest(job), secrets.token_hex(8))
-    except ValueError as error:
-        raise Refusal(400, str(error)) from error
+    # A request that is sent again goes on in the file of the one before.
+    graph = fill(wanted.graph, job, f"http/{identity(job)[:32]}", secrets.token_hex(8))
     id_ = await queue.put(graph, job.seed)
     if not wanted.wait:
         headers = {**HEADERS, "Location": _addresses(id_)["status"]}
@@ -187,11 +185,6 @@ def _placed(job: Job) -> Job:
         image=uploads.picture(job.image, "reference_image"),
         audio=None if job.audio is None else uploads.sound(job.audio, "audio"),
     )
-
-
-def _digest(job: Job) -> str:
-    """The same for the same job, so that a request which is sent again goes on in the file of the one before."""
-    return hashlib.sha256(json.dumps(asdict(job), sort_keys=True).encode()).hexdigest()[:32]
 
 
 async def _made(id_: str) -> queue.Video:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
@@ -17,15 +16,12 @@ from server import PromptServer
 import nodes
 
 from ..host.folders import inside
-from ..jobs.answers import errors, refusal, video
+from ..jobs.answers import MARK, errors, refusal, video
+from ..jobs.workflows import USUAL, read_workflow, shipped
 from .access import Refusal
 
-WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows" / "api"
 WORKFLOW = "LIVEAVATAR_HTTP_WORKFLOW"
 """Environment variable: the workflow of requests that name none, by its name or as a file in API format."""
-USUAL = "liveavatar_core"
-MARK = "liveavatar"
-"""Key in a prompt's extra_data by which videos of programs are known."""
 MOST_WAITING = 100
 RETRY_SECONDS = 30
 
@@ -54,21 +50,14 @@ class Video:
         return self.state not in ("waiting", "running")
 
 
-def shipped() -> list[str]:
-    """The names of the workflows in API format that come with the pack."""
-    return sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-
-
 def workflow(name: str | None) -> dict[str, Any]:
     """A shipped workflow in API format; for None the one that the machine's owner has chosen."""
     if name is not None and name not in shipped():
         raise Refusal(
             400, f"Choose another workflow, such as {USUAL}: none of this name comes with the pack."
         )
-    name = name or os.environ.get(WORKFLOW, USUAL)
-    file = WORKFLOWS / f"{name}.json" if name in shipped() else Path(name)
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_workflow(name or os.environ.get(WORKFLOW) or USUAL)
     except (OSError, ValueError) as error:
         raise Refusal(500, f"Correct {WORKFLOW}: its workflow cannot be read.") from error
 

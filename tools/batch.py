@@ -7,7 +7,6 @@ one that the host itself left unfinished is sent again, and the host goes on in 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import http.client
 import json
 import re
@@ -19,20 +18,19 @@ import urllib.error
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs.answers import errors, video
-from jobs.batch_file import TEMPLATE, read_rows
-from jobs.graph import check_graph, fill
+from jobs.answers import MARK, errors, video
+from jobs.batch_file import TEMPLATE, content, read_rows
+from jobs.graph import fill
+from jobs.identity import file_digest, identity
 from jobs.job import MAX_SEED, Job
+from jobs.workflows import USUAL, read_workflow, shipped
 
 from .connection import Connection, HostError
-from .environment import ROOT
 
-WORKFLOWS = ROOT / "workflows" / "api"
-USUAL = "liveavatar_core"
 AHEAD = 2
 """Rows that wait at the host, so that it never waits for the next one."""
 POLL_SECONDS = 0.25
@@ -106,7 +104,7 @@ class Batch:
     def _begin(self, work: Work) -> str:
         """Queue a row, unless the host has it already; returns its prompt id."""
         known = self._state.of(work)
-        if (prompt := known.get("prompt")) and self._known_to_host(prompt):
+        if (prompt := known.get("prompt")) and self._at_host(prompt):
             return prompt
         seed = (
             work.job.seed if work.job.seed is not None else known.get("seed", secrets.randbelow(MAX_SEED + 1))
@@ -121,15 +119,20 @@ class Batch:
         # Noted before it is sent: whoever ends this program in between shall not have the row sent twice.
         prompt = str(uuid.uuid4())
         self._state.note(work, seed=seed, prompt=prompt)
-        return self._host.submit(graph, extra_data={"liveavatar": {"seed": seed}}, prompt_id=prompt)
+        return self._host.submit(graph, extra_data={MARK: {"seed": seed}}, prompt_id=prompt)
 
     def _end(self, work: Work, prompt: str) -> str:
         """Wait for a row and fetch its video; returns the reason for which there is none."""
         start = time.monotonic()
-        while (entry := self._host.finished(prompt)) is None:
-            self._line.show(f"row {work.number} {work.job.output}: {self._progress(prompt)}", start)
-            time.sleep(POLL_SECONDS)
-        self._line.clear()
+        try:
+            while (entry := self._entry(prompt)) is None:
+                self._line.show(f"row {work.number} {work.job.output}: {self._progress(prompt)}", start)
+                time.sleep(POLL_SECONDS)
+        except HostError as error:
+            self._state.note(work, prompt=None)
+            return str(error)
+        finally:
+            self._line.clear()
         if problems := errors(entry):
             self._state.note(work, prompt=None)
             return "\n".join(problems)
@@ -146,11 +149,22 @@ class Batch:
         self._state.note(work, prompt=None, file=target.relative_to(self._folder).as_posix())
         return ""
 
-    def _known_to_host(self, prompt: str) -> bool:
-        if (entry := self._host.finished(prompt)) is not None:
-            return not errors(entry)
-        queue = self._host.get("/queue")
-        return any(item[1] == prompt for items in queue.values() for item in items)
+    def _at_host(self, prompt: str) -> bool:
+        """Whether the host makes the row's video, or has made it."""
+        try:
+            entry = self._entry(prompt)
+        except HostError:
+            return False
+        return entry is None or not errors(entry)
+
+    def _entry(self, prompt: str) -> dict[str, Any] | None:
+        """A row's history entry, None while it is in the queue; HostError where the host knows neither."""
+        queue = self._host.get("/queue")  # first: what leaves the queue is in the history
+        if any(item[1] == prompt for items in queue.values() for item in items):
+            return None
+        if (entry := self._host.finished(prompt)) is None:
+            raise HostError("Run the batch again: this row was taken out of the host's queue.")
+        return entry
 
     def _progress(self, prompt: str) -> str:
         try:
@@ -163,9 +177,8 @@ class Batch:
 
     def _send(self, file: Path) -> str:
         if file not in self._sent:
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()[:32]
             ending = re.sub(r"[^.a-z0-9]", "", file.suffix.lower())
-            self._sent[file] = self._host.send(file, digest + ending, PLACE)
+            self._sent[file] = self._host.send(file, file_digest(file).hex()[:32] + ending, PLACE)
         return self._sent[file]
 
 
@@ -203,7 +216,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workflow",
         default=USUAL,
         help="a workflow in API format, or the name of a shipped one: "
-        f"{', '.join(sorted(path.stem for path in WORKFLOWS.glob('*.json')))} (default {USUAL})",
+        f"{', '.join(shipped())} (default {USUAL})",
     )
     parser.add_argument(
         "--output", type=Path, help="folder for the videos (default: FILE without its ending)"
@@ -238,7 +251,7 @@ def write_template(file: Path) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     file: Path = options.file
-    rows = read_rows(file.read_bytes(), file.name)
+    rows = read_rows(content(file), file.name)
     graph = read_workflow(options.workflow)
     folder: Path = options.output or file.with_suffix("")
     works, bad = [], 0
@@ -268,26 +281,18 @@ def _batch(options: argparse.Namespace) -> int:
     return 1 if bad or failed else 0
 
 
-def read_workflow(name: str) -> dict[str, Any]:
-    """A shipped workflow by its name, or another one by its file; ValueError where it is none in API format."""
-    shipped = WORKFLOWS / f"{name}.json"
-    file = shipped if Path(name).name == name and shipped.is_file() else Path(name)
-    try:
-        return check_graph(json.loads(file.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"Export the workflow again: {file} is no JSON ({error}).") from error
-
-
 def _work(number: int, job: Job, graph: dict[str, Any], folder: Path) -> Work:
     """A row whose files are there and whose wishes the workflow can meet."""
     fill(graph, job, PLACE)
-    job = replace(job, image=str(folder / job.image), audio=job.audio and str(folder / job.audio))
-    told = hashlib.sha256(json.dumps([graph, asdict(job)], sort_keys=True).encode())
-    for path in filter(None, (job.image, job.audio)):
-        if not Path(path).is_file():
-            raise ValueError(f"Put the file there, or correct its name: {path} is missing.")
-        told.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return Work(number, job, told.hexdigest())
+    files = [folder / name for name in (job.image, job.audio) if name]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"Put the file there, or correct its name: {file} is missing.")
+    # Of the names as the row has them: the folder may be called from elsewhere, or move.
+    told = identity(job, files, graph)
+    return Work(
+        number, replace(job, image=str(folder / job.image), audio=job.audio and str(folder / job.audio)), told
+    )
 
 
 def _gone(url: str, reason: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import urllib.error
 import urllib.parse
@@ -17,6 +18,8 @@ HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """For a host on this machine: a proxy from the environment must not be asked for it."""
 REMOTE = urllib.request.build_opener()
 SECONDS = 30
+FORM_BYTES = 4096
+"""More than what a form has beside its file."""
 
 
 class HostError(RuntimeError):
@@ -57,6 +60,8 @@ class Connection:
         try:
             return self.post("/prompt", body)["prompt_id"]
         except urllib.error.HTTPError as error:
+            if error.code != 400:  # the host's own refusals say why, in JSON
+                raise
             raise HostError(refusal(json.load(error))) from None
 
     def finished(self, prompt_id: str) -> dict[str, Any] | None:
@@ -68,7 +73,17 @@ class Connection:
         self.post("/interrupt", {})
 
     def send(self, file: Path, name: str, subfolder: str = "") -> str:
-        """Put a file into the host's input folder and return the name that nodes know it by."""
+        """Put a file into the host's input folder and return the name that nodes know it by.
+
+        Raises:
+            HostError: it is larger than the host lets in, which would cut the connection.
+        """
+        size, most = file.stat().st_size + FORM_BYTES, self.get("/features")["max_upload_size"]
+        if size > most:
+            raise HostError(
+                f"Start ComfyUI with --max-upload-size {math.ceil(size / 2**20)}, or shorten {file.name}: the host "
+                f"takes {most / 2**20:g} MB."
+            )
         border = uuid.uuid4().hex
         fields = {"subfolder": subfolder, "overwrite": "true"}
         head = "".join(

@@ -85,8 +85,12 @@ def test_commands_are_lists_that_name_files_of_the_image():
     checked = json.loads(check.split("CMD ", 1)[1])
     assert any(line.endswith(checked[1]) for line in of("COPY"))
     data = [started[place + 1] for place, word in enumerate(started) if word.endswith("-directory")]
+    database = started[started.index("--database-url") + 1].removeprefix("sqlite:///")
     (volumes,) = of("VOLUME")
-    assert all(any(folder.startswith(volume) for volume in json.loads(volumes)) for folder in data)
+    for folder in (*data, database):
+        assert any(folder.startswith(volume) for volume in json.loads(volumes)), folder
+    written = {f"--{name}-directory" for name in ("input", "output", "temp", "user")}
+    assert written <= set(started), "the user may not write into ComfyUI's own folder"
     assert started[started.index("--port") + 1] in of("EXPOSE")
 
 
@@ -104,6 +108,9 @@ def test_the_health_check_knows_a_busy_server_from_a_broken_one(monkeypatch, cap
             pass
 
     monkeypatch.setenv("LIVEAVATAR_HTTP_KEY", "secret")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
     check = load("healthcheck")
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)

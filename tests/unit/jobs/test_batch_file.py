@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from avatar.jobs.batch_file import MOST_BYTES, TEMPLATE, read_rows
+from avatar.jobs.batch_file import MOST_BYTES, TEMPLATE, content, read_rows
 
 
 def from_json(*rows):
@@ -20,6 +20,17 @@ def test_the_template_is_a_batch_file():
     first, second = read_rows(TEMPLATE.encode(), "template.json")
     assert first.job.seed == 42 and second.job.seed is None
     assert (second.job.steps, second.job.fps, second.job.seconds) == (4, 25.0, 10.0)
+
+
+def test_a_file_that_is_too_large_is_read_no_further_than_shows_that(tmp_path):
+    file = tmp_path / "b.json"
+    with file.open("wb") as opened:
+        opened.truncate(MOST_BYTES + 1000)
+    assert len(content(file)) == MOST_BYTES + 1
+    with pytest.raises(ValueError, match=r"Split b\.json"):
+        read_rows(content(file), file.name)
+    file.write_bytes(b"[]")
+    assert content(file) == b"[]"
 
 
 def test_json_and_csv_mean_the_same():
@@ -81,6 +92,7 @@ def test_a_row_with_too_many_cells_is_named():
         (b"\xff\xfe", "b.json", "Save b.json in UTF-8"),
         (b"[]", "b.txt", "Name the file .json or .csv"),
         (b'image,audio\n"a.png,a.wav', "b.csv", "Correct line 2 of b.csv"),
+        (b"image,audio,image\na.png,a.wav,b.png", "b.csv", "Name each column of b.csv once: 'image' is"),
         (b" " * (MOST_BYTES + 1), "b.json", "Split b.json"),
     ],
 )  # fmt: skip
