@@ -143,8 +143,9 @@ def measure(
         noise = torch.randn(1, 16, layout.noisy, height // 8, width // 8, device=device)
 
         prepare = partial(sampler.prepare, layout, clean, windows)
+        preparing = timed(prepare, repeats, device)
         step = partial(sampler.flow, noise, torch.tensor(900.0), prepare())
-        preparing, stepping = timed(prepare, repeats, device), timed(step, repeats, device)
+        stepping = timed(step, repeats, device)
         total = (preparing + config.steps * stepping) / 1000
         new = config.frames if name == "first" else config.new_frames
         peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
@@ -195,8 +196,8 @@ def main() -> None:
     if given.passes == 3:
         settings = replace(settings, text_guidance=4.0, audio_guidance=4.0)
     if given.card:
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(given.card * 2**30 / total, device)
+        total = torch.cuda.mem_get_info()[1]
+        torch.cuda.set_per_process_memory_fraction(given.card * 2**30 / total)
     rows, size = [], (given.width, given.height)
     for weights in given.weights:
         model, waiting = build(config, weights, device, given.waiting)

@@ -25,8 +25,8 @@ class CleanCache:
 
     def store(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Take a layer's rotated keys and its values [1, clean tokens, heads, head_dim], from the first layer on."""
-        # The values are a view of the fused projection, which would be kept as a whole.
-        self._layers.append((k, v.contiguous()))
+        # Both are views of larger tensors, which would be kept as a whole.
+        self._layers.append((k.clone(), v.clone(memory_format=torch.contiguous_format)))
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See `CleanTokens`."""
