@@ -237,8 +237,7 @@ class _Run:
                             self.say(plan.text)
                         yield block
                         # Whoever took the block may have needed the memory, as PersonaLive does.
-                        if decoder.device != device:
-                            placed.bring_back()
+                        placed.bring_back()
 
     def _load(self) -> tuple[Placed, LatentDecoder]:
         """Transformer and decoder where they compute, beside the room that the video needs."""

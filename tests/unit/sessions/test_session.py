@@ -67,6 +67,19 @@ def test_a_session_makes_the_video_and_says_what_it_plans(inputs):
     assert len(said) == 2 and "the model's own precision, caches" in said[1]
 
 
+def test_what_the_consumer_of_a_block_pushed_out_comes_back(inputs, monkeypatch):
+    made, brought, place = [], [], FolderModel.place
+
+    def placed(*args):
+        return replace(place(*args), bring_back=lambda: brought.append(len(made)))
+
+    monkeypatch.setattr(FolderModel, "place", placed)
+    with torch.inference_mode():
+        for block in open_video(inputs, CONFIG).blocks():
+            made.append(block)
+    assert len(made) > 2 and {*range(1, len(made))} <= {*brought}
+
+
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(inputs):
     once, again, other = (
         frames(inputs, max_seconds=0.5, config=replace(CONFIG, seed=seed)) for seed in (1, 1, 2)
