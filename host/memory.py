@@ -13,14 +13,13 @@ from torch import nn
 def patcher_of(module: nn.Module, device: torch.device, rest: torch.device) -> Any:
     """What ComfyUI's memory management moves between ``device``, where ``module`` computes, and ``rest``.
 
-    Always the host's plain patcher: the one that stages weights (dynamic loading) needs the host's own layers, which
-    fetch them.
+    It moves as a whole, and the host can always have all of it out of the way.
     """
-    from comfy.model_patcher import ModelPatcher
+    from .whole_patcher import WholePatcher
 
     # The host writes attributes (``device``) onto its module that models of libraries keep read-only.
     holder = nn.ModuleDict({"module": module})
-    return ModelPatcher(holder, load_device=device, offload_device=rest)
+    return WholePatcher(holder, load_device=device, offload_device=rest)
 
 
 def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:

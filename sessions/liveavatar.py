@@ -237,23 +237,23 @@ class _Run:
                             self.say(plan.text)
                         yield block
                         # Whoever took the block may have needed the memory, as PersonaLive does.
-                        if decoder.device != device:
-                            placed.bring_back()
+                        placed.bring_back()
 
     def _load(self) -> tuple[Placed, LatentDecoder]:
         """Transformer and decoder where they compute, beside the room that the video needs."""
         given, needed = self.inputs, self.plan.caches + self.plan.workspace
         shows = given.vae if given.decoder is None else given.decoder
-        decoder = (
-            given.vae.load(needed) if given.decoder is None else given.decoder.load(given.vae.vae, needed)
-        )
 
         def report(done: int, total: int) -> None:
             self.check_interrupt()
             self.say(f"Converting the model to fp8: {done} of {total} blocks")
 
+        # Together: to bring one of them, ComfyUI might take the other off the GPU.
         beside = [] if shows.patcher is None else [shows.patcher]
-        return given.model.place(self.plan.performance, needed, beside, report), decoder
+        placed = given.model.place(self.plan.performance, needed, beside, report)
+        if given.decoder is not None:
+            return placed, given.decoder.over(given.vae.vae)
+        return placed, given.vae.vae if beside else given.vae.load()
 
     def _stages(self, placed: Placed) -> list[Stage]:
         """What each GPU does if there are several; the models on others than the first last as long as this pass."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...engines.parts.wan.fast_decoder import CHANNELS, WIDTHS, FastDecoder, TinyDecoder
-from ...host.memory import bring, patcher_of
+from ...host.memory import patcher_of
 from ..files import check_keys, load_state_dict
 from ..identity import weights_identity
 from ..liveavatar.folders import SHIPPED, TALKER
@@ -48,9 +48,8 @@ class HostDecoder:
     raw: bool
     patcher: Any
 
-    def load(self, vae: WanVAE, memory: int = 0) -> FastDecoder:
-        """The decoder of latents of ``vae``, on its device, with ``memory`` bytes free beside it."""
-        bring([self.patcher], memory)
+    def over(self, vae: WanVAE) -> FastDecoder:
+        """The decoder of latents of ``vae``; it computes where its patcher was brought."""
         return FastDecoder(self.network, self.name, vae if self.raw else None)
 
     def identity(self) -> list[Any]:

@@ -14,7 +14,7 @@ from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.folder_model import FolderModel
 from avatar.loaders.liveavatar.moods import with_mood
-from avatar.loaders.wan.vae import OwnVAE, load_vae
+from avatar.loaders.wan.vae import HostVAE, OwnVAE, load_vae
 from avatar.loaders.wan.wav2vec2 import AudioEncoder
 from avatar.media.speech import LiveSpeech, Speech, assign_masks
 from avatar.media.speech_feed import SpeechFeed
@@ -65,6 +65,32 @@ def test_a_session_makes_the_video_and_says_what_it_plans(inputs):
         made = torch.cat(list(stream.blocks()))
     assert made.shape == (25, 64, 64, 3) and made.float().std() > 5
     assert len(said) == 2 and "the model's own precision, caches" in said[1]
+
+
+def test_what_the_consumer_of_a_block_pushed_out_comes_back(inputs, monkeypatch):
+    made, brought, place = [], [], FolderModel.place
+
+    def placed(*args):
+        return replace(place(*args), bring_back=lambda: brought.append(len(made)))
+
+    monkeypatch.setattr(FolderModel, "place", placed)
+    with torch.inference_mode():
+        for block in open_video(inputs, CONFIG).blocks():
+            made.append(block)
+    assert len(made) > 2 and {*range(1, len(made))} <= {*brought}
+
+
+def test_model_and_vae_are_brought_together(inputs, monkeypatch):
+    """A host that keeps nothing beside what it brings would take the model away for the VAE, and the VAE for it."""
+    hosted, brought, place = HostVAE(inputs.vae.vae, object()), [], FolderModel.place
+
+    def placed(source, performance, memory, beside, report):
+        brought.append((memory > 0, *beside))
+        return place(source, performance, memory, beside, report)
+
+    monkeypatch.setattr(FolderModel, "place", placed)
+    made = frames(replace(inputs, vae=hosted), max_seconds=0.5)  # there is no host here that could load the VAE alone
+    assert brought == [(True, hosted.patcher)] and made.shape == (12, 64, 64, 3)
 
 
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(inputs):
