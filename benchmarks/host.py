@@ -13,6 +13,7 @@ host, with the weights, speech and portrait of the prompts before unless it says
     personalive a portrait follows a driving video (a tiny checkpoint: whether it runs)
 
     +seed +portrait +prompt +steps3     what changes against the prompt before
+    +copy       from here on the float8 copy is kept on the disk; the next call of this script reads it
 
 ``--card`` holds the GPU to so many GiB: another process takes the rest of its memory, so all allocators see it. What
 follows ``--`` goes to the host.
@@ -136,6 +137,7 @@ class Prompts:
     def __init__(self, tiny: bool) -> None:
         self.tiny, self.seed, self.number = tiny, 7, 0
         self.portrait, self.text, self.steps = "portrait.png", "A person talks.", 4
+        self.copy = "off"
 
     def build(self, run: str) -> tuple[str, dict[str, Any]]:
         """A name for the prompt's file, and the prompt."""
@@ -148,6 +150,8 @@ class Prompts:
                 self.portrait = "portrait2.png" if self.portrait == "portrait.png" else "portrait.png"
             elif change == "prompt":
                 self.text += " Again."
+            elif change == "copy":
+                self.copy = "on"
             elif change.startswith("steps"):
                 self.steps = int(change.removeprefix("steps"))
             else:
@@ -163,7 +167,7 @@ class Prompts:
         prompt = json.loads((ROOT / "workflows" / "api" / f"{file}.json").read_text(encoding="utf-8"))
         size = (64, 64) if self.tiny else (704, 384)
         settings = {
-            "LiveAvatarLoadCheckpoint": {"checkpoint": CHECKPOINT, "lora": LORA},
+            "LiveAvatarLoadCheckpoint": {"checkpoint": CHECKPOINT, "lora": LORA, "float8_copy": self.copy},
             "LiveAvatarReferenceImage": {"size": "exact", "width": size[0], "height": size[1]},
             "LiveAvatarSampler": {"seed": self.seed, "steps": self.steps, "performance": performance},
             "AvatarStreamToVideo": {"filename_prefix": f"video/{name}", "resume": False},
@@ -264,7 +268,7 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="*", default=list(RUNS), metavar="WORKFLOW:PERFORMANCE")
     parser.add_argument("--host", type=absolute, required=True, help="folder of a ComfyUI")
-    parser.add_argument("--work", type=absolute, required=True, help="folder with room for 60 GB")
+    parser.add_argument("--work", type=absolute, required=True, help="folder with room for 80 GB")
     parser.add_argument("--card", type=float, default=0, help="GiB that the GPU is held to; 0: all")
     parser.add_argument("--seconds", type=float, default=7, help="of speech")
     parser.add_argument("--limit", type=float, default=240, help="seconds for one prompt")

@@ -33,6 +33,13 @@ def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:
     model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
 
 
+def make_room(device: torch.device, memory: int) -> None:
+    """Have ``memory`` bytes of a GPU free for what is made there; models that take them go out."""
+    from comfy import model_management
+
+    model_management.free_memory(memory + model_management.extra_reserved_memory(), device)
+
+
 def pass_through(patcher: Any, beside: int) -> None:
     """Have a model's layers ready to be called once each, with ``beside`` bytes of its device free for what is made.
 

@@ -210,13 +210,14 @@ class _Run:
         device, plan = self.inputs.model.device, self.plan
         with explained(partial(advice, self.costs, self.machine, self.wish)):
             placed, decoder = self._load()
+            planned = "\n".join(filter(None, (plan.text, placed.note)))
             said: list[str] = []
 
             def say(text: str) -> None:
                 said.append(text)
                 self.say(text)
 
-            self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
+            self.say(f"{planned}\n{FIRST_BLOCK}" if device.type == "cuda" else planned)
             stages = self._stages(placed)
             with BlockOffload(placed.waiting, device, called_outside):
                 blocks = (generate_in_stages if stages else generate)(
@@ -234,7 +235,7 @@ class _Run:
                 with closing(blocks):
                     for number, block in enumerate(blocks):
                         if number == 0 and device.type == "cuda" and not said:
-                            self.say(plan.text)
+                            self.say(planned)
                         yield block
                         # Whoever took the block may have needed the memory, as PersonaLive does.
                         if decoder.device != device:
@@ -248,9 +249,9 @@ class _Run:
             given.vae.load(needed) if given.decoder is None else given.decoder.load(given.vae.vae, needed)
         )
 
-        def report(done: int, total: int) -> None:
+        def report(text: str) -> None:
             self.check_interrupt()
-            self.say(f"Converting the model to fp8: {done} of {total} blocks")
+            self.say(text)
 
         beside = [] if shows.patcher is None else [shows.patcher]
         return given.model.place(self.plan.performance, needed, beside, report), decoder
