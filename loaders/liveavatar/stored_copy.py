@@ -148,7 +148,7 @@ def keep_on_disk(model: Any, folder: Path, lora: Path | None, strength: float) -
     """
     known = HostModel.of(model)
     if not multiplies_fp8(known.device):
-        return "No float8 copy is needed: this GPU multiplies no float8 matrices."
+        return "No float8 copy is kept: this computer multiplies no float8 matrices."
     stored = _place(known, folder, lora, strength)
     _wanted[known.module] = model.patches_uuid, stored
     return f"{stored.described()} {_all_in_all()}".strip()

@@ -82,6 +82,7 @@ class LiveAvatarLoadCheckpoint(Node):
                 io.Combo.Input(
                     "float8_copy",
                     options=list(COPY_CHOICES),
+                    default=OFF,
                     tooltip=(
                         "on: what fp8 computes with is kept on the disk (18 GB, in models/liveavatar_float8), so that "
                         "the first video after a start of ComfyUI begins sooner. For models of this node only. "
