@@ -137,7 +137,8 @@ def _made(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
-            note = f"The float8 copy was made anew: {error}"
+            why = f"{error.strerror}." if isinstance(error, OSError) else str(error)
+            note = f"The float8 copy was made anew: {why}"
             logger.warning("LiveAvatar: %s", note)
     copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), *devices)
     copy.unwritten, copy.note = stored, note
@@ -151,7 +152,7 @@ def _write(copy: Fp8Copy, report: Report) -> None:
     except OSError as error:
         copy.note = f"The float8 copy is not kept on the disk: {error.strerror or error}."
         logger.warning("LiveAvatar: %s", copy.note)
-    copy.unwritten = None  # not after an interruption: the next video goes on with it
+    copy.unwritten = None  # an interruption leaves it, so the next video writes it
 
 
 def _empty(model: HostModel) -> S2VTransformer:

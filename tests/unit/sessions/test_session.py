@@ -67,6 +67,23 @@ def test_a_session_makes_the_video_and_says_what_it_plans(inputs):
     assert len(said) == 2 and "the model's own precision, caches" in said[1]
 
 
+class _Noted(FolderModel):
+    """A folder's model that has something to say about how it was placed."""
+
+    def place(self, *how):
+        how[-1]("Reading")
+        return replace(super().place(*how), note="The copy was made anew.")
+
+
+def test_what_people_should_know_of_the_model_stays_beside_the_plan(checkpoint, inputs):
+    said: list[str] = []
+    noted = replace(inputs, model=_Noted(checkpoint / "tiny", CPU, torch.float32))
+    stream = open_video(noted, CONFIG, max_seconds=0.5, say=said.append)
+    with torch.inference_mode():
+        next(iter(stream.blocks()))
+    assert said[-2:] == ["Reading", f"{stream.plan}\nThe copy was made anew."]
+
+
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(inputs):
     once, again, other = (
         frames(inputs, max_seconds=0.5, config=replace(CONFIG, seed=seed)) for seed in (1, 1, 2)
