@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,6 +50,18 @@ def pass_through(patcher: Any, beside: int) -> None:
     _, free = memory_of(patcher.load_device)
     fits = 1.1 * patcher.model_size() + beside <= free
     bring([patcher], beside if fits else free, whole=False)
+
+
+def unlock(patcher: Any) -> None:
+    """Have a host that loads weights dynamically give back the locked CPU memory through which it has brought them.
+
+    It would keep them there for the next call, which takes as much CPU memory as the whole model.
+    """
+    release = getattr(patcher, "partially_unload_ram", None)  # from 0.29 on
+    if release is None or patcher.load_device.type != "cuda":
+        return
+    torch.cuda.synchronize(patcher.load_device)  # they may still be on their way to the GPU
+    release(math.inf)
 
 
 def memory_of(device: torch.device) -> tuple[int, int]:

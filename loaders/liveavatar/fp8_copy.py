@@ -18,7 +18,7 @@ from ...engines.liveavatar.costs import fp8_bytes
 from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.precision import Float32Layer, input_dtype
-from ...host.memory import make_room, pass_through, patcher_of
+from ...host.memory import make_room, pass_through, patcher_of, unlock
 from .host_model import CASTS, HostModel
 from .model import Report
 from .stored_copy import StoredCopy, stored_copy
@@ -190,6 +190,7 @@ def _quantised(
         copy.blocks[index] = Fp8Block(copy.blocks[index])
         if index in chosen:
             waiting[index] = WaitingBlock(copy.blocks[index])
+        unlock(model.patcher)
     injection = copy.audio_injector
     _take_over(injection, source.audio_injector, device, computed, DTYPE)
     for index, injector in enumerate(injection.injector):
@@ -197,6 +198,7 @@ def _quantised(
     for name, child in copy.named_children():
         if name not in ("blocks", "audio_injector"):
             _take_over(child, source.get_submodule(name), device, computed)
+    unlock(model.patcher)
     report(f"Converting the model to fp8: {total} of {total} blocks")
     return copy, waiting
 
