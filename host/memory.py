@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,6 +33,13 @@ def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:
     model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
 
 
+def make_room(device: torch.device, memory: int) -> None:
+    """Have ``memory`` bytes of a GPU free for what is made there; models that take them go out."""
+    from comfy import model_management
+
+    model_management.free_memory(memory + model_management.extra_reserved_memory(), device)
+
+
 def pass_through(patcher: Any, beside: int) -> None:
     """Have a model's layers ready to be called once each, with ``beside`` bytes of its device free for what is made.
 
@@ -41,6 +49,18 @@ def pass_through(patcher: Any, beside: int) -> None:
     _, free = memory_of(patcher.load_device)
     fits = 1.1 * patcher.model_size() + beside <= free
     bring([patcher], beside if fits else free, whole=False)
+
+
+def unlock(patcher: Any) -> None:
+    """Have a host that loads weights dynamically give back the locked CPU memory through which it has brought them.
+
+    It would keep them there for the next call, which takes as much CPU memory as the whole model.
+    """
+    release = getattr(patcher, "partially_unload_ram", None)  # from 0.29 on
+    if release is None or patcher.load_device.type != "cuda":
+        return
+    torch.cuda.synchronize(patcher.load_device)  # they may still be on their way to the GPU
+    release(math.inf)
 
 
 def memory_of(device: torch.device) -> tuple[int, int]:

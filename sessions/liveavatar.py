@@ -210,13 +210,14 @@ class _Run:
         device, plan = self.inputs.model.device, self.plan
         with explained(partial(advice, self.costs, self.machine, self.wish)):
             placed, decoder = self._load()
+            planned = "\n".join(filter(None, (plan.text, placed.note)))
             said: list[str] = []
 
             def say(text: str) -> None:
                 said.append(text)
                 self.say(text)
 
-            self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
+            self.say(f"{planned}\n{FIRST_BLOCK}" if device.type == "cuda" else planned)
             stages = self._stages(placed)
             with BlockOffload(placed.waiting, device, called_outside):
                 blocks = (generate_in_stages if stages else generate)(
@@ -234,7 +235,7 @@ class _Run:
                 with closing(blocks):
                     for number, block in enumerate(blocks):
                         if number == 0 and device.type == "cuda" and not said:
-                            self.say(plan.text)
+                            self.say(planned)
                         yield block
                         # Whoever took the block may have needed the memory, as PersonaLive does.
                         placed.bring_back()
@@ -244,9 +245,9 @@ class _Run:
         given, needed = self.inputs, self.plan.caches + self.plan.workspace
         shows = given.vae if given.decoder is None else given.decoder
 
-        def report(done: int, total: int) -> None:
+        def report(text: str) -> None:
             self.check_interrupt()
-            self.say(f"Converting the model to fp8: {done} of {total} blocks")
+            self.say(text)
 
         # Together: to bring one of them, ComfyUI might take the other off the GPU.
         beside = [] if shows.patcher is None else [shows.patcher]

@@ -17,6 +17,7 @@ machine). A run is ``KIND:PERFORMANCE``, one after the other in one host:
     personalive       a portrait follows a driving video (a tiny checkpoint: whether it runs)
 
     +seed +portrait +prompt +steps3 +size576x320    what changes against the run before, and stays so
+    +copy                                           from here on the float8 copy is kept on the disk (+18 GB)
     +snapshot30 +resume                             interrupted 30 s after its first bytes; the same video gone on with
 
 ``--card`` holds the GPU to so many GiB: another process takes the rest of its memory, so all allocators see it. What

@@ -61,6 +61,7 @@ class Prompts:
         self.tiny, self.seed, self.number = tiny, 7, 0
         self.portrait, self.text, self.steps = 1, "A person talks.", 4
         self.size = (64, 64) if tiny else (704, 384)
+        self.copy = "off"
 
     def build(self, run: str) -> Prompt:
         """The prompt of ``KIND:PERFORMANCE+CHANGE...``; SystemExit where nobody knows a part of it."""
@@ -75,6 +76,8 @@ class Prompts:
                 self.portrait = 3 - self.portrait
             elif name == "prompt":
                 self.text += " Again."
+            elif name == "copy":
+                self.copy = "on"
             elif name == "steps":
                 self.steps = int(value)
             elif name == "size":
@@ -96,7 +99,7 @@ class Prompts:
         size = {"width": self.size[0], "height": self.size[1]}
         picture = "face" if kind == "ditto" else "portrait"
         settings = {
-            "LiveAvatarLoadCheckpoint": {"checkpoint": CHECKPOINT, "lora": LORA},
+            "LiveAvatarLoadCheckpoint": {"checkpoint": CHECKPOINT, "lora": LORA, "float8_copy": self.copy},
             "LiveAvatarReferenceImage": {"size": "exact", **size},
             "LiveAvatarSampler": {"seed": self.seed, "steps": self.steps, "performance": performance},
             "AvatarStreamToVideo": {"filename_prefix": prefix, "resume": resume},

@@ -19,7 +19,7 @@ def spread(count: int, layers: int) -> list[int]:
 
 
 class WaitingBlock:
-    """A block of layers with its weights in one piece of pinned CPU memory."""
+    """A block of layers with its weights in one piece of pinned CPU memory; an empty one is filled there."""
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
@@ -29,7 +29,8 @@ class WaitingBlock:
         self.memory = PinnedMemory(layout_bytes(self.layout))
         self._resting = carve(self.memory.bytes, self.layout)
         for rest, tensor in zip(self._resting, tensors, strict=True):
-            rest.copy_(tensor)
+            if not tensor.is_meta:
+                rest.copy_(tensor)
         self.rest()
 
     def use(self, tensors: Sequence[Tensor]) -> None:

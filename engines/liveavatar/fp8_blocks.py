@@ -86,9 +86,9 @@ class Fp8Block(nn.Module):
         self.self_attn = Fp8SelfAttention(source.self_attn)
         self.cross_attn = Fp8Attention(source.cross_attn)
         self.up, self.down = Fp8Linear.from_linear(source.ffn[0]), Fp8Linear.from_linear(source.ffn[2])
-        self.register_buffer("norm3_weight", source.norm3.weight)
-        self.register_buffer("norm3_bias", source.norm3.bias)
-        self.register_buffer("modulation", source.modulation.float())
+        self.register_buffer("norm3_weight", source.norm3.weight.detach())
+        self.register_buffer("norm3_bias", source.norm3.bias.detach())
+        self.register_buffer("modulation", source.modulation.detach().float())
 
     def forward(
         self,

@@ -86,11 +86,11 @@ class FolderModel:
         waiting, total = [], len(model.blocks)
         chosen = set(spread(performance.blocks_on_cpu, total))
         for index in range(total):
-            report(index, total)
+            report(f"Converting the model to fp8: {index} of {total} blocks")
             model.blocks[index] = Fp8Block(model.blocks[index].to(self.device))
             if index in chosen:
                 waiting.append(WaitingBlock(model.blocks[index]))
-        report(total, total)
+        report(f"Converting the model to fp8: {total} of {total} blocks")
         return Placed(model, waiting)
 
     def identity(self) -> list[Any]:

@@ -78,13 +78,14 @@ class HostModel:
             patchers, waiting = [copy.patcher, *beside], copy.waiting
         else:
             copy, patchers, waiting = None, [self.patcher, *beside], []
+        note = "" if copy is None else copy.note
 
         def bring_back(memory: int = 0) -> None:
             bring(patchers, memory, whole=copy is not None)
 
         bring_back(memory)
         transformer = self.adopt() if copy is None else copy.transformer
-        return Placed(transformer, waiting, when_displaced(patchers, bring_back))
+        return Placed(transformer, waiting, when_displaced(patchers, bring_back), note)
 
     def adopt(self) -> S2VTransformer:
         """The engine's transformer over the layers of the host's module; no weight is copied.

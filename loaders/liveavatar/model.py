@@ -23,8 +23,8 @@ from ...engines.parts.planning.sharing import Neighbour
 
 CPU_PART = 0.8
 """Share of the free CPU memory that is taken at most."""
-Report = Callable[[int, int], None]
-"""Called with the number of blocks that are done, and of all; raises to stop."""
+Report = Callable[[str], None]
+"""Told what is going on, for people; raises to stop."""
 
 
 def multiplies_fp8(device: torch.device) -> bool:
@@ -76,11 +76,13 @@ class Placed:
     Attributes:
         waiting: its blocks that wait in CPU memory, for `BlockOffload`.
         bring_back: has it, and the decoder that was placed with it, on the device again after another model was there.
+        note: what people should know of how it came there; empty if nothing.
     """
 
     transformer: S2VTransformer
     waiting: Sequence[WaitingBlock] = ()
     bring_back: Callable[[], None] = nothing
+    note: str = ""
 
 
 class TransformerSource(Protocol):

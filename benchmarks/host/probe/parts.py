@@ -15,6 +15,8 @@ from server import PromptServer
 PARTS = {
     "reading": ("loaders.liveavatar.transformer", "_read_transformer"),
     "merging the LoRA": ("loaders.liveavatar.transformer", "merge_lora"),
+    "reading the float8 copy": ("loaders.liveavatar.stored_copy", "StoredCopy.read"),
+    "writing the float8 copy": ("loaders.liveavatar.stored_copy", "StoredCopy.write"),
     "conversion": ("loaders.liveavatar.fp8_copy", "fp8_copy"),
     "placing": ("loaders.liveavatar.host_model", "HostModel.place"),
     "first block": ("sessions.liveavatar", "generate"),

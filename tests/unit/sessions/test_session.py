@@ -93,6 +93,23 @@ def test_model_and_vae_are_brought_together(inputs, monkeypatch):
     assert brought == [(True, hosted.patcher)] and made.shape == (12, 64, 64, 3)
 
 
+class _Noted(FolderModel):
+    """A folder's model that has something to say about how it was placed."""
+
+    def place(self, *how):
+        how[-1]("Reading")
+        return replace(super().place(*how), note="The copy was made anew.")
+
+
+def test_what_people_should_know_of_the_model_stays_beside_the_plan(checkpoint, inputs):
+    said: list[str] = []
+    noted = replace(inputs, model=_Noted(checkpoint / "tiny", CPU, torch.float32))
+    stream = open_video(noted, CONFIG, max_seconds=0.5, say=said.append)
+    with torch.inference_mode():
+        next(iter(stream.blocks()))
+    assert said[-2:] == ["Reading", f"{stream.plan}\nThe copy was made anew."]
+
+
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(inputs):
     once, again, other = (
         frames(inputs, max_seconds=0.5, config=replace(CONFIG, seed=seed)) for seed in (1, 1, 2)
