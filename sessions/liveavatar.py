@@ -15,7 +15,7 @@ from ..engines.gpu.replica import replica
 from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
 from ..engines.liveavatar.moods import NEUTRAL
-from ..engines.liveavatar.pipeline import Scene, generate
+from ..engines.liveavatar.pipeline import Scene, block_count, generate
 from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
@@ -37,6 +37,7 @@ from ..media.speech import LiveSpeech, Speech
 
 logger = logging.getLogger(__name__)
 
+BROUGHT = "ComfyUI brings or patches the weights in every call (with precision 'fp8' it does not)"
 FIRST_BLOCK = "First block: kernels for this GPU are loaded, or made (about 10 s, once; they stay on disk)."
 
 
@@ -172,7 +173,8 @@ class _Run:
         self.features, self.check_interrupt, self.say = features, check_interrupt, say
         model = inputs.model
         known = Model(model.architecture, model.bytes, model.dtype, model.streams)
-        self.costs = VideoCosts(known, *inputs.condition.size, config)
+        blocks = None if frames is None else block_count(frames)
+        self.costs = VideoCosts(known, *inputs.condition.size, config, blocks=blocks)
         self.machine = model.machine(wish)
         self.plan = make_plan(self.costs, self.machine, wish)
 
@@ -210,6 +212,8 @@ class _Run:
         device, plan = self.inputs.model.device, self.plan
         with explained(partial(advice, self.costs, self.machine, self.wish)):
             placed, decoder = self._load()
+            if plan.performance.graphs and not placed.steady:
+                plan = plan.without_graphs(BROUGHT)
             planned = "\n".join(filter(None, (plan.text, placed.note)))
             said: list[str] = []
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .lanes import Lane, Prefetcher
 from .pinned import Layout, PinnedMemory, carve, layout_bytes
+from .weights import places
 
 BUFFERS = 2
 
@@ -23,7 +24,7 @@ class WaitingBlock:
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
-        self._places = list(_places(block))
+        self._places = list(places(block))
         tensors = [owner[name] for owner, name in self._places]
         self.layout: Layout = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
         self.memory = PinnedMemory(layout_bytes(self.layout))
@@ -113,12 +114,3 @@ class BlockOffload:
 
     def _following(self, index: int) -> int:
         return (index + 1) % len(self._waiting)
-
-
-def _places(block: nn.Module):
-    """Where each parameter and buffer of a block is kept: (dictionary, name)."""
-    for module in block.modules():
-        for owner in (module._parameters, module._buffers):
-            for name, tensor in owner.items():
-                if tensor is not None:
-                    yield owner, name

@@ -11,6 +11,7 @@ import torch
 
 from ...engines.gpu.fp8 import require_fp8
 from ...engines.gpu.generation import generation
+from ...engines.gpu.graphs import obstacle
 from ...engines.gpu.offload import WaitingBlock
 from ...engines.gpu.pinned import kept_bytes
 from ...engines.liveavatar.config import S2VConfig
@@ -41,7 +42,7 @@ def machine_on(
 ) -> Machine:
     """The machine to plan with, by the device's memory in bytes; see `Machine`."""
     if device.type != "cuda":
-        return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False)
+        return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False, no_graphs=obstacle(device))
     # To find out takes seconds the first time.
     asked = wish.choice == "fast" or wish.attention8
     return Machine(
@@ -53,6 +54,7 @@ def machine_on(
         attention8=asked and eight_bit.available(device, head_dim),
         copied=copied,
         others=() if wish.gpus == 1 else neighbours(device),
+        no_graphs=obstacle(device),
     )
 
 
@@ -77,12 +79,15 @@ class Placed:
         waiting: its blocks that wait in CPU memory, for `BlockOffload`.
         bring_back: has it, and the decoder that was placed with it, on the device again after another model was there.
         note: what people should know of how it came there; empty if nothing.
+        steady: whether each call reads the weights where they lie, as CUDA graphs have to; its owner may bring, unpack
+            or patch them anew in every call.
     """
 
     transformer: S2VTransformer
     waiting: Sequence[WaitingBlock] = ()
     bring_back: Callable[[], None] = nothing
     note: str = ""
+    steady: bool = True
 
 
 class TransformerSource(Protocol):

@@ -21,6 +21,7 @@ def options(workflow: Api, **chosen: object) -> Api:
         "blocks_in_cpu_memory": -1,
         "last_step": "forward",
         "gpus": "one",
+        "graphs": "auto",
     }
     node = add(workflow, "LiveAvatarPerformanceOptions", **{**inputs, **chosen})
     change(workflow, "LiveAvatarSampler", options=[node, 0])
@@ -48,6 +49,7 @@ def test_options_make_a_video(ready: Host):
         ({"blocks_in_cpu_memory": 2}, "help a GPU only"),
         ({"attention": "8 bit"}, "8 bits needs an NVIDIA GPU"),
         ({"gpus": "2"}, "Set gpus to 'all' or 'one': 2 GPUs are asked for"),
+        ({"graphs": "on"}, "Set graphs to 'auto': CUDA graphs need an NVIDIA GPU"),
         ({"attention": "8 bit", "caches": "model"}, "needs caches in 8 bits; set caches to auto"),
         (None, "choose 'auto' or 'balanced'"),
     ],

@@ -141,7 +141,7 @@ from avatar.engines.parts.planning.plan import Wish, make_plan
 from avatar.loaders.lora import apply_to_host, read_lora
 from avatar.loaders.wan.vae import vae_from_host
 from avatar.loaders.liveavatar.conditioning import Condition
-from avatar.loaders.liveavatar.host_model import HostModel
+from avatar.loaders.liveavatar.host_model import HostModel, reads_in_place
 from avatar.media.speech import Speech
 from avatar.sessions.liveavatar import Inputs, open_video
 
@@ -205,6 +205,7 @@ if {staged}:
     except RuntimeError as error:
         assert "same device" in str(error)
     vae = vae_from_host(theirs)
+    assert not reads_in_place(HostModel.of(model).adopt(), torch.device("cpu"))
     found, _ = video(Wish("quality"))
     assert (found - plain).abs().max() <= 1, "other frames"
     from avatar.loaders.liveavatar.fp8_copy import _quantised

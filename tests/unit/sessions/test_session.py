@@ -20,6 +20,7 @@ from avatar.media.speech import LiveSpeech, Speech, assign_masks
 from avatar.media.speech_feed import SpeechFeed
 from avatar.sessions.liveavatar import Inputs, open_video
 
+from tests.unit.stand_in_graphs import stand_in
 from tools.tiny_checkpoint import TEXT_DIM, make
 
 CONFIG = SamplingConfig(steps=2, frames_per_clip=24)
@@ -175,6 +176,40 @@ def test_several_devices_make_the_same_video_and_say_who_does_what(checkpoint, i
         assert line in said[-1]
     with pytest.raises(ValueError, match="2 GPUs are asked for"):
         open_video(inputs, CONFIG, Wish(gpus=2))
+
+
+class _Graphing(FolderModel):
+    """A folder's model on a device with CUDA graphs; its owner may bring the weights anew in every call."""
+
+    steady = True
+
+    def machine(self, wish):
+        return replace(super().machine(wish), no_graphs="")
+
+    def place(self, *args):
+        return replace(super().place(*args), steady=self.steady)
+
+
+def test_cuda_graphs_are_said_and_make_the_same_video_which_either_goes_on_with(
+    monkeypatch, checkpoint, inputs
+):
+    recorded, said = stand_in(monkeypatch), []
+    lora = checkpoint / "tiny-lora" / "liveavatar.safetensors"
+    model = _Graphing(checkpoint / "tiny", CPU, torch.float32, lora)
+    graphed = replace(inputs, model=model)
+    stream = open_video(graphed, CONFIG, Wish(graphs=True), say=said.append)
+    assert "caches, CUDA graphs: " in stream.plan
+    assert stream.resumable.fingerprint() == open_video(inputs, CONFIG).resumable.fingerprint()
+    with torch.inference_mode():
+        assert torch.equal(torch.cat(list(stream.blocks())), frames(inputs))
+    assert recorded.replays == 2 * 2 and "CUDA graphs" in said[-1]
+    model.steady, recorded.replays = False, 0
+    with torch.inference_mode():
+        assert torch.equal(torch.cat(list(stream.blocks())), frames(inputs))
+    assert recorded.replays == 0
+    assert "without CUDA graphs, as ComfyUI brings or patches the weights in every call" in said[-1]
+    with pytest.raises(ValueError, match="Set graphs to 'auto': CUDA graphs need an NVIDIA GPU"):
+        open_video(inputs, CONFIG, Wish(graphs=True))
 
 
 def test_what_does_not_fit_together_is_said_before_anything_is_loaded(inputs):
