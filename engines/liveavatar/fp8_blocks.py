@@ -49,7 +49,7 @@ class Fp8Attention(nn.Module):
         return self.o(x.flatten(2))
 
     def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor) -> Tensor:
-        out = kernels.rms_norm(layer(x)[0], weight, self.eps, self.num_heads)
+        out = kernels.rms_norm(layer(x).flatten(0, 1), weight, self.eps, self.num_heads)
         return out if isinstance(x, Rows) else out.view(*x.shape[:-1], *out.shape[2:])
 
 
