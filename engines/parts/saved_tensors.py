@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,10 +24,17 @@ DTYPES = {
 }
 CHECKSUM = "checksum"
 """The last tensor of a file: that of all of the file before it."""
+SLOWEST = 1e8
+"""Bytes per second; a video is not made to wait for a slower disk."""
+PATIENCE = 10.0
+"""Seconds after which a disk is judged, since a system takes some bytes at once."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written."""
+    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written.
+
+    OSError for a full disk and for one that is slower than `SLOWEST`; then there is nothing new.
+    """
     header, end = {"__metadata__": dict(metadata)}, 0
     for name, tensor in {**tensors, CHECKSUM: torch.empty(Checksum.size, dtype=torch.uint8)}.items():
         start, end = end, end + tensor.nbytes
@@ -39,10 +47,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         with draft.open("wb") as file, Checksum() as checksum:
             checksum.update(head)
             file.write(head)
+            began, written = time.monotonic(), 0
             for tensor in tensors.values():
                 data = memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
                 checksum.update(data)
                 file.write(data)
+                written, took = written + tensor.nbytes, time.monotonic() - began
+                if took > PATIENCE and written < SLOWEST * took:
+                    raise OSError(f"the disk takes {written / took / 1e6:.0f} MB a second.")
             file.write(checksum.digest())
         os.replace(draft, path)
     finally:
