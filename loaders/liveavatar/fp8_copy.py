@@ -37,7 +37,7 @@ class Fp8Copy:
     Attributes:
         transformer: the engine's; its blocks that wait lie in locked CPU memory.
         waiting: those blocks, for `BlockOffload`.
-        patcher: what the host moves to ``device``, and to ``rest`` for others: all other layers.
+        patcher: what the host moves to ``device``, and out of it for others: all other layers.
     """
 
     def __init__(
@@ -45,9 +45,8 @@ class Fp8Copy:
         transformer: S2VTransformer,
         waiting: dict[int, WaitingBlock],
         device: torch.device,
-        rest: torch.device,
     ) -> None:
-        self.transformer, self._device, self._rest = transformer, device, rest
+        self.transformer, self._device = transformer, device
         self._waiting = waiting
         self._register()
 
@@ -75,7 +74,7 @@ class Fp8Copy:
             child for name, child in self.transformer.named_children() if name != "blocks"
         )
         resident.extend(block for i, block in enumerate(self.transformer.blocks) if i not in self._waiting)
-        self.patcher = patcher_of(resident, self._device, self._rest)
+        self.patcher = patcher_of(resident, self._device)
 
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
@@ -109,7 +108,7 @@ def fp8_copy(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
             copy.deal(blocks_on_cpu)
         return copy
     _copies.clear()  # one at a time: each takes as much memory as the model in 8 bits
-    copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), model.device, model.patcher.offload_device)
+    copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), model.device)
     _copies[model.module] = (model.patcher.patches_uuid, copy)
     return copy
 

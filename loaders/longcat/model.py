@@ -60,12 +60,11 @@ class LongCatModel:
         self,
         source: str | Path,
         device: torch.device | str,
-        rest: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         self.source, self.dtype = Path(source), dtype
         self.loras: tuple[tuple[Path, float], ...] = ()
-        self.device, self._rest = torch.device(device), torch.device(rest)
+        self.device = torch.device(device)
         self._hollow = describe(source, dtype)
         self.architecture: LongCatConfig = self._hollow.config
         block, whole = _bytes(self._hollow.blocks[0]), _bytes(self._hollow)
@@ -136,7 +135,7 @@ class LongCatModel:
         chosen = [blocks[index].to("cpu") for index in spread(blocks_on_cpu, len(blocks))]
         self._waiting = [WaitingBlock(block) for block in chosen]
         if _in_host():
-            self._patcher = patcher_of(self._resident(), self.device, self._rest)
+            self._patcher = patcher_of(self._resident(), self.device)
 
     def _resident(self) -> nn.ModuleList:
         """All that does not wait."""

@@ -72,7 +72,7 @@ class LongCatLoadModel(Node):
         device = model_management.get_torch_device()
         on_cpu = model_management.is_device_cpu(device)
         dtype = DTYPES[precision] or (torch.float32 if on_cpu else torch.bfloat16)
-        model = LongCatModel(source, device, model_management.unet_offload_device(), dtype)
+        model = LongCatModel(source, device, dtype)
         version = model.architecture.version.name
         file = folders.find_lora(lora, version, download, progress)
         if file is not None:
