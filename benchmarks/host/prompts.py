@@ -68,7 +68,7 @@ class Prompts:
         head, *changes = run.split("+")
         performance, kept, stop = head.partition(":")[2] or "auto", False, None
         for change in changes:
-            name, value = re.fullmatch(r"([a-z]+)([\d.x]*)", change).groups()
+            name, value = re.match(r"([a-z]*)(.*)", change).groups()
             if name == "seed":
                 self.seed += 1
             elif name == "portrait":
