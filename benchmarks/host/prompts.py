@@ -110,7 +110,7 @@ class Prompts:
             "DittoLoadModel": {"checkpoint": "benchmark"},
             "DittoPortrait": {"max_size": 320} if self.tiny else {},
             "DittoAnimate": {"seed": self.seed} | ({"steps": 2, "max_seconds": 0.4} if self.tiny else {}),
-            "LongCatLoadModel": {"checkpoint": LONGCAT.get(kind)},
+            "LongCatLoadModel": {"checkpoint": LONGCAT.get(kind), "precision": performance},
             "LongCatReferenceImage": {
                 "size": "exact",
                 **(size if self.tiny else {"width": 832, "height": 480}),
