@@ -11,16 +11,17 @@ import torch
 from torch import nn
 
 
-def patcher_of(module: nn.Module, device: torch.device, rest: torch.device) -> Any:
-    """What ComfyUI's memory management moves between ``device``, where ``module`` computes, and ``rest``.
+def patcher_of(module: nn.Module, device: torch.device) -> Any:
+    """What ComfyUI's memory management moves between ``device``, where ``module`` computes, and CPU memory.
 
-    It moves as a whole, and the host can always have all of it out of the way.
+    It moves as a whole, and the host can always have it out of the way: where ComfyUI keeps models on the GPU
+    (--highvram), it stays there until somebody needs the room.
     """
     from .whole_patcher import WholePatcher
 
     # The host writes attributes (``device``) onto its module that models of libraries keep read-only.
     holder = nn.ModuleDict({"module": module})
-    return WholePatcher(holder, load_device=device, offload_device=rest)
+    return WholePatcher(holder, load_device=device, offload_device=torch.device("cpu"))
 
 
 def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:
@@ -64,14 +65,16 @@ def unlock(patcher: Any) -> None:
 
 
 def memory_of(device: torch.device) -> tuple[int, int]:
-    """Bytes of ``device``: all of them, and those that would be free with every model out of the way."""
+    """Bytes of ``device``: all of them, and those that would be free with every model out of the way that leaves it."""
     from comfy import model_management as management
 
     total = management.get_total_memory(device)
     if device.type != "cuda":
         return total, total
     loaded = sum(
-        entry.model_loaded_memory() for entry in management.current_loaded_models if entry.device == device
+        entry.model_loaded_memory()
+        for entry in management.current_loaded_models
+        if entry.device == device and entry.model.offload_device != device
     )
     free = management.get_free_memory(device) + loaded - management.extra_reserved_memory()
     return total, int(free)
@@ -100,11 +103,7 @@ class ManagedModule:
         from comfy import model_management
 
         if self.patcher is None:
-            self.patcher = patcher_of(
-                self.module,
-                model_management.text_encoder_device(),
-                model_management.text_encoder_offload_device(),
-            )
+            self.patcher = patcher_of(self.module, model_management.text_encoder_device())
         if not _is_loaded(self.patcher, self.patcher.model_size()):
             bring([self.patcher], whole=False)
         return self.patcher.load_device

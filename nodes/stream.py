@@ -157,7 +157,7 @@ class AvatarStreamToVideo(SavingNode):
             writer,
             live.readable(path),
         ):
-            snapshots = None if fingerprint is None else Snapshots(path, snapshot_gb * 10**9)
+            snapshots = None if fingerprint is None else Snapshots(path, snapshot_gb * 10**9, say)
             if begun := writer.frames_written:
                 said.append(f"Going on with {path.name} at {begun / stream.fps:.1f} s")
                 show_text("\n".join(said), cls.hidden)

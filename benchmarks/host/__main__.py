@@ -6,14 +6,14 @@
     python -m benchmarks.host --host .run/host --work dry-run --tiny          # a dry run, also on a CPU
 
 ``--work`` gets random weights in the published layouts, which are used again (34 GB for LiveAvatar; a minute on a GPU
-machine). A run is ``KIND:PERFORMANCE``, one after the other in one host:
+machine). A run is ``KIND:PERFORMANCE`` (of LongCat: its precision), one after the other in one host:
 
     core              own loaders, shipped workflow liveavatar_core
     pose, live        the same with a pose video; with speech that is posted
     bf16, fp8, gguf   ComfyUI's own loaders (+0, +16 GB); ComfyUI-GGUF from GGUF_PATH, with Q8_0 (+17 GB)
     sdxl              no avatar: a picture of 1024x1024 with a checkpoint of SDXL's size (+7 GB)
     ditto             a photograph of 1080x1440 speaks (small stand-ins for its ONNX graphs)
-    longcat           LongCat 1.5 at 832x480 (27 GB); longcat8 with the weights in 8 bits (14 GB)
+    longcat           LongCat 1.5 at 832x480 (27 GB); longcat8 with a checkpoint in 8 bits (14 GB)
     personalive       a portrait follows a driving video (a tiny checkpoint: whether it runs)
 
     +seed +portrait +prompt +steps3 +size576x320    what changes against the run before, and stays so

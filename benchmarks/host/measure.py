@@ -62,7 +62,7 @@ def measure(host: Host, prompt: Prompt, limit: float) -> dict[str, Any]:
         for part, value in told.pop("seconds").items()
     }
     frames = _frames(host, prompt)
-    errors = [] if stopped else host.errors(entry)
+    errors = [error for error in host.errors(entry) if not (stopped and "interrupted" in error)]
     log = [line for line in host.log()[said:].splitlines() if SAID_OF_MEMORY in line.lower()]
     found = {
         "prompt": prompt.name,

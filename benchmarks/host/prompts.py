@@ -69,7 +69,7 @@ class Prompts:
         head, *changes = run.split("+")
         performance, kept, stop = head.partition(":")[2] or "auto", False, None
         for change in changes:
-            name, value = re.fullmatch(r"([a-z]+)([\d.x]*)", change).groups()
+            name, value = re.match(r"([a-z]*)(.*)", change).groups()
             if name == "seed":
                 self.seed += 1
             elif name == "portrait":
@@ -113,7 +113,7 @@ class Prompts:
             "DittoLoadModel": {"checkpoint": "benchmark"},
             "DittoPortrait": {"max_size": 320} if self.tiny else {},
             "DittoAnimate": {"seed": self.seed} | ({"steps": 2, "max_seconds": 0.4} if self.tiny else {}),
-            "LongCatLoadModel": {"checkpoint": LONGCAT.get(kind)},
+            "LongCatLoadModel": {"checkpoint": LONGCAT.get(kind), "precision": performance},
             "LongCatReferenceImage": {
                 "size": "exact",
                 **(size if self.tiny else {"width": 832, "height": 480}),

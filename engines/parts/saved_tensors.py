@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -24,14 +25,29 @@ DTYPES = {
 }
 CHECKSUM = "checksum"
 """The last tensor of a file: that of all of the file before it."""
+SLOWEST = 1e8
+"""Bytes per second; a video is not made to wait for a slower disk."""
+PATIENCE = 10.0
+"""Seconds after which a disk is judged, since a system takes some bytes at once."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written."""
+    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written.
+
+    OSError for a full disk and for one that is slower than `SLOWEST`; then there is nothing new.
+    """
     draft = path.with_name(path.name + ".new")
+    began, written = time.monotonic(), 0
+
+    def check_pace(size: int) -> None:
+        nonlocal written
+        written, took = written + size, time.monotonic() - began
+        if took > PATIENCE and written < SLOWEST * took:
+            raise OSError(f"the disk takes {written / took / 1e6:.0f} MB a second.")
+
     try:
         with draft.open("wb") as file:
-            write_tensors(file, tensors, metadata)
+            write_tensors(file, tensors, metadata, check_pace)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ class Fp8Copy:
     Attributes:
         transformer: the engine's; its blocks that wait lie in locked CPU memory.
         waiting: those blocks, for `BlockOffload`.
-        patcher: what the host moves to ``device``, and to ``rest`` for others: all other layers.
+        patcher: what the host moves to ``device``, and out of it for others: all other layers.
         unwritten: where it shall be on the disk, and is not yet.
         note: what people should know about that; empty if nothing.
     """
@@ -54,9 +54,8 @@ class Fp8Copy:
         transformer: S2VTransformer,
         waiting: dict[int, WaitingBlock],
         device: torch.device,
-        rest: torch.device,
     ) -> None:
-        self.transformer, self._device, self._rest = transformer, device, rest
+        self.transformer, self._device = transformer, device
         self._waiting = waiting
         self._register()
 
@@ -84,7 +83,7 @@ class Fp8Copy:
             child for name, child in self.transformer.named_children() if name != "blocks"
         )
         resident.extend(block for i, block in enumerate(self.transformer.blocks) if i not in self._waiting)
-        self.patcher = patcher_of(resident, self._device, self._rest)
+        self.patcher = patcher_of(resident, self._device)
 
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
@@ -130,17 +129,16 @@ def fp8_copy(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
 def _made(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
     """A copy from the disk, or else from the MODEL."""
     stored, note = stored_copy(model), ""
-    devices = model.device, model.patcher.offload_device
     if stored is not None:
         try:
-            return Fp8Copy(*_read(model, stored, blocks_on_cpu, report), *devices)
+            return Fp8Copy(*_read(model, stored, blocks_on_cpu, report), model.device)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
             why = f"{error.strerror}." if isinstance(error, OSError) else str(error)
             note = f"The float8 copy was made anew: {why}"
             logger.warning("LiveAvatar: %s", note)
-    copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), *devices)
+    copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), model.device)
     copy.unwritten, copy.note = stored, note
     return copy
 

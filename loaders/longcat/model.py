@@ -64,12 +64,11 @@ class LongCatModel:
         self,
         source: str | Path,
         device: torch.device | str,
-        rest: torch.device | str = "cpu",
         precision: Precision = Precision.BF16,
     ) -> None:
         self.source, self.precision = Path(source), precision
         self.loras: tuple[tuple[Path, float], ...] = ()
-        self.device, self._rest = torch.device(device), torch.device(rest)
+        self.device = torch.device(device)
         self._hollow = describe(source, precision.dtype)
         self.architecture: LongCatConfig = self._hollow.config
         precision.require(self.device, self.architecture.head_dim)
@@ -152,7 +151,7 @@ class LongCatModel:
         chosen = [blocks[index].to("cpu") for index in spread(blocks_on_cpu, len(blocks))]
         self._waiting = [WaitingBlock(block) for block in chosen]
         if _in_host():
-            self._patcher = patcher_of(self._resident(), self.device, self._rest)
+            self._patcher = patcher_of(self._resident(), self.device)
 
     def _resident(self) -> nn.ModuleList:
         """All that does not wait."""

@@ -100,8 +100,7 @@ def load_in_host(name: str) -> HostDecoder:
     half = next(network.parameters()).dtype == torch.float16
     dtype = model_management.vae_dtype(device, [torch.float16 if half else torch.bfloat16])
     title = "tiny talker" if name == SHIPPED else Path(name).stem
-    rest = model_management.vae_offload_device()
-    return _hosted(network.to(dtype), title, RAW_MARK in title.lower(), device, rest)
+    return _hosted(network.to(dtype), title, RAW_MARK in title.lower(), device)
 
 
 def decoder_from_host(vae: Any) -> HostDecoder:
@@ -122,18 +121,12 @@ def decoder_from_host(vae: Any) -> HostDecoder:
     state = {
         name: weight.detach().to("cpu", vae.vae_dtype, copy=True) for name, weight in host.named_parameters()
     }
-    network, device, rest = (
-        _fill(_decoder_part(state, what), what),
-        vae.patcher.load_device,
-        vae.patcher.offload_device,
-    )
-    return _hosted(network, "lighttaew2_1", True, device, rest)
+    network = _fill(_decoder_part(state, what), what)
+    return _hosted(network, "lighttaew2_1", True, vae.patcher.load_device)
 
 
-def _hosted(
-    network: TinyDecoder, name: str, raw: bool, device: torch.device, rest: torch.device
-) -> HostDecoder:
-    return HostDecoder(network, name, raw, patcher_of(network, device, rest))
+def _hosted(network: TinyDecoder, name: str, raw: bool, device: torch.device) -> HostDecoder:
+    return HostDecoder(network, name, raw, patcher_of(network, device))
 
 
 def check_fits(decoder: HostDecoder, vae: WanVAE) -> None:

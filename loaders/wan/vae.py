@@ -149,7 +149,7 @@ def _copied(vae: Any, host: nn.Module) -> HostVAE:
     }
     model.load_state_dict(state, assign=True)
     model.eval().requires_grad_(False)
-    patcher = patcher_of(model, vae.patcher.load_device, vae.patcher.offload_device)
+    patcher = patcher_of(model, vae.patcher.load_device)
     return HostVAE(WanVAE(model), patcher)
 
 

@@ -16,7 +16,7 @@ import tools.pack
 from avatar.host.memory import bring, patcher_of
 from torch import nn
 
-# "meta" stands in for the CPU memory where a module rests: what lies there cannot compute.
+# "meta" stands in for the CPU memory where a module rests, and the CPU for a GPU.
 here, away = torch.device("cpu"), torch.device("meta")
 
 class Ours(nn.Module):
@@ -33,7 +33,8 @@ def places(patcher):
     return {{str(tensor.device) for tensor in patcher.model.state_dict().values()}}
 
 for whole, host.DISABLE_SMART_MEMORY in ((True, False), (False, False), (True, True)):
-    ours = patcher_of(Ours(), here, away)
+    ours = patcher_of(Ours(), here)
+    ours.offload_device = away
     size = ours.model_size()
     for _ in range(2):
         bring([ours], whole=whole)

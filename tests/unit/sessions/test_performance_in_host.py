@@ -86,7 +86,7 @@ with torch.inference_mode():
     check("the host's fp8", stored, plain, 0.1)
     comfy.model_management.unload_all_models()
 
-    made = Fp8Copy(*_quantised(HostModel.of(host), 2, lambda text: None), device, torch.device("cpu"))
+    made = Fp8Copy(*_quantised(HostModel.of(host), 2, lambda text: None), device)
     before = tensors(made.transformer)
     for waiting in (1, 0, 3):
         made.deal(waiting)

@@ -90,7 +90,9 @@ def test_model_and_vae_are_brought_together(inputs, monkeypatch):
         return place(source, performance, memory, beside, report)
 
     monkeypatch.setattr(FolderModel, "place", placed)
-    made = frames(replace(inputs, vae=hosted), max_seconds=0.5)  # there is no host here that could load the VAE alone
+    made = frames(
+        replace(inputs, vae=hosted), max_seconds=0.5
+    )  # there is no host here that could load the VAE alone
     assert brought == [(True, hosted.patcher)] and made.shape == (12, 64, 64, 3)
 
 
