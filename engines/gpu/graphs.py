@@ -21,6 +21,10 @@ _one_at_a_time = threading.Lock()
 """How convolutions are chosen during a capture is a setting of the whole process."""
 
 
+class CaptureError(RuntimeError):
+    """A graph could not be captured; the function itself may work."""
+
+
 def obstacle(device: torch.device) -> str:
     """Why CUDA graphs cannot be had on ``device``, as the end of a sentence about them; empty where they can.
 
@@ -101,6 +105,9 @@ class CapturedCalls:
         Args:
             kind: what the function depends on besides its arguments.
             warm_up: how often it runs before it is captured; once is the least for whatever brings new kernels.
+
+        Raises:
+            CaptureError: see there.
         """
         given = list(_flatten(args))
         shapes = tuple((tuple(t.shape), t.dtype) for t in given)
@@ -142,6 +149,10 @@ class CapturedCalls:
                             function(*static)
                     self.lane.computation_waits(self.lane.mark())
                 return self.lane.capture(lambda: function(*static))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                raise CaptureError(f"No CUDA graph could be captured ({error}).") from error
             finally:
                 cudnn.benchmark = before
 

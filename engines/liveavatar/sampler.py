@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..gpu.chain import on
+from ..gpu.graphs import CaptureError
 from ..gpu.transfer import send
 from ..parts import regions
 from ..parts.kv.cache import CacheFormat
@@ -31,7 +32,8 @@ PREFILL_TIME = 30
 """Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
 LAYERS_PER_PIECE = 10
 """Layers of a forward pass between two pauses."""
-MOVED = "ComfyUI moved the model's weights, which CUDA graphs cannot follow: from here on steps are called one by one."
+CALLED = "From here on steps are called one by one."
+MOVED = f"ComfyUI moved the model's weights, which CUDA graphs cannot follow. {CALLED}"
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,12 @@ class BlockSampler:
         # Prompts of moods do not stay on the device.
         if self._captured is None or not full or inputs.text is not self.prompts.own:
             return self._forward(step, latents, inputs, self._pause)
-        flow = self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
+        try:
+            flow = self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
+        except CaptureError as error:
+            self._captured = None
+            self._say(f"{error} {CALLED}")
+            return self._forward(step, latents, inputs, self._pause)
         if self._captured.moved:  # and probably will be again
             self._captured = None
             self._say(MOVED)

@@ -17,7 +17,7 @@ class Performance:
         caches_on_cpu: number of denoising steps whose window of keys and values waits in CPU memory.
         blocks_on_cpu: number of transformer blocks whose weights wait in CPU memory (`offload.BlockOffload`).
         fast_decoder: name of a small decoder that stands in for the VAE's (`fast_decoder.FastDecoder`); empty: none.
-        graphs: replay denoising steps as CUDA graphs (`captured.CapturedSteps`); weights have to stay where they are.
+        graphs: replay denoising steps as CUDA graphs (`captured.CapturedSteps`), whose weights should not be moved.
         ahead: sample the next block while one is decoded and taken (`pipeline.generate`).
     """
 

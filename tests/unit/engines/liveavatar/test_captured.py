@@ -9,12 +9,12 @@ from itertools import islice
 
 import pytest
 import torch
-from avatar.engines.gpu.graphs import obstacle
+from avatar.engines.gpu.graphs import GraphLane, obstacle
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.fallback import WITHOUT_GRAPHS
 from avatar.engines.liveavatar.guidance import GuidedSampler
 from avatar.engines.liveavatar.pipeline import generate
-from avatar.engines.liveavatar.sampler import MOVED, BlockSampler
+from avatar.engines.liveavatar.sampler import CALLED, MOVED, BlockSampler
 from avatar.engines.liveavatar.stages import Stage, generate_in_stages
 from avatar.engines.liveavatar.state import GenerationState
 from avatar.engines.parts.kv.cache import CacheFormat
@@ -141,6 +141,25 @@ def test_when_memory_runs_out_graphs_are_given_up_and_that_is_said(monkeypatch, 
     assert torch.equal(torch.cat(list(found)), expected)
     assert said == [WITHOUT_GRAPHS]
     assert recorded.replays == 4 * 2  # the second to the fifth block, whose last step failed
+
+
+def test_where_a_capture_fails_steps_are_called_and_that_is_said_once(monkeypatch, recorded):
+    captures = iter(range(100))
+    capture = GraphLane.capture
+
+    def failing_later(lane, function):
+        if next(captures) == 3:
+            raise ValueError("Pointer argument (at 0) cannot be accessed from Triton")
+        return capture(lane, function)
+
+    monkeypatch.setattr(GraphLane, "capture", failing_later)
+    said = []
+    usual, replaying = made(RESIDENT), made(say=said.append)
+    for block in range(8):
+        assert torch.equal(replaying.next_block(features(block)), usual.next_block(features(block))), block
+    (sentence,) = said
+    assert sentence.startswith("No CUDA graph could be captured (Pointer argument") and CALLED in sentence
+    assert recorded.replays == len(recorded.made) == 3 and not replaying.replays
 
 
 def test_guidance_replays_both_evaluations(recorded):
