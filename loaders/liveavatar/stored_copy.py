@@ -33,8 +33,8 @@ SUFFIX = ".float8.safetensors"
 DRAFT = ".new"
 SPARE_BYTES = 1 << 30
 """Disk space that is left to others."""
-LONGEST = 80
-"""Letters of a checkpoint's or a LoRA's name; file systems take 255 bytes in all."""
+LONGEST = 24
+"""Letters of a checkpoint's or a LoRA's name; file systems take 255 bytes in all, and a letter may have four."""
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,10 @@ def delete_copies() -> str:
 
 def _place(model: HostModel, folder: Path, lora: Path | None, strength: float) -> StoredCopy:
     stored = model.patcher.model.get_dtype()
-    files = [folder / "config.json", *sorted(folder.glob("diffusion_pytorch_model*"))]
+    weights = sorted(path for path in folder.glob("diffusion_pytorch_model*") if path.is_file())
+    files = [folder / "config.json", *weights, *([] if lora is None else [lora])]
     # A file that was written anew in its place has another time, wherever in it the difference is.
-    sources = [
-        [*file_identity(path), path.stat().st_mtime_ns]
-        for path in (*files, *([] if lora is None else [lora]))
-    ]
+    sources = [[*file_identity(path), path.stat().st_mtime_ns] for path in files]
     identity = fingerprint(FORMAT, model.architecture, sources, strength, str(stored), str(model.dtype))
     parts = [folder.resolve().name[:LONGEST]]
     if lora is not None:

@@ -124,6 +124,12 @@ with torch.inference_mode():
     assert stored.delete_copies().startswith("2 float8 copies deleted, 0.0 GB.")
     assert files() == []
     assert copied(loaded()[0]) and conversions() == 6 and files() == [name]
+
+    # Names as long as a file system takes.
+    base = shutil.copytree(base, base.with_name("长" * 80))
+    lora = Path(shutil.copy(lora, lora.with_name("长" * 80 + ".safetensors")))
+    assert copied(loaded()[0]).note == "" and conversions() == 6
+    assert copied(loaded()[0]) and conversions() == 0
 print("fine")
 """
 )
