@@ -54,7 +54,7 @@ class Stay(ABC):
 
     def check(self) -> None:
         """To be called before every step: stops when the user asks for it, and comes back to the GPU after another
-        node had the engine moved out. Captured graphs would read where the weights no longer are."""
+        node had the engine moved out. Captured graphs of before are given up with their memory."""
         self._check_interrupt()
         if self._where() != self._place:
             self.leave()
