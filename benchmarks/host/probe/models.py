@@ -10,6 +10,8 @@ from typing import Any
 from comfy import model_management
 from comfy.model_management import LoadedModel
 
+NOTHING = 0.05
+"""Seconds that a move takes at most where nothing is moved."""
 moves: list[str] = []
 
 
@@ -39,7 +41,9 @@ def noted(sign: str, move: Callable[..., Any]) -> Callable[..., Any]:
     def call(entry: LoadedModel, *args, **kwargs):
         model, before, started = name(entry), gb(entry), time.monotonic()
         result = move(entry, *args, **kwargs)
-        moves.append(f"{sign} {model} {before:.1f} -> {gb(entry):.1f} GB, {time.monotonic() - started:.2f} s")
+        after, took = gb(entry), time.monotonic() - started
+        if after != before or took > NOTHING:
+            moves.append(f"{sign} {model} {before:.1f} -> {after:.1f} GB, {took:.2f} s")
         return result
 
     return call
