@@ -30,12 +30,12 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.engines.gpu.offload import WaitingBlock, spread
+from avatar.engines.gpu.offload import spread
 from avatar.engines.gpu.pinned import PinnedMemory
 from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES
 from avatar.engines.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
-from avatar.engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.engines.liveavatar.transformer import S2VTransformer
 from avatar.engines.parts.planning.performance import Performance
@@ -107,19 +107,17 @@ class Card:
         for name, child in model.named_children():
             if name not in ("blocks", "audio_injector"):
                 fill(child, device, dtype, generator, f"{name}.")
-        waiting, chosen = [], set(spread(performance.blocks_on_cpu, config.num_layers))
-        for index, block in enumerate(model.blocks):
-            fill(block, device, dtype, generator)
-            if performance.fp8:
-                model.blocks[index] = Fp8Block(block)
-            if index in chosen:
-                waiting.append(WaitingBlock(model.blocks[index]))
-        injection = model.audio_injector
-        fill(injection, device, dtype, generator)
+        fill(model.audio_injector, device, dtype, generator)
+
+        def draw(index: int) -> None:
+            fill(model.blocks[index], device, dtype, generator)
+
         if performance.fp8:
-            for index, injector in enumerate(injection.injector):
-                injection.injector[index] = Fp8Attention(injector)
-        return Placed(model, waiting)
+            waiting = spread(performance.blocks_on_cpu, config.num_layers)
+            return Placed(model, quantise_transformer(model, waiting, draw))
+        for index in range(config.num_layers):
+            draw(index)
+        return Placed(model)
 
 
 def drawn_inputs(card: Card, args: argparse.Namespace) -> Inputs:
