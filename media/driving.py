@@ -50,6 +50,7 @@ def open_driving(
     max_frames: int = 0,
     folder: str | None = None,
     check_interrupt: Callable[[], None] = lambda: None,
+    sound: bool = True,
 ) -> DrivingVideo:
     """A driving video from an AVATAR_STREAM, a core VIDEO, or IMAGE frames, read lazily.
 
@@ -61,6 +62,7 @@ def open_driving(
         max_frames: the number of frames to stop after; 0 reads everything.
         folder: holds the decoded sound of a VIDEO; see `map_audio`.
         check_interrupt: called while sound is decoded; raises to stop.
+        sound: whether anybody wants the sound; a VIDEO's is decoded as a whole here.
 
     Raises:
         ValueError: the source cannot be read, or is a live stream.
@@ -75,7 +77,7 @@ def open_driving(
     elif hasattr(source, "get_stream_source"):
         file = _probe(source)
         fps, blocks = file.fps, lambda: _decoded(file)
-        audio = _sound(file, folder, check_interrupt)
+        audio = _sound(file, folder, check_interrupt) if sound else None
     else:
         if len(source) == 0:
             raise ValueError("The driving video has no frames.")

@@ -39,6 +39,8 @@ REMEDIES = {
     **dict.fromkeys(("syncnet", "speaker", "writer", "qalign", "voice", "text", "language"), COMMAND),
 }
 """What to do in a graph about something that is missing."""
+CHART_SIZE = 1024
+"""Pixels of the longer side of the charts on a node, whose numbers are to be read."""
 SHOWN = ("T.Flicker", "block border", "sharpness drift", "colour drift", "FPS", "RTF", "first frame")
 
 
@@ -83,7 +85,7 @@ class _Shown(Measured):
     def __init__(self, stream: AvatarStream, latent: int, hidden: Any) -> None:
         super().__init__(stream, latent)
         self._hidden = hidden
-        self._progress, self._chart = Progress(hidden.unique_id), None
+        self._progress, self._chart = Progress(hidden.unique_id, CHART_SIZE), None
 
     def passed(self, now: LiveMeasurement, block: Tensor) -> None:
         self._show(now)

@@ -165,7 +165,7 @@ def _read(body: dict[str, Any]) -> Wanted:
     }
     try:
         job = read_job({**body, **dict.fromkeys(files, "-")}, NAMES)
-        fill(graph, job, "http")
+        fill(graph, job, "http", called={field: name for name, field in NAMES.items()})
     except ValueError as error:
         raise Refusal(400, str(error)) from error
     job = replace(job, image=files["reference_image"], audio=files.get("audio"))

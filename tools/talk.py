@@ -78,7 +78,11 @@ def main() -> None:
     parser.add_argument("--lora", type=Path, help="default: the tiny talker's, with the tiny talker")
     parser.add_argument("--portrait", type=Path, default=TALKER / "example" / "portrait.png")
     parser.add_argument("--speech", type=Path, default=TALKER / "example" / "speech.ogg")
-    parser.add_argument("--size", default="128x128", help="WIDTHxHEIGHT, multiples of 64")
+    parser.add_argument(
+        "--size",
+        default="192x192",
+        help="WIDTHxHEIGHT, multiples of 64; the tiny talker was trained at 192x192",
+    )
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--performance", choices=CHOICES, default="auto")

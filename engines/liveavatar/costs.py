@@ -115,7 +115,7 @@ class VideoCosts:
 
 @cache
 def fp8_bytes(architecture: S2VConfig, dtype: torch.dtype) -> tuple[int, int]:
-    """Memory of a transformer after `fp8.quantise_transformer`: all of it, and one of its blocks."""
+    """Memory of a transformer after `fp8_blocks.quantise_transformer`: all of it, and one of its blocks."""
     with torch.device("meta"):
         model = S2VTransformer(architecture)
     quantised = (*model.blocks, *model.audio_injector.injector)

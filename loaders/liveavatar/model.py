@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import psutil
 import torch
+from torch import nn
 
 from ...engines.gpu.fp8 import require_fp8
 from ...engines.gpu.generation import generation
@@ -26,6 +27,7 @@ CPU_PART = 0.8
 """Share of the free CPU memory that is taken at most."""
 Report = Callable[[str], None]
 """Told what is going on, for people; raises to stop."""
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def multiplies_fp8(device: torch.device) -> bool:
@@ -72,7 +74,7 @@ def neighbours(device: torch.device) -> tuple[Neighbour, ...]:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placed(Generic[Network]):
     """A transformer where it computes.
 
     Attributes:
@@ -83,7 +85,7 @@ class Placed:
             or patch them anew in every call.
     """
 
-    transformer: S2VTransformer
+    transformer: Network
     waiting: Sequence[WaitingBlock] = ()
     bring_back: Callable[[], None] = nothing
     note: str = ""
@@ -110,7 +112,9 @@ class TransformerSource(Protocol):
     def machine(self, wish: Wish) -> Machine:
         """The memory and the GPU to plan with, all other models out of the way."""
 
-    def place(self, performance: Performance, memory: int, beside: Sequence[Any], report: Report) -> Placed:
+    def place(
+        self, performance: Performance, memory: int, beside: Sequence[Any], report: Report
+    ) -> Placed[S2VTransformer]:
         """The transformer as planned, with ``memory`` bytes free; ``beside`` are host patchers that stay with it."""
 
     def identity(self) -> list[Any]:

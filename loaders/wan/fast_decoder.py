@@ -104,11 +104,14 @@ def load_in_host(name: str) -> HostDecoder:
 
 
 def decoder_from_host(vae: Any) -> HostDecoder:
-    """The decoder in a host's VAE object, with a copy of its weights (see `loaders.wan.vae.HostVAE`).
+    """The decoder in a host's VAE object, with a copy of its weights (see `loaders.wan.vae.HostVAE`); one of ours as it
+    is.
 
     ValueError for every other VAE, and for one that the host takes for HunyuanVideo's: it does so with all files in
     float16, among them taew2_1.
     """
+    if isinstance(vae, HostDecoder):
+        return vae
     host = getattr(vae, "first_stage_model", None)
     if not isinstance(host, nn.Module):
         raise ValueError(f"The decoder input carries no VAE model; {WANTED}")

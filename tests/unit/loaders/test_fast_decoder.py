@@ -159,6 +159,11 @@ def hosted(seed: int = 0, raw: bool = False, widths: tuple[int, ...] = NARROW) -
     return HostDecoder(TinyDecoder(widths).requires_grad_(False), "tiny", raw, None)
 
 
+def test_a_decoder_of_ours_is_taken_as_it_is():
+    decoder = hosted()
+    assert decoder_from_host(decoder) is decoder
+
+
 def test_weights_and_the_kind_of_latents_tell_decoders_apart():
     found = {fingerprint(decoder.identity()) for decoder in (hosted(), hosted(1), hosted(raw=True))}
     assert len(found) == 3

@@ -61,6 +61,15 @@ def test_a_file_is_read_in_order_with_its_rate_and_sound(tmp_path):
     assert video.audio["sample_rate"] == 16000
 
 
+def test_sound_that_nobody_wants_is_not_decoded(tmp_path):
+    def check() -> None:
+        raise AssertionError("sound is decoded")
+
+    path = write(tmp_path / "a.mp4", range(0, 80, 4), sound=True)
+    video = open_driving(Video(str(path)), fps=99, check_interrupt=check, sound=False)
+    assert video.audio is None and brightness(video) == list(range(20))
+
+
 def test_a_variable_rate_keeps_its_speed(tmp_path):
     # 10 frames in the first 0.4 s, then one every 0.4 s
     times = [*range(0, 40, 4), 40, 80, 120, 160]
