@@ -4,7 +4,7 @@
 
 The services take the stated times. A block of 0.48 s is made in the time that a GPU takes for it, and is shown as much
 later as the player needs: 0.3 s with the page, 0.09 s with WebRTC. A silent block that is being made is abandoned when
-speech arrives, as the sampler does. The question begins at 8 different times within a block. Nothing is computed, so
+speech arrives, and a block of speech when that is called off, as the sampler does. The question begins at 8 different times within a block. Nothing is computed, so
 the figures are those of the waiting alone; they are read every 20 ms.
 """
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +60,22 @@ async def answered(
 async def interrupted(
     phase: float, block: float, player: float, options: argparse.Namespace
 ) -> dict[str, float]:
-    """How long after a person begins to speak the page ducks, is mute, and the lips rest."""
+    """How long after a person begins to speak the page is mute, and the lips rest; and for how long until then the
+    picture stood still, since its next block was done anew."""
     async with on_stage({QUESTION: ANSWER * 4}, block, player) as stage:
         stage.type(QUESTION)
         await stage.until(lambda: stage.feed.taken > 0)
         await stage.microphone.quiet(INTERRUPTED_AFTER + phase)
         begun = stage.loop.time()
         await stage.microphone.say("Stop", 0.8)
-        until = stage.messages("interrupted")[0]["until"]
-        await stage.until(lambda: stage.talk.played() >= until)
+        until = stage.messages("interrupted")[-1]["until"]
+        await stage.until(lambda: stage.shown[-1][1] >= until)
+        times = [at for at, position in stage.shown if at >= begun and position <= until]
         return {
-            "ducked": stage.when("duck", on=True) - begun,
-            "mute": stage.when("interrupted") - begun,
-            "lips rest": stage.loop.time() - begun,
+            "mute": stage.when("duck", on=True) - begun,
+            "answer stops": stage.when("interrupted") - begun,
+            "lips rest": next(at for at, position in stage.shown if position >= until) - begun,
+            "stands still": max(after - before for before, after in pairwise(times)),
         }
 
 

@@ -107,13 +107,14 @@ class SteadyVoice:
 
 
 class Stage:
-    """A conversation with all that it needs; ``told`` is what a page is told, with the time of each message."""
+    """A conversation with all that it needs; ``told`` is what a page is told, with the time of each message, and ``shown``
+    the positions of the video that it shows, with the time of each."""
 
     def __init__(self, answers, manners=None, finished=None, ears=True):
         self.loop = asyncio.get_running_loop()
         self.feed = talk_feed(self.loop.time)
         self.ears, self.mind, self.voice = PitchEars(), ScriptedMind(answers), SteadyVoice()
-        self.errors, self.told, self.video = [], [], []
+        self.errors, self.told, self.video, self.shown = [], [], [], []
         self.talk = Conversation(
             self.feed,
             self.mind,
@@ -157,7 +158,11 @@ class Stage:
     def _show(self, position):
         """Play one block from its position."""
         for step in range(round(BLOCK_SECONDS / PIECE)):
-            self.loop.call_later(step * PIECE, self.talk.send, Played(position + step * PIECE))
+            self.loop.call_later(step * PIECE, self._show_frame, position + step * PIECE)
+
+    def _show_frame(self, position):
+        self.shown.append((self.loop.time(), position))
+        self.talk.send(Played(position))
 
     def messages(self, type_):
         return [message for _, message in self.told if message["type"] == type_]
