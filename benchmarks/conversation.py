@@ -4,8 +4,8 @@
 
 The services take the stated times. A block of 0.48 s is made in the time that a GPU takes for it, and is shown as much
 later as the player needs: 0.3 s with the page, 0.09 s with WebRTC. A silent block that is being made is abandoned when
-speech arrives, and a block of speech when that is called off, as the sampler does. The question begins at 8 different times within a block. Nothing is computed, so
-the figures are those of the waiting alone; they are read every 20 ms.
+speech arrives, and a block of speech when that is called off, as the sampler does. The question begins at 8 different
+times within a block. Nothing is computed, so the figures are those of the waiting alone; they are read every 20 ms.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ async def interrupted(
         await stage.microphone.quiet(INTERRUPTED_AFTER + phase)
         begun = stage.loop.time()
         await stage.microphone.say("Stop", 0.8)
-        until = stage.messages("interrupted")[-1]["until"]
+        until = (stage.messages("interrupted") + stage.messages("void"))[-1]["until"]
         await stage.until(lambda: stage.shown[-1][1] >= until)
         times = [at for at, position in stage.shown if at >= begun and position <= until]
         return {

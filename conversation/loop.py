@@ -3,8 +3,8 @@
 A turn's end is a guess. After a tenth of a second of silence the words are asked for, the answer begins and its first
 clause gets its sound; nothing of it is played until the turn counts as over. If the person goes on, that work is
 dropped. If the person goes on after that, before anything was heard or within `TAKEN_BACK_SECONDS`, the turn is taken
-back, and both pieces are one question. Later it is an interruption: the page is mute, then the answer stops, and what was
-not heard is neither said nor remembered, unless no word was said, after which the answer goes on where it stopped.
+back, and both pieces are one question. Later it is an interruption: the page is mute, then the answer stops, and what
+was not heard is neither said nor remembered, unless no word was said, after which the answer goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Conversation(Talk):
         super().__init__(feed, on_error)
         self._mind, self._voice, self._ears, self._manners = mind, voice, ears, manners
         self.hears, self.push_to_talk = ears is not None, manners.push_to_talk
+        self.barge_in = manners.barge_in
         longest_pause = math.inf if manners.push_to_talk else manners.longest_pause
         self._turns = Turns(activity or best_activity(), RATE, manners.pause, longest_pause, finished)
         self.history: list[Line] = []

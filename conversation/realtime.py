@@ -53,6 +53,7 @@ class RealtimeConversation(Talk):
     ) -> None:
         super().__init__(feed, on_error)
         self._realtime, self.push_to_talk = realtime, realtime.push_to_talk
+        self.barge_in = realtime.barge_in
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._response: str | None = None  # that the server is making
         self._spoken: Spoken | None = None

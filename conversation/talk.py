@@ -95,6 +95,8 @@ class Talk:
     hears = True
     """Whether the microphone is listened to."""
     push_to_talk = False
+    barge_in = True
+    """Whether a person may interrupt."""
 
     def __init__(self, feed: SpeechFeed, on_error: Callable[[str], None] = lambda text: None) -> None:
         self.feed, self._on_error = feed, on_error
@@ -215,23 +217,20 @@ class Talk:
         return min(seconds + min(self.now() - at, FRESH_SECONDS), self.feed.spoken_seconds)
 
     def tell_void(self, played: float) -> None:
-        """Tell the pages which sound of the video is void, after what waited was called off; and again, if the block
-        that is being made is taken back."""
+        """Tell the pages which sound of the video is void, after what waited was called off; and that less is, if the
+        block that is being made is taken back."""
         until = self.feed.spoken_seconds
         if until > played:
-            self._tell_void(played, until)
+            self.tell("interrupted", seconds=round(played, 3), until=round(until, 3))
         if self._following is not None:
             self._following.cancel()
-        self._following = asyncio.create_task(self._follow_void(played, until))
+        self._following = asyncio.create_task(self._follow_void(until))
 
-    async def _follow_void(self, played: float, until: float) -> None:
+    async def _follow_void(self, until: float) -> None:
         while (goes_on := self.feed.goes_on) is None:
             await asyncio.sleep(WATCH_SECONDS)
         if goes_on < until:
-            self._tell_void(min(played, goes_on), goes_on)
-
-    def _tell_void(self, played: float, until: float) -> None:
-        self.tell("interrupted", seconds=round(played, 3), until=round(until, 3))
+            self.tell("void", until=round(goes_on, 3))
 
     def measured(self, turn: int, timings: Timings, first: int | None) -> bool:
         """Tell the times of an answer, whose first sample in the feed is ``first``; False while it was not shown."""

@@ -107,8 +107,8 @@ class SteadyVoice:
 
 
 class Stage:
-    """A conversation with all that it needs; ``told`` is what a page is told, with the time of each message, and ``shown``
-    the positions of the video that it shows, with the time of each."""
+    """A conversation with all that it needs. ``told`` is what a page is told, ``shown`` are the positions of the video
+    that it shows, each with its time."""
 
     def __init__(self, answers, manners=None, finished=None, ears=True):
         self.loop = asyncio.get_running_loop()
