@@ -131,15 +131,16 @@ class Stage:
     def type(self, text):
         assert self.talk.send(Typed(text))
 
-    async def avatar(self, block_seconds=0.1, player_seconds=None):
-        """Makes a video of the feed, each block in so many seconds. A page shows it so many seconds after a block is
-        made, at the pace of real time, and tells what it has shown; None: no page watches."""
+    async def avatar(self, block_seconds=0.1, player_seconds=None, abandons=True):
+        """Makes a video of the feed, each block in so many seconds, or abandons it when it is void. A page shows it so
+        many seconds after a block is made, at the pace of real time, and tells what it has shown; None: no page
+        watches."""
         size, shown = round(BLOCK_SECONDS * RATE), 0.0
         while (piece := self.feed.take(size)) is not None:
             if isinstance(piece, float):
                 await asyncio.sleep(min(max(piece, 0.001), 0.02))  # less may be no step of the clock
                 continue
-            if not await self._made(block_seconds):
+            if not await self._made(block_seconds, abandons):
                 continue
             self.video.append(piece)
             if player_seconds is not None:
@@ -147,11 +148,11 @@ class Stage:
                 shown = begins + BLOCK_SECONDS
                 self.loop.call_at(begins, self._show, (len(self.video) - 1) * BLOCK_SECONDS)
 
-    async def _made(self, block_seconds):
-        """Make a block step by step; False where it is abandoned, since speech has arrived in its silence."""
+    async def _made(self, block_seconds, abandons):
+        """Make a block step by step; False where it is abandoned."""
         for _ in range(STEPS):
             await asyncio.sleep(block_seconds / STEPS)
-            if self.feed.take_back():
+            if abandons and self.feed.take_back():
                 return False
         return True
 
@@ -191,11 +192,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(answers, block_seconds=0.1, player_seconds=None, **options):
+async def on_stage(answers, block_seconds=0.1, player_seconds=None, abandons=True, **options):
     """A stage whose conversation and avatar run."""
     stage = Stage(answers, **options)
     talking = asyncio.create_task(stage.talk.run())
-    avatar = asyncio.create_task(stage.avatar(block_seconds, player_seconds))
+    avatar = asyncio.create_task(stage.avatar(block_seconds, player_seconds, abandons))
     await asyncio.sleep(0.01)
     try:
         yield stage
