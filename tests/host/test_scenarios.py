@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.scenarios import PARTS, SCENARIOS, SCRIPTED, Cast, hold
+from benchmarks.conversations.scenarios import PARTS, SCENARIOS, SCRIPTED, Cast, hold
 from tools.host import Host
 from tools.scripted_services import running_services
 

@@ -1,6 +1,6 @@
 """The memory of a host in which somebody converses for a long time.
 
-    python -m benchmarks.soak --host ~/ComfyUI --work DIR [--minutes 30] [--json soak.json]
+    python -m benchmarks.conversations.soak --host ~/ComfyUI --work DIR [--minutes 30] [--json soak.json]
 
 A real ComfyUI runs the shipped workflow of a conversation with the shipped talker on the CPU, and scripted services.
 A question is asked in writing or by voice as soon as the answer before was heard; every fourth answer is interrupted.
@@ -26,7 +26,7 @@ from tools.environment import ROOT
 from tools.host import Host
 from tools.scripted_services import Script, running_services
 
-from .common import environment, print_table
+from ..common import environment, print_table
 
 ID = "a-benchmark-that-converses-1"
 SIZE = (64, 64)

@@ -1,6 +1,6 @@
 """Ten conversations in English, Spanish and Mandarin, from a caller's voice to the avatar's, split into their parts.
 
-    python -m benchmarks.scenarios --host ~/ComfyUI --work DIR [--json scenarios.json] [--only NAME ...]
+    python -m benchmarks.conversations.scenarios --host ~/ComfyUI --work DIR [--json scenarios.json] [--only NAME ...]
 
 A real ComfyUI runs the shipped workflow of a conversation with the shipped talker on the CPU. The caller speaks by
 espeak-ng, and so does the avatar. English is heard by Whisper tiny.en and answered by SmolLM2 where their packages are
@@ -29,7 +29,7 @@ from tools.host import Host
 from tools.scripted_services import Script, running_services
 from tools.small_models import Voice, english_ears, english_mind
 
-from .common import environment, print_table
+from ..common import environment, print_table
 
 SIZE = (64, 64)
 QUIET = bytes(2 * 24_000)  # a second
