@@ -280,11 +280,11 @@ class SpeechFeed:
                 void = self._open > 0 and speech > (self._clock() - taken_at) * self.rate
             if not void:
                 return False
+            self._spoken = self._spoken[: -self._open]
             if self._open_speech:  # its samples keep their numbers, which are in no place of the video now
                 self._places.pop()
                 self._speaking = self._called_off = False
-            self._spoken = self._spoken[: -self._open]
-            self._goes_on = self.spoken_seconds
+                self._goes_on = self.spoken_seconds
             self._heard_until, self._open, self._open_speech = taken_at, 0, False
             return True
 

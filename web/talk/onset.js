@@ -6,7 +6,7 @@ const ABOVE = 12 * DECIBEL; // the quietest of the last seconds,
 const LEAST = 15 * DECIBEL; // and -45 dB of full scale at least
 const RISE = 0.06 * DECIBEL; // by which the background may grow with a piece, 3 dB a second
 const FALL = 0.02 * DECIBEL; // and the bar falls, 1 dB a second
-const HIGHER = 6 * DECIBEL;
+const HIGHER = 6 * DECIBEL; // than what was no speech
 
 export class Onset {
     #background = 0;
@@ -20,7 +20,7 @@ export class Onset {
         this.#background = Math.min(level, this.#background + RISE);
         this.#bar = Math.max(LEAST, this.#bar - FALL);
         this.#count = loud ? this.#count + 1 : 0;
-        this.#loudest = loud ? Math.max(level, this.#loudest * Math.sign(this.#count - 1)) : this.#loudest;
+        if (loud) this.#loudest = this.#count > 1 ? Math.max(level, this.#loudest) : level;
         return this.#count === PIECES;
     }
 
