@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-import time
+import threading
 from pathlib import Path
 
 import torch
@@ -125,15 +126,22 @@ def main() -> int:
     print(
         f"The pool listens at http://{args.host}:{args.port}/liveavatar/health (Ctrl+C ends it).", flush=True
     )
-    try:
-        while True:
-            time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        print(
-            "Ending when the sessions have; Ctrl+C once more ends them (files go on next time).", flush=True
-        )
-        stop()
+    _wait_for_the_end()
+    print("Ending when the sessions have; Ctrl+C once more ends them (files go on next time).", flush=True)
+    stop()
     return 0
+
+
+def _wait_for_the_end() -> None:
+    """Wait for Ctrl+C, or for the signal by which containers are ended; the next one ends the process."""
+    ended = threading.Event()
+    kinds = signal.SIGINT, signal.SIGTERM
+    for kind in kinds:
+        signal.signal(kind, lambda *_: ended.set())
+    while not ended.wait(POLL_SECONDS):
+        pass
+    for kind in kinds:
+        signal.signal(kind, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

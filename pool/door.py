@@ -85,6 +85,14 @@ class Door:
         session = self._sessions.find(id_)
         return None if session is None else await session.heard(waiting)
 
+    # For whoever ends the pool.
+
+    async def drain(self) -> int:
+        """Let nobody in any more and put the file jobs aside; how many live sessions still go on."""
+        self._line.closed = True
+        self._files.put_aside()
+        return self._sessions.running()
+
     # For clients.
 
     @app.post("/liveavatar/generate")
@@ -227,7 +235,7 @@ class Door:
         self._let_in(request)
         told = await asyncio.to_thread(serve.status)
         avatars = told.applications[APP].deployments[Avatar.__name__].replica_states
-        ready = self._line.waiting < self._line.most
+        ready = self._line.open
         figures = {
             "ready": ready,
             "avatars": {state.lower(): count for state, count in avatars.items()},

@@ -85,6 +85,11 @@ class Files:
             self._change(id_, state="stopped", error="The video was stopped.")
             self._tasks[id_].cancel()
 
+    def put_aside(self) -> None:
+        """Take all jobs from their avatars, which keep what they have made: the next door takes them up."""
+        for task in self._tasks.values():
+            task.cancel()
+
     def _start(self, id_: str) -> None:
         task = asyncio.get_running_loop().create_task(self._run(id_))
         self._tasks[id_] = task

@@ -27,16 +27,23 @@ class Place:
 class Line:
     """Counts who waits and who is served. Ray keeps the order; this one knows it, because all come by here.
 
+    Nobody is let in any more once ``closed`` is set.
+
     Args:
         most: that may wait.
         clock: seconds, for tests.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.most, self._clock = most, clock
+        self.most, self.closed, self._clock = most, False, clock
         self._waiting: list[Place] = []
         self._running: list[Place] = []
         self._took: deque[float] = deque(maxlen=REMEMBERED)
+
+    @property
+    def open(self) -> bool:
+        """Whether a further one may wait."""
+        return not self.closed and self.waiting < self.most
 
     @property
     def waiting(self) -> int:
@@ -49,14 +56,12 @@ class Line:
         return len(self._running)
 
     def check_room(self) -> None:
-        """Refusal (503, with Retry-After) while no further one may wait."""
-        if self.waiting >= self.most:
-            seconds = self.retry_seconds()
-            raise Refusal(
-                503,
-                f"Ask again in {seconds} s: {self.waiting} are waiting, which is as many as may.",
-                {"Retry-After": str(seconds)},
-            )
+        """Refusal (503, with Retry-After) while no further one may wait, or once the line is closed."""
+        if self.open:
+            return
+        seconds = self.retry_seconds()
+        why = "this pool is ending" if self.closed else f"{self.waiting} are waiting, which is as many as may"
+        raise Refusal(503, f"Ask again in {seconds} s: {why}.", {"Retry-After": str(seconds)})
 
     @contextmanager
     def place(self) -> Iterator[Place]:

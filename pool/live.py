@@ -74,6 +74,7 @@ class Session:
             )
         if sound.replace:
             self._said.clear()
+            self._at_avatar = 0.0
         self._said.append(sound)
         self._arrived.set()
 
@@ -123,6 +124,10 @@ class Sessions:
     def find(self, id_: str) -> Session | None:
         """A session by its id."""
         return self._known.get(id_)
+
+    def running(self) -> int:
+        """How many have begun."""
+        return sum(session.begun for session in self._known.values())
 
     def close(self, session: Session) -> None:
         """Forget a session."""

@@ -99,8 +99,11 @@ class Avatar:
 
     async def _ask(self, attempt: str, stop: threading.Event) -> None:
         door = serve.get_deployment_handle(DOOR, APP)
-        while await door.wants.remote(attempt):
-            await asyncio.sleep(ASK_SECONDS)
+        try:
+            while await door.wants.remote(attempt):
+                await asyncio.sleep(ASK_SECONDS)
+        except Exception:
+            logging.exception("LiveAvatar: a file is cut off from the door")
         stop.set()
 
     async def _hear(self, id_: str, feed: SpeechFeed, stop: threading.Event) -> None:

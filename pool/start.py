@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import ray
@@ -19,6 +20,7 @@ AT_ONCE = 10_000
 """Requests that the door holds: a session has two, and who waits has one."""
 HEALTH_SECONDS = 5.0
 MARGIN_SECONDS = 30.0
+POLL_SECONDS = 0.5
 
 
 def start(settings: Settings, host: str, port: int, address: str | None = None) -> None:
@@ -63,7 +65,10 @@ def application(settings: Settings) -> serve.Application:
 
 
 def stop() -> None:
-    """End the pool when its sessions have ended."""
+    """End the pool when its live sessions have ended. Ray itself would cut their connections."""
+    door = serve.get_deployment_handle(DOOR, APP)
+    while door.drain.remote().result():
+        time.sleep(POLL_SECONDS)
     serve.shutdown()
     ray.shutdown()
 
