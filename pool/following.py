@@ -36,7 +36,8 @@ async def follow(find: Callable[[], Record | None], folder: Path) -> AsyncIterat
         raise Cut
     name, video = record.file, folder / record.file
     growing = growing_path(video)
-    with (growing if growing.is_file() else video).open("rb") as file:
+    # Without a buffer, which would keep bytes behind the last fragment that somebody else writes anew.
+    with (growing if growing.is_file() else video).open("rb", buffering=0) as file:
         sent = 0
         while True:
             record = find()
