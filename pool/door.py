@@ -117,6 +117,11 @@ class Door:
         except asyncio.CancelledError:  # whoever asked is gone, and nobody else knows the id
             self._files.stop(id_)
             raise
+        if not made.over:
+            self._files.stop(id_)
+            raise Refusal(
+                503, "Ask again: this pool is ending.", {"Retry-After": str(self._line.retry_seconds())}
+            )
         return JSONResponse(await asyncio.to_thread(self._told, made), headers=HEADERS)
 
     @app.get("/liveavatar/generate/{id_}")

@@ -78,7 +78,8 @@ class Engine:
             about=stream.resumable.about,
         )
         with writer:
-            yield {"file": writer.path.name, "total_frames": stream.frames, "fps": float(stream.fps)}
+            begun = {"frames": writer.frames_written, "size": writer.size}
+            yield {"file": writer.path.name, "total_frames": stream.frames, "fps": float(stream.fps), **begun}
             snapshots = Snapshots(writer.path, self.settings.snapshot_gb * 10**9)
             with closing(record(stream, writer, snapshots)) as blocks:
                 for _ in blocks:

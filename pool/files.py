@@ -74,7 +74,7 @@ class Files:
         return attempt in self._attempts
 
     async def ended(self, id_: str) -> Record:
-        """A job once nothing more happens."""
+        """A job once nothing more happens to it here; it is not over where it was put aside."""
         if (task := self._tasks.get(id_)) is not None:
             await asyncio.wait({task})
         return self._records[id_]
@@ -83,7 +83,8 @@ class Files:
         """Take a job out of the line, or from its avatar; what was made stays until it is swept away."""
         if not self._records[id_].over:
             self._change(id_, state="stopped", error="The video was stopped.")
-            self._tasks[id_].cancel()
+            if (task := self._tasks.get(id_)) is not None:  # none once it was put aside
+                task.cancel()
 
     def put_aside(self) -> None:
         """Take all jobs from their avatars, which keep what they have made: the next door takes them up."""
