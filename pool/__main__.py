@@ -14,6 +14,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -109,6 +110,8 @@ def main() -> int:
     args = parser().parse_args()
     try:
         settings = settings_of(args)
+        if args.address is None:
+            _check_free(args.host, args.port)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -130,6 +133,16 @@ def main() -> int:
     print("Ending when the sessions have; Ctrl+C once more ends them (files go on next time).", flush=True)
     stop()
     return 0
+
+
+def _check_free(host: str, port: int) -> None:
+    """ValueError where nobody can listen: Ray would try for a long time."""
+    try:
+        socket.create_server((host, port)).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"Choose another --port or --host: {host}:{port} cannot be listened on ({error})."
+        ) from error
 
 
 def _wait_for_the_end() -> None:

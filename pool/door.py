@@ -167,11 +167,11 @@ class Door:
         session = self._to_begin(id_)
         pieces = self._shown(session)
         try:
-            begun = await anext(pieces)
-        except BaseException as error:
+            begun = await anext(pieces, {"message": LOST})
+        except Lost as error:
+            raise Refusal(500, LOST) from error
+        except asyncio.CancelledError:  # whoever asked is gone
             await pieces.aclose()
-            if isinstance(error, Lost):
-                raise Refusal(500, LOST) from error
             raise
         if "message" in begun:
             await pieces.aclose()
@@ -281,9 +281,8 @@ class Door:
         session.begun = True
         return session
 
-    async def _made(self, id_: str, attempt: str) -> AsyncIterator[dict[str, Any]]:
-        async for change in self._told_by(self._avatars.make.remote(id_, attempt)):
-            yield change
+    def _made(self, id_: str, attempt: str) -> AsyncIterator[dict[str, Any]]:
+        return self._told_by(self._avatars.make.remote(id_, attempt))
 
     async def _told_by(self, call: Any) -> AsyncIterator[Any]:
         """What an avatar says; Lost where it is gone. Leaving it cancels the call, also while it waits in line."""
@@ -340,8 +339,9 @@ class Door:
         try:
             first = await anext(pieces)
         except Cut as error:
+            ended = self._files.find(id_)
             raise Refusal(
-                500, self._files.find(id_).error or "The video ended before its first frame."
+                500, (ended and ended.error) or "The video ended before its first frame."
             ) from error
 
         async def all_pieces() -> AsyncIterator[bytes]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -229,8 +233,6 @@ def test_whoever_asked_and_left_leaves_no_work(pool):
 
 
 def _ask_and_leave(pool: Pool) -> None:
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", pool.port)
     connection.request(
         "POST", "/liveavatar/generate", json.dumps(files()), {"Content-Type": "application/json"}
@@ -256,10 +258,19 @@ def test_an_ending_pool_lets_people_finish_and_keeps_files(tmp_path):
         assert len(frames(pool.finished(video))) == 12
 
 
-def test_other_addresses_need_a_key():
-    import subprocess
-    import sys
+def refused_start(*arguments: str) -> str:
+    """What a pool says that does not start."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "pool", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    return ended.stderr
 
-    command = [sys.executable, "-m", "pool", "--host", "0.0.0.0"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 2 and "Set LIVEAVATAR_HTTP_NETWORK=1 and a LIVEAVATAR_HTTP_KEY" in ended.stderr
+
+def test_other_addresses_need_a_key():
+    assert "Set LIVEAVATAR_HTTP_NETWORK=1 and a LIVEAVATAR_HTTP_KEY" in refused_start("--host", "0.0.0.0")
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "Choose another --port" in refused_start("--port", str(taken.getsockname()[1]))
