@@ -13,9 +13,8 @@ from ..corpus import RATE, Recording
 from ..motion import FPS, frames_of
 from .figure import Figure
 from .motion import MOODS, talking
-from .person import Person, person
+from .person import Person, boxes, person
 from .pose import Motion, still
-from .regions import boxes
 
 
 def draw(who: Person, motion: Motion, size: int) -> np.ndarray:

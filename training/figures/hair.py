@@ -83,7 +83,8 @@ def draw_front(pen: Pen, view: View, hair: Hair, who: Person) -> None:
 
 def _strands(pen: Pen, view: View, hair: Hair, who: Person) -> None:
     """Shine and single strands; on a bald head the shine alone."""
-    strand = mix(who.hair, who.hair_dark, 0.8)
+    worn = bool(hair.front) and hair.front[-1][1] == ACCENT  # a scarf has folds, a cap has ribs
+    strand = mix(who.accent, (0.1, 0.05, 0.1), 0.4) if worn else mix(who.hair, who.hair_dark, 0.8)
     shine = mix(who.hair, who.hair_light, 0.75) if hair.front else mix(who.skin, WHITE, 0.5)
     for cubic in hair.shine:
         path = view.path(cubic)

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from .figure import Figure
 from .motion import tongue_of
-from .person import Person
+from .person import Box, Person, boxes
 from .pose import Motion, still
-from .regions import Box, boxes
 
 COMPONENTS = 96
 RIDGE = 3e-3

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from .colours import DYED, GREY, HAIR, IRIS, SCHEMES, SKIN, Colour, luminance, mix
 from .pen import FLAT, SKETCH, SOFT
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in parts of the picture."""
+
 CUTS = {
     # name: how likely for a person who is not / who is feminine
     "crop": (3.0, 0.3),
@@ -186,3 +189,17 @@ def _scheme(rng: random.Random, skin: Colour, hair: Colour) -> tuple[Colour, ...
 
     good = [s for s in SCHEMES if far(s[0], skin) > 0.4 and far(s[0], hair) > 0.5 and far(s[2], skin) > 0.45]
     return rng.choice(good or SCHEMES)
+
+
+def boxes(who: Person) -> dict[str, Box]:
+    """Face, mouth and eyes of a person at rest."""
+    x, y, unit = 0.5 + who.x, 0.5 + who.y, who.scale
+
+    def box(half: float, above: float, below: float) -> Box:
+        return x - half * unit, y + above * unit, x + half * unit, y + below * unit
+
+    return {
+        "face": box(1.0, -1.34, 1.22),
+        "mouth": box(1.4 * who.mouth_w, who.mouth_y - 0.2, who.mouth_y + 0.48),
+        "eyes": box(who.eye_x + 1.45 * who.eye_w, who.eye_y - 0.28, who.eye_y + 0.2),
+    }

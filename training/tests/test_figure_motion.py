@@ -19,9 +19,8 @@ from training.figures.clips import ClipSource, Drawers
 from training.figures.figure import Figure
 from training.figures.measure import Reader
 from training.figures.motion import MOODS, lid, phrase_ends, stressed, talking, tongue_of
-from training.figures.person import person
+from training.figures.person import boxes, person
 from training.figures.pose import LIMITS, NAMES, poses
-from training.figures.regions import boxes
 
 SOUNDS = {
     "a": (1.0, 0.15, 0.0),

@@ -15,9 +15,8 @@ from training.figures.colours import luminance
 from training.figures.figure import Figure
 from training.figures.mouth import lips
 from training.figures.pen import STYLES
-from training.figures.person import CUTS, Person, person
+from training.figures.person import CUTS, Person, boxes, person
 from training.figures.pose import LIMITS, NAMES, Pose, poses, still
-from training.figures.regions import boxes
 
 SIZE = 128
 
