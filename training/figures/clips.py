@@ -12,9 +12,13 @@ import torch
 from ..corpus import RATE, Recording
 from ..motion import FPS, frames_of
 from .figure import Figure
+from .measure import Reader
 from .motion import MOODS, talking
 from .person import Person, boxes, person
 from .pose import Motion, still
+
+SIZE = 256
+"""Pixels of the talker's pictures."""
 
 
 def draw(who: Person, motion: Motion, size: int) -> np.ndarray:
@@ -26,14 +30,21 @@ class Drawers:
     """Processes that draw, one person's clip each; with none of them the calling process draws."""
 
     def __init__(self, count: int) -> None:
-        self._pool = ProcessPoolExecutor(count, get_context("spawn")) if count else None
+        context, threads = get_context("spawn"), (1,)
+        self._pool = ProcessPoolExecutor(count, context, torch.set_num_threads, threads) if count else None
 
     def __call__(self, people: list[Person], motions: list[Motion], size: int) -> torch.Tensor:
         """Pixels uint8 [B, 3, T, size, size]."""
-        sizes = [size] * len(people)
-        run = self._pool.map if self._pool else map
-        made = np.stack(list(run(draw, people, motions, sizes)))
+        made = np.stack(list(self._map(draw, people, motions, [size] * len(people))))
         return torch.from_numpy(made).permute(0, 4, 1, 2, 3)
+
+    def readers(self, people: list[Person], size: int, count: int = 500) -> list[Reader]:
+        """A reader for each person, made of `count` drawings."""
+        return list(self._map(Reader, people, [size] * len(people), [count] * len(people)))
+
+    @property
+    def _map(self):
+        return self._pool.map if self._pool else map
 
     def close(self) -> None:
         """End the processes."""
@@ -78,6 +89,20 @@ class Clip:
                 weight[..., down[:, None] & across[None]] = mouth
         return weights.to(self.device)
 
+    def wider(self, factors: np.ndarray) -> Clip:
+        """The same with mouths opened so many times as far [B]."""
+        pairs = zip(self.motions, factors, strict=True)
+        return replace(self, motions=[m | {"open": np.clip(m["open"] * f, 0, 1)} for m, f in pairs])
+
+    def mouths(self, size: int) -> torch.Tensor:
+        """The mouths' middles at rest, pixels [B, 2]."""
+        edges = torch.tensor([boxes(who)["mouth"] for who in self.people])
+        return (edges[:, :2] + edges[:, 2:]) / 2 * size
+
+    def bytes(self, size: int) -> torch.Tensor:
+        """The pixels as they are drawn: uint8 [B, 3, T, size, size], on the CPU."""
+        return self.drawers(self.people, self.motions, size)
+
     def _shown(self, motions: list[Motion], size: int) -> torch.Tensor:
         return self.drawers(self.people, motions, size).to(self.device).float() / 127.5 - 1
 
@@ -115,9 +140,3 @@ class ClipSource:
             starts.append(start)
             resting.append(from_rest)
         return Clip(people, motions, moods, picks, starts, torch.tensor(resting), self.drawers, self.device)
-
-    def opened(self, clip: Clip, index: int, factor: float) -> Clip:
-        """The same clip with one mouth opened `factor` times as far."""
-        motions = list(clip.motions)
-        motions[index] = motions[index] | {"open": np.clip(motions[index]["open"] * factor, 0, 1)}
-        return replace(clip, motions=motions)

@@ -27,6 +27,8 @@ class Mood:
 
 
 MOODS = {
+    # calm: what a text that says nothing of a mood gets
+    "calm": Mood(smile=0.08, cheek=0.0, brow=0.0, frown=0.0, life=1.0),
     "serious": Mood(smile=-0.14, cheek=0.0, brow=-0.14, frown=0.45, life=0.7),
     "smiling": Mood(smile=0.5, cheek=0.42, brow=0.12, frown=0.0, life=1.0),
     "laughing": Mood(smile=0.85, cheek=0.8, brow=0.25, frown=0.0, life=1.35, laughs=True),

@@ -161,6 +161,11 @@ def test_clips_come_from_their_seed_and_fit_together():
     assert weight.shape == (2, 1, 1, 8, 8)
     assert weight.unique().tolist() == [1, 4]
     assert first.opening().shape == (2, 8)
+    wider = first.wider(np.array([1.0, 2.2])).opening()
+    torch.testing.assert_close(wider, (first.opening() * torch.tensor([[1.0], [2.2]])).clamp(max=1))
+    for (x, y), who in zip(first.mouths(64).tolist(), first.people, strict=True):
+        left, top, right, bottom = boxes(who)["mouth"]
+        assert left * 64 < x < right * 64 and top * 64 < y < bottom * 64
 
 
 def test_workers_draw_what_the_process_itself_draws():
