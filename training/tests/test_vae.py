@@ -50,12 +50,13 @@ def test_folding_statistics_rescales_latents_and_leaves_the_pictures(model):
     torch.testing.assert_close(model.decode(scaled), picture, atol=1e-4, rtol=1e-4)
 
 
-def test_the_linear_start_gives_pictures_back_in_their_colours():
+@pytest.mark.parametrize("decoder_width", [12, 8])
+def test_the_linear_start_gives_pictures_back_in_their_colours(decoder_width):
     generator = torch.Generator().manual_seed(0)
     motion = talking(torch.rand(6, 9, 3, generator=generator), generator, torch.zeros(6, dtype=torch.bool))
     video = render(faces.sample(6, generator), motion, 48).transpose(1, 2)
     torch.manual_seed(0)
-    model = VAE(12, 12).requires_grad_(False)
+    model = VAE(12, decoder_width).requires_grad_(False)
     linear_start(model, video)
     latents = model.encode(video)
     made = model.decode(latents)
