@@ -85,6 +85,17 @@ def open_driving(
     return DrivingVideo(lambda: _limited(blocks(), max_frames), float(fps), audio)
 
 
+def use_threads(stream: av.VideoStream) -> None:
+    """Let a stream be decoded by several threads.
+
+    Libraries such as torchvision have FFmpeg's messages logged, for which PyAV 14 takes Python's lock in the decoder's
+    threads. Closing a decoder holds that lock and waits for these threads, so a video that is not read to its end
+    would hold up the whole process for ever. What matters in these messages is raised as well.
+    """
+    av.logging.set_level(None)
+    stream.thread_type = "AUTO"
+
+
 def sound_of_frames(audio: dict, frames: Sequence[int], fps: float) -> dict | None:
     """The sound of some frames of a video, ascending; the sound of all other frames is cut out.
 
@@ -199,7 +210,7 @@ def _frames(file: _File) -> Iterator[tuple[float, av.VideoFrame]]:
     count = 0
     with _open(file.place) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        use_threads(stream)
         try:
             if file.start > 0:
                 container.seek(int(file.start / stream.time_base), stream=stream)

@@ -23,6 +23,7 @@ from ..evaluation.subjects import layout_of, regions_in
 from ..host.progress import Progress, check_interrupt, show_text
 from ..loaders.personalive.host_objects import face_finder
 from ..media.frames import AvatarStream
+from ..media.portrait import colours
 from .schema import Node, schema
 from .types import AvatarStreamType
 
@@ -174,7 +175,7 @@ class AvatarMeasureVideo(Node):
     ) -> io.NodeOutput:
         clip = open_video(video)
         subject = Subject(
-            reference=None if reference is None else _bytes(reference[0]),
+            reference=None if reference is None else _bytes(reference[:1])[0],
             regions=regions_in({"face": _numbers(face, "face", float)}, clip.width, clip.height)
             if face
             else None,
@@ -220,8 +221,8 @@ def _finder() -> Any:
         return None
 
 
-def _bytes(picture: Tensor) -> Tensor:
-    return (picture[..., :3].float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+def _bytes(pictures: Tensor) -> Tensor:
+    return (colours(pictures).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _numbers(text: str, name: str, kind: type) -> list:
