@@ -175,6 +175,7 @@ def _narrow_text_encoder(graph: Graph, kind: str) -> None:
         "lora": "none",
         "lora_strength": 1.0,
         "precision": "auto",
+        "float8_copy": "off",
         "download": False,
     }
     graph["20"] = {"class_type": "LiveAvatarLoadCheckpoint", "inputs": inputs}
