@@ -127,8 +127,8 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     if args.card:
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(args.card * GIB / total, device)
+        total = torch.cuda.mem_get_info()[1]
+        torch.cuda.set_per_process_memory_fraction(args.card * GIB / total)
     torch.manual_seed(0)
     engine = build(device)
     picture = torch.randint(0, 256, (*PICTURE, 3), dtype=torch.uint8)

@@ -164,6 +164,7 @@ class _Run:
             self.scene.width,
             config,
             blocks_on_cpu,
+            model.precision.attention8,
         )
         self.machine = model.machine()
         self.plan = make_plan(self.video, self.machine)
@@ -190,7 +191,7 @@ class _Run:
             self.features.read(0, min(HEARD, self.features.count)),
             given.model.identity(),
             weights_identity(given.vae.vae.model.named_parameters()),
-            device_identity(given.model.device, given.model.dtype),
+            device_identity(given.model.device, given.model.precision.dtype),
             *([] if given.decoder is None else [given.decoder.identity()]),
         )
 
@@ -216,6 +217,7 @@ class _Run:
                     check_interrupt=self.check_interrupt,
                     after_listening=placed.bring_back,
                     state=state,
+                    attention8=given.model.precision.attention8,
                 )
                 with closing(blocks):
                     for block in blocks:

@@ -53,7 +53,7 @@ def _kind(name: str, tensor: Tensor, matrices: str) -> str:
     """The GGML type of one tensor."""
     if tensor.ndim in (1, 5) or name.endswith((".modulation", ".weights")):
         return "F32"
-    if tensor.ndim != 2 or name.startswith(NOT_QUANTISED):
+    if tensor.ndim != 2 or tensor.shape[1] % 32 or name.startswith(NOT_QUANTISED):
         return "F16"
     return "Q8_0" if matrices in K_SCALES and tensor.shape[1] % 256 else matrices
 

@@ -40,11 +40,15 @@ class Fp8Linear(nn.Module):
         """Quantise one layer, or several over the same input as one whose outputs lie side by side."""
         weight = torch.cat([layer.weight for layer in layers]).float()
         scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / LARGEST
-        bias = torch.cat([layer.bias for layer in layers])
+        biases = [
+            layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
+            for layer in layers
+        ]
+        bias = torch.cat(biases)
         return cls((weight / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale, bias)
 
     def forward(self, x: Tensor | Rows) -> Tensor:
-        """[..., in] -> [1, tokens, out]."""
+        """[..., in] -> [..., out]; rows -> [1, tokens, out]."""
         rows = x if isinstance(x, Rows) else kernels.quantise(x)
         product = torch._scaled_mm(
             rows.values,
@@ -55,4 +59,4 @@ class Fp8Linear(nn.Module):
             out_dtype=self.bias.dtype,
             use_fast_accum=True,
         )
-        return product[None]
+        return product[None] if isinstance(x, Rows) else product.view(*x.shape[:-1], -1)

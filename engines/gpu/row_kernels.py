@@ -10,6 +10,7 @@ lanes idle. Instructions per value count: with twenty of them a kernel waits for
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,9 +68,11 @@ def modulate(
     return _norm(x, shift, scale, eps, dtype)
 
 
-def norm(x: Tensor | Sum, weight: Tensor, bias: Tensor, eps: float) -> Rows:
-    """Layer norm with ``weight`` and ``bias``."""
-    return _norm(x, bias, weight, eps, None, affine=True)
+def norm(
+    x: Tensor | Sum, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype | None = None
+) -> Tensor | Rows:
+    """Layer norm with ``weight`` and ``bias``; a ``dtype`` of None gives `Rows`."""
+    return _norm(x, bias, weight, eps, dtype, affine=True)
 
 
 def modulate_speech(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -84,12 +87,21 @@ def quantise(x: Tensor, gelu: bool = False) -> Rows:
     """``x`` [..., width], behind a GELU (tanh) if asked, as `Rows`."""
     width = x.shape[-1]
     x = x.reshape(-1, width)
-    out = Rows(
-        torch.empty(x.shape, device=x.device, dtype=FLOAT8),
-        torch.empty((x.shape[0], 1), device=x.device, dtype=torch.float32),
-    )
+    out = _empty_rows(x.shape, x.device)
     _quantise_kernel[(x.shape[0],)](x, *out, x.stride(0), GELU=gelu, **_split(width, 8))
     return out
+
+
+def swiglu(a: Tensor, b: Tensor, dtype: torch.dtype | None) -> Tensor | Rows:
+    """``silu(a) * b``, both [B, tokens, width], in ``dtype``; None gives `Rows`."""
+    width = a.shape[-1]
+    rows = a.numel() // width
+    if dtype is None:
+        out = _empty_rows((rows, width), a.device)
+    else:
+        out = Rows(torch.empty(a.shape, device=a.device, dtype=dtype), a)
+    _swiglu_kernel[(rows,)](a.contiguous(), b.contiguous(), *out, QUANTISE=dtype is None, **_split(width, 8))
+    return out if dtype is None else out.values
 
 
 def rms_norm(
@@ -100,6 +112,17 @@ def rms_norm(
     parts, width = weight.shape
     out = torch.empty((parts, x.shape[0], heads, width // heads), device=x.device, dtype=x.dtype)
     _rows(x, x.stride(0), width, weight, rotation, out, eps)
+    return out
+
+
+def head_norm(
+    x: Tensor, weight: Tensor, eps: float, heads: int, rotation: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """RMS norm of every head of the first n parts of ``x`` [tokens, parts * dim], with a row of ``weight`` [n,
+    head_dim] for each part; turned as by `rotate` if asked: [n, tokens, heads, head_dim]."""
+    parts, head_dim = weight.shape
+    out = torch.empty((parts, x.shape[0], heads, head_dim), device=x.device, dtype=x.dtype)
+    _rows(x, x.stride(0), heads * head_dim, weight, rotation, out, eps, by_head=True)
     return out
 
 
@@ -119,6 +142,7 @@ def _rows(
     rotation: tuple[Tensor, Tensor] | None,
     out: Tensor,
     eps: float,
+    by_head: bool = False,
 ) -> None:
     parts, tokens, heads, head_dim = out.shape
     _rms_rotate_kernel[(tokens, parts)](
@@ -130,9 +154,17 @@ def _rows(
         step,
         eps,
         NORM=weight is not None,
+        BY_HEAD=by_head,
         ROTATE=rotation is not None,
         HALF=head_dim // 2,
         **_split(heads * head_dim, 8),
+    )
+
+
+def _empty_rows(shape: Sequence[int], device: torch.device) -> Rows:
+    return Rows(
+        torch.empty(shape, device=device, dtype=FLOAT8),
+        torch.empty((shape[0], 1), device=device, dtype=torch.float32),
     )
 
 
@@ -305,6 +337,29 @@ if triton is not None:
         _store_quantised(values, out + row * WIDTH, out_scale + row, WIDTH, PIECE)
 
     @triton.jit
+    def _swiglu_kernel(
+        a,  # [rows, WIDTH]
+        b,  # [rows, WIDTH]
+        out,  # [rows, WIDTH], float8 if QUANTISE
+        out_scale,  # [rows, 1], float32, if QUANTISE
+        QUANTISE: tl.constexpr,
+        WIDTH: tl.constexpr,
+        PIECE: tl.constexpr,
+    ):
+        # Programs: rows.
+        row = tl.program_id(0).to(tl.int64)
+        values = ()
+        for start in tl.static_range(0, WIDTH, PIECE):
+            gate = _load(a + row * WIDTH, start, ONCE, WIDTH, PIECE)
+            value = _load(b + row * WIDTH, start, ONCE, WIDTH, PIECE)
+            values += (gate / (1.0 + tl.exp(-gate)) * value,)
+        if QUANTISE:
+            _store_quantised(values, out + row * WIDTH, out_scale + row, WIDTH, PIECE)
+        else:
+            for i in tl.static_range(len(values)):
+                _store(out + row * WIDTH, i * PIECE, values[i], SOON, WIDTH, PIECE)
+
+    @triton.jit
     def _rms_rotate_kernel(
         x,  # [parts, tokens, WIDTH], parts step and tokens stride apart
         weight,  # [parts, WIDTH], if NORM
@@ -315,6 +370,7 @@ if triton is not None:
         step,
         eps,
         NORM: tl.constexpr,
+        BY_HEAD: tl.constexpr,  # one norm and WEIGHT [parts, 2 * HALF] for each head
         ROTATE: tl.constexpr,
         HALF: tl.constexpr,
         WIDTH: tl.constexpr,
@@ -326,14 +382,19 @@ if triton is not None:
         values = ()
         for start in tl.static_range(0, WIDTH, PIECE):
             values += (_load(x + token * stride + part * step, start, ONCE, WIDTH, PIECE),)
-        if NORM:
+        if NORM and not BY_HEAD:
             squares = values[0] * values[0]
             for i in tl.static_range(1, len(values)):
                 squares += values[i] * values[i]
             inverse = tl.rsqrt(tl.sum(squares, 0) / WIDTH + eps)
         for i in tl.static_range(len(values)):
             value = values[i]
-            if NORM:
+            if BY_HEAD:
+                of_heads = tl.reshape(value, (PIECE // (2 * HALF), 2 * HALF))
+                inverse = tl.rsqrt(tl.sum(of_heads * of_heads, 1) / (2 * HALF) + eps)
+                factor = tl.load(weight + part * 2 * HALF + tl.arange(0, 2 * HALF)).to(tl.float32)
+                value = tl.reshape(of_heads * inverse[:, None] * factor[None], (PIECE,))
+            elif NORM:
                 value *= inverse * _load(weight + part * WIDTH, i * PIECE, OFTEN, WIDTH, PIECE)
             if ROTATE:
                 even, odd = tl.split(tl.reshape(value, (PIECE // 2, 2)))

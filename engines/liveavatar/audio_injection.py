@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..parts import regions
 from ..parts.attention.product import attention
 from ..parts.precision import layer_norm, run
-from . import regions
 from .attention import Attention
 from .config import BLOCK_LATENTS, S2VConfig
 

@@ -46,7 +46,7 @@ class Fp8Attention(nn.Module):
 
     def output(self, x: Tensor) -> Tensor:
         """[B, tokens, heads, head_dim] -> [B, tokens, dim]."""
-        return self.o(x.flatten(2)).view(*x.shape[:2], -1)
+        return self.o(x.flatten(2))
 
     def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor) -> Tensor:
         out = kernels.rms_norm(layer(x)[0], weight, self.eps, self.num_heads)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ..gpu.chain import on
 from ..gpu.transfer import send
+from ..parts import regions
 from ..parts.kv.cache import CacheFormat
 from ..parts.kv.packed import make_caches, move_to_cpu
 from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.rope import RotaryEmbedding, Rotation, concatenate
 from ..parts.wan.schedule import Schedule, clip_noise
-from . import regions
 from .audio_injection import SpeechTokens
 from .captured import captured_steps
 from .config import BLOCK_LATENTS, SamplingConfig

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..parts import regions
 from ..parts.attention.product import attention
 from ..parts.precision import input_dtype, layer_norm, run
 from ..parts.wan.rope import Rotation
-from . import regions
 from .attention import Attention
 from .audio_injection import AudioInjector, CausalAudioEncoder, SpeechTokens
 from .config import BLOCK_LATENTS, S2VConfig

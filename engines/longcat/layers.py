@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..parts.precision import layer_norm
+from ..gpu.row_kernels import Rows
+from ..parts import regions
+from ..parts.wan.rope import Rotation
 from .config import EPS
 
 
@@ -31,14 +33,18 @@ class LayerNorm(nn.LayerNorm):
 
 
 class HeadNorm(nn.Module):
-    """RMS norm of each head: float32 inside, rounded to the input's dtype, then times the weight."""
+    """The weight of an RMS norm that each head gets; see `heads_of`."""
 
     def __init__(self, head_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(head_dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), x.shape[-1:], eps=EPS).to(x.dtype) * self.weight.to(x.dtype)
+
+def heads_of(x: Tensor, heads: int, *norms: HeadNorm, rotation: Rotation | None = None) -> tuple[Tensor, ...]:
+    """The first parts of ``x`` [B, tokens, parts * dim], one for each of ``norms``, normed and turned if asked; each
+    [B, tokens, heads, head_dim]."""
+    weights = torch.stack([norm.weight for norm in norms])
+    return regions.head_norm(x, weights, EPS, heads, rotation).unbind()
 
 
 class SelfAttention(nn.Module):
@@ -51,10 +57,11 @@ class SelfAttention(nn.Module):
         self.q_norm, self.k_norm = HeadNorm(dim // heads), HeadNorm(dim // heads)
         self.proj = Linear(dim, dim)
 
-    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[1, tokens, dim] -> three of [1, tokens, heads, head_dim]; nothing is rotated yet."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return self.q_norm(q), self.k_norm(k), v
+    def query_key_value(self, x: Tensor | Rows, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """[1, tokens, dim] -> turned queries and keys, and values, each [1, tokens, heads, head_dim]."""
+        product = self.qkv(x)
+        q, k = heads_of(product, self.heads, self.q_norm, self.k_norm, rotation=rotation)
+        return q, k, product.chunk(3, 2)[2].unflatten(2, (self.heads, -1))
 
     def output(self, x: Tensor) -> Tensor:
         """[1, tokens, heads, head_dim] -> [1, tokens, dim]."""
@@ -72,14 +79,15 @@ class CrossAttention(nn.Module):
         self.q_norm, self.k_norm = HeadNorm(dim // heads), HeadNorm(dim // heads)
         self.proj = Linear(dim, dim)
 
-    def query(self, x: Tensor) -> Tensor:
-        """[B, tokens, dim] -> [B, tokens, heads, head_dim]."""
-        return self.q_norm(self.q_linear(x).unflatten(-1, (self.heads, -1)))
+    def query(self, x: Tensor | Rows) -> Tensor:
+        """[1, tokens, dim] -> [1, tokens, heads, head_dim]."""
+        return heads_of(self.q_linear(x), self.heads, self.q_norm)[0]
 
     def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, tokens, other_dim] -> keys and values [B, tokens, heads, head_dim]."""
-        k, v = self.kv_linear(x).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        return self.k_norm(k), v
+        product = self.kv_linear(x)
+        (k,) = heads_of(product, self.heads, self.k_norm)
+        return k, product.chunk(2, 2)[1].unflatten(2, (self.heads, -1))
 
     def output(self, x: Tensor) -> Tensor:
         """[B, tokens, heads, head_dim] -> [B, tokens, dim]."""
@@ -95,24 +103,11 @@ class FeedForward(nn.Module):
         self.w2 = Linear(width, dim, bias=False)
         self.w3 = Linear(dim, width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, tokens, dim] -> the same shape."""
-        return self.w2(F.silu(self.w1(x)).mul_(self.w3(x)))
+    def forward(self, x: Tensor | Rows, dtype: torch.dtype | None) -> Tensor:
+        """[1, tokens, dim] -> the same shape; ``dtype`` is what the last layer takes, None float8 rows."""
+        return self.w2(regions.swiglu(self.w1(x), self.w3(x), dtype))
 
 
 def modulation(dim: int, time_dim: int, vectors: int) -> nn.Sequential:
     """What a time embedding makes of itself for a layer: ``vectors`` vectors, one behind the other."""
     return nn.Sequential(nn.SiLU(), Linear(time_dim, vectors * dim))
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm of ``x`` [1, tokens, dim], scaled and shifted per latent by [latents or 1, dim]; computed in float32,
-    returned in that of ``x``."""
-    normed = layer_norm(x, EPS).unflatten(1, (len(shift), -1))
-    return (normed * (1 + scale[:, None]) + shift[:, None]).flatten(1, 2).to(x.dtype)
-
-
-def add_gated(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
-    """``x + gate * y`` with a gate per latent [latents or 1, dim]; summed in float32, returned in that of ``x``."""
-    gated = y.float().unflatten(1, (len(gate), -1)) * gate[:, None]
-    return gated.flatten(1, 2).add_(x).to(x.dtype)

@@ -73,6 +73,7 @@ def generate(
     after_listening: Callable[[], None] = nothing,
     state: SegmentState | None = None,
     noise: Noise | None = None,
+    attention8: bool = False,
 ) -> Iterator[Tensor]:
     """Yield exactly ``frames`` uint8 frames [F, H, W, 3] on the CPU, as they are decoded: 9 first, then up to 12 each.
 
@@ -87,8 +88,11 @@ def generate(
         after_listening: called when a segment's speech was read: whatever encodes it may have taken the models' place.
         state: lets the pass be saved, and go on from where another one was saved.
         noise: by default of ``config.seed`` and the segment's number.
+        attention8: attend in 8 bits where there are clean latents; see `kv.eight_bit`.
     """
-    segments = Segments(model, vae, scene, config, device, check_interrupt, noise, after_listening)
+    segments = Segments(
+        model, vae, scene, config, device, check_interrupt, noise, after_listening, attention8
+    )
     if state is not None:
         state.attach(segments)
     while segments.done < frames:
@@ -132,6 +136,7 @@ class Segments:
         check_interrupt: Callable[[], None] = nothing,
         noise: Noise | None = None,
         after_listening: Callable[[], None] = nothing,
+        attention8: bool = False,
     ) -> None:
         check_scene(scene, config)
         self.vae, self.scene, self.config, self.device = vae, scene, config, device
@@ -145,7 +150,7 @@ class Segments:
             several = speakers(masks, scene.speech.speakers, *self._grid, model.config)
         negative = _text(model, scene.negative.to(device)) if config.guided else None
         prompts = Prompts(_text(model, scene.prompt.to(device)), negative)
-        self.sampler = SegmentSampler(model, config, prompts, several, device, check_interrupt)
+        self.sampler = SegmentSampler(model, config, prompts, several, device, check_interrupt, attention8)
         self.number = self.done = self.left = 0
         self.latents: Tensor | None = None
         self.reference: Tensor | None = None

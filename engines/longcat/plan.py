@@ -13,7 +13,7 @@ WORKSPACE_BYTES_PER_PIXEL = 30_000
 """Room besides weights and kept tokens: hidden states of a whole segment, and the VAE. An estimate from the sizes of
 tensors, not a measured figure."""
 KEPT_FORMAT = 2
-"""Bytes of a kept key's or value's number, on a GPU."""
+"""Bytes of a kept key's or value's number, on a GPU; half of it where attention is in 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Video:
 
     Attributes:
         blocks_on_cpu: blocks that wait in CPU memory; None: as few as have to.
+        attention8: latents attend in 8 bits.
     """
 
     architecture: LongCatConfig
@@ -38,13 +39,17 @@ class Video:
     width: int
     sampling: SamplingConfig
     blocks_on_cpu: int | None = None
+    attention8: bool = False
 
     @property
     def kept(self) -> int:
-        """Bytes of the keys and values of a continuation's clean latents, the reference included."""
+        """Bytes of the keys and values of a continuation's clean latents, the reference included; in 8 bits with one
+        layer's noisy ones."""
         tokens = (self.height // SIZE_MULTIPLE) * (self.width // SIZE_MULTIPLE)
         clean = 1 + self.sampling.overlap_latents
-        return self.architecture.depth * 2 * clean * tokens * self.architecture.hidden_size * KEPT_FORMAT
+        layer = 2 * tokens * self.architecture.hidden_size * KEPT_FORMAT
+        kept = self.architecture.depth * clean * layer
+        return (kept + self.sampling.latents * layer) // 2 if self.attention8 else kept
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..parts.wan.rope import RotaryEmbedding, Rotation
-from .cache import CleanCache
+from .cache import CleanCache, EightBitCache
 from .config import SamplingConfig
 from .layout import Layout
 from .schedule import guided, schedule
@@ -30,7 +30,7 @@ class Prepared:
     """What all denoising steps of a segment share, on the device."""
 
     layout: Layout
-    clean: CleanCache
+    clean: CleanCache | EightBitCache
     rotation: Rotation
     speech: Tensor
     silence: Tensor | None
@@ -46,6 +46,7 @@ class SegmentSampler:
         speakers: with several voices.
         device: on which all of it is.
         check_interrupt: called before every pass of the network; raises to stop the run.
+        attention8: attend in 8 bits where there are clean latents.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class SegmentSampler:
         speakers: Speakers | None,
         device: torch.device,
         check_interrupt: Callable[[], None] = lambda: None,
+        attention8: bool = False,
     ) -> None:
         if config.guided and prompts.unwanted is None:
             raise ValueError("Give a negative prompt, be it an empty one: guidance compares with it.")
         self.model, self.config, self.prompts, self.speakers = model, config, prompts, speakers
-        self.device, self.check_interrupt = device, check_interrupt
+        self.device, self.check_interrupt, self.attention8 = device, check_interrupt, attention8
         version = model.config.version
         self._levels = {continuing: schedule(version, config, continuing) for continuing in (False, True)}
         self.rope = RotaryEmbedding(model.config.head_dim, half_precision=False)
@@ -74,6 +76,9 @@ class SegmentSampler:
             windows: of all frames of the segment [voices, frames, 5, groups, channels]; see `speech_windows`.
         """
         cache = CleanCache(layout)
+        if clean is not None and self.attention8:
+            several = self.speakers is not None
+            cache = EightBitCache(layout, self.model.config, self.device, self.model.dtype, several)
         if clean is not None:
             self.check_interrupt()
             still = self.model.encode_time(torch.zeros(1, device=self.device))

@@ -15,19 +15,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ..gpu.row_kernels import Rows, Sum
+from ..parts import regions
 from ..parts.attention.product import attention
-from ..parts.wan.rope import BASE, Rotation, rotate
+from ..parts.wan.rope import BASE, Rotation
 from .config import EPS, LongCatConfig
-from .layers import (
-    CrossAttention,
-    FeedForward,
-    LayerNorm,
-    Linear,
-    SelfAttention,
-    add_gated,
-    modulate,
-    modulation,
-)
+from .layers import CrossAttention, FeedForward, LayerNorm, Linear, SelfAttention, modulation
 from .layout import Layout
 from .speakers import Speakers
 from .speech import SpeechProjection
@@ -54,8 +47,9 @@ class CleanTokens(Protocol):
 
 
 class Block(nn.Module):
-    """Self-attention, attention to text and to speech, feed-forward; modulated by the time of each latent.
+    """Self-attention, attention to text and to speech, feed-forward; modulated by time.
 
+    Layers may be replaced by `Fp8Linear` (`fp8.use_fp8`); ``float8`` says so, and they are given what they take.
     Keys and values of text and speech are made anew in every call: 0.1 % of a block's work, where keeping them would
     take 0.6 GB for a speaker.
     """
@@ -73,13 +67,14 @@ class Block(nn.Module):
             self.pre_audio_crs_attn_norm = LayerNorm(config.output_dim, eps=EPS)
         self.audio_cross_attn = CrossAttention(dim, heads, config.output_dim)
         self.ffn = FeedForward(dim, config.ffn_dim)
+        self.float8 = False
 
     def forward(
         self,
         x: Tensor,
         time: Tensor,
         rotation: Rotation,
-        attend: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
         text: Text | None = None,
         speech: Tensor | None = None,
         speakers: Speakers | None = None,
@@ -88,43 +83,48 @@ class Block(nn.Module):
         """``x`` [1, tokens, dim] -> the same shape and dtype.
 
         Args:
-            time: embedded times, float32 [latents or 1, time width].
+            time: embedded, float32 [1, time width].
             rotation: of the tokens.
-            attend: (rotated queries, keys, values, keys before rotation) -> values.
+            attend: (rotated queries, rotated keys, values) -> values.
             text: the prompt; None for clean latents, which also have no ``speech``.
             speech: audio tokens [latents, tokens of all voices, width].
             speakers: with several voices, together with ``first_keys``, the first latent's rotated keys.
         """
-        vectors = self.adaLN_modulation(time).chunk(6, 1)
-        shift, scale, gate = vectors[:3]
-        q, k, v = self.attn.query_key_value(modulate(x, shift, scale))
-        q, turned = rotate(q, rotation), rotate(k, rotation)
-        x = add_gated(x, self.attn.output(attend(q, turned, v, k)), gate)
+        dtype = x.dtype
+        taken = None if self.float8 else dtype
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(time)[0].chunk(6)
+        y = regions.modulate(x, shift1, scale1, EPS, taken)
+        q, k, v = self.attn.query_key_value(y, rotation)
+        x = regions.add(x, self.attn.output(attend(q, k, v)), gate1)
         if text is not None:
-            x = x + self._read(x, text)
+            x = regions.add(x, self._read(_normed(x, self.pre_crs_attn_norm, taken), text))
         if speech is not None:
             turns = None
             if speakers is not None:
                 turns = speakers.rotations(q, first_keys, speech.shape[1] // speakers.tracks)
-            shift, scale, gate = self.audio_adaLN_modulation(time).chunk(3, 1)
-            x = add_gated(x, modulate(self._hear(x, speech, turns), shift, scale), gate)
-        shift, scale, gate = vectors[3:]
-        return add_gated(x, self.ffn(modulate(x, shift, scale)), gate)
+            shift, scale, gate = self.audio_adaLN_modulation(time)[0].chunk(3)
+            y = self._hear(_normed(x, self.pre_video_crs_attn_norm, taken), speech, turns)
+            x = regions.add(x, regions.modulate(y, shift, scale, EPS, dtype), gate)
+        y = self.ffn(regions.modulate(x, shift2, scale2, EPS, taken), taken)
+        return regions.total(regions.add(x, y, gate2), dtype)
 
-    def _read(self, x: Tensor, text: Text) -> Tensor:
-        q = self.cross_attn.query(self.pre_crs_attn_norm(x))
-        return self.cross_attn.output(attention(q, *self.cross_attn.key_value(text.tokens), text.last))
+    def _read(self, x: Tensor | Rows, text: Text) -> Tensor:
+        q, (k, v) = self.cross_attn.query(x), self.cross_attn.key_value(text.tokens)
+        return self.cross_attn.output(attention(q, k, v, text.last))
 
-    def _hear(self, x: Tensor, speech: Tensor, turns: tuple[Rotation, Rotation] | None) -> Tensor:
+    def _hear(self, x: Tensor | Rows, speech: Tensor, turns: tuple[Rotation, Rotation] | None) -> Tensor:
         """What each latent hears, [1, tokens, dim]."""
         if hasattr(self, "pre_audio_crs_attn_norm"):
             speech = self.pre_audio_crs_attn_norm(speech)
-        q = self.audio_cross_attn.query(self.pre_video_crs_attn_norm(x))
-        k, v = self.audio_cross_attn.key_value(speech)
+        q, (k, v) = self.audio_cross_attn.query(x), self.audio_cross_attn.key_value(speech)
         if turns is not None:
-            q, k = rotate(q, turns[0]), rotate(k, turns[1])
+            q, k = regions.rotate(q, turns[0]), regions.rotate(k, turns[1])
         heard = attention(q[0].unflatten(0, (len(speech), -1)), k, v)
         return self.audio_cross_attn.output(heard.flatten(0, 1)[None])
+
+
+def _normed(x: Tensor | Sum, norm: LayerNorm, dtype: torch.dtype | None) -> Tensor | Rows:
+    return regions.norm(x, norm.weight, norm.bias, norm.eps, dtype)
 
 
 class PatchEmbedding(nn.Module):
@@ -174,8 +174,8 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """[1, tokens, dim] -> float32 [1, tokens, 4 * channels]."""
-        shift, scale = self.adaLN_modulation(time).chunk(2, 1)
-        return self.linear(modulate(x.float(), shift, scale))
+        shift, scale = self.adaLN_modulation(time)[0].chunk(2)
+        return self.linear(regions.modulate(x, shift, scale, EPS, torch.float32))
 
 
 class LongCatTransformer(nn.Module):
@@ -204,7 +204,7 @@ class LongCatTransformer(nn.Module):
         return self._dtype or self.x_embedder.proj.weight.dtype
 
     def encode_time(self, timesteps: Tensor) -> Tensor:
-        """Timesteps 0..1000 [n], one for all latents or one for each -> float32 [n, time width]."""
+        """Timesteps 0..1000 [n] -> float32 [n, time width]."""
         return self.t_embedder(timesteps)
 
     def encode_text(self, context: Tensor, padding: int) -> Text:
@@ -243,21 +243,20 @@ class LongCatTransformer(nn.Module):
         layout: Layout,
         time: Tensor,
         rotation: Rotation,
-        store: Callable[[int, Tensor, Tensor, Tensor], None],
+        store: Callable[[int, Tensor, Tensor], None],
     ) -> Tensor:
         """Run clean latents [1, 16, clean, h, w] through all blocks, and hand out their keys and values.
 
         Args:
             time: embedded timestep 0, [1, time width].
             rotation: of their tokens.
-            store: called per layer with rotated keys, values, and keys before rotation, each [1, tokens, heads,
-                head_dim].
+            store: called per layer with rotated keys and values, each [1, tokens, heads, head_dim].
 
         Returns what the network makes of them, in the shape of ``latents``; nothing depends on it.
         """
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, plain: Tensor) -> Tensor:
-            store(layer, k, v, plain)
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            store(layer, k, v)
             parts = [attention(q[:, group], k[:, group], v[:, group]) for group in layout.clean_groups]
             return torch.cat(parts, 1)
 
@@ -279,20 +278,16 @@ class LongCatTransformer(nn.Module):
         """Flow of noisy latents [1, 16, noisy, h, w], float32 in the same shape.
 
         Args:
-            time: embedded timestep, or one for each latent.
+            time: embedded timestep [1, time width].
             rotation: of the noisy tokens.
             clean: what the clean latents left behind.
             speech: tokens of the noisy latents [noisy, tokens of all voices, width].
             speakers: with several voices.
         """
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, _: Tensor) -> Tensor:
-            return clean.attend(layer, q, k, v)
-
         x = self._tokens(latents)
         for layer, block in enumerate(self.blocks):
             keys = None if speakers is None else clean.first_keys(layer)
-            x = block(x, time, rotation, partial(attend, layer), text, speech, speakers, keys)
+            x = block(x, time, rotation, partial(clean.attend, layer), text, speech, speakers, keys)
         return self._latents(self.final_layer(x, time), latents)
 
     def _tokens(self, latents: Tensor) -> Tensor:

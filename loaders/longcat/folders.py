@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..files import PICKLES, SAFETENSORS
+from ..gguf_file import GGUF
 from ..hub import LONGCAT_1_0, LONGCAT_1_5, known_files, resolve_snapshot
 from ..wan.wav2vec2 import AudioEncoder
 from .encoders import WhisperAudioEncoder, load_wav2vec2
@@ -28,12 +29,12 @@ ENCODERS = {"1.0": (LONGCAT_1_0, "chinese-wav2vec2-base"), "1.5": (LONGCAT_1_5, 
 
 
 def checkpoint_names() -> list[str]:
-    """Checkpoints that can be chosen: the published ones, folders in ``models/longcat``, and single files whose name
-    has longcat in it in ``models/diffusion_models``."""
+    """Checkpoints that can be chosen: the published ones, folders in ``models/longcat``, and single files, GGUF
+    as well, whose name has longcat in it in ``models/diffusion_models``."""
     import folder_paths
 
     files = [name for name in folder_paths.get_filename_list("diffusion_models") if _is_single(name)]
-    return [*PUBLISHED, *sorted(_folders().keys() - PUBLISHED.keys()), *files]
+    return [*PUBLISHED, *sorted(_folders().keys() - PUBLISHED.keys()), *files, *_gguf_files()]
 
 
 def lora_names() -> list[str]:
@@ -57,7 +58,7 @@ def find_checkpoint(name: str, download: bool, progress: Progress) -> Path:
         return resolve_snapshot(PUBLISHED[name], files, _roots(), download, progress) / part
     if found := _folders().get(name):
         return found
-    if path := folder_paths.get_full_path("diffusion_models", name):
+    if path := _gguf_files().get(name) or folder_paths.get_full_path("diffusion_models", name):
         return Path(path)
     raise FileNotFoundError(
         f"Reload the page: {name} is no longer in models/{FOLDER} or models/diffusion_models."
@@ -136,6 +137,15 @@ def _loras() -> dict[str, Path]:
         for folder in _subfolders()
         for path in sorted((folder / "lora").glob("*.safetensors"))
     }
+
+
+def _gguf_files() -> dict[str, Path]:
+    """GGUF files with longcat in their names in ``models/diffusion_models``, where the host lists none by itself."""
+    import folder_paths
+
+    roots = map(Path, folder_paths.get_folder_paths("diffusion_models"))
+    found = ((root, path) for root in roots for path in sorted(root.rglob(f"*{GGUF}")))
+    return {path.relative_to(root).as_posix(): path for root, path in found if MARK in path.name.lower()}
 
 
 def _is_single(name: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 from ...engines.gpu.offload import WaitingBlock, spread
 from ...engines.gpu.pinned import keep_while
 from ...engines.longcat.config import LongCatConfig
+from ...engines.longcat.fp8 import use_fp8
 from ...engines.longcat.int8 import Int8Linear
 from ...engines.longcat.plan import Weights
 from ...engines.longcat.transformer import LongCatTransformer
@@ -25,6 +27,7 @@ from ..identity import file_identity
 from ..liveavatar.model import CPU_PART, machine_on
 from ..lora import check_strength, resolve
 from .lora import check_version, is_distilled, read_longcat_lora
+from .precision import Precision
 from .transformer import describe, load_transformer
 
 
@@ -53,7 +56,8 @@ class LongCatModel:
 
     Raises:
         FileNotFoundError: a file is absent.
-        ValueError: a file is damaged or of another model, or ``dtype`` is float16.
+        ValueError: a file is damaged or of another model, or its weights are whole numbers and shall become float8.
+        RuntimeError: ``device`` cannot compute with this ``precision``.
     """
 
     def __init__(
@@ -61,15 +65,23 @@ class LongCatModel:
         source: str | Path,
         device: torch.device | str,
         rest: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.bfloat16,
+        precision: Precision = Precision.BF16,
     ) -> None:
-        self.source, self.dtype = Path(source), dtype
+        self.source, self.precision = Path(source), precision
         self.loras: tuple[tuple[Path, float], ...] = ()
         self.device, self._rest = torch.device(device), torch.device(rest)
-        self._hollow = describe(source, dtype)
+        self._hollow = describe(source, precision.dtype)
         self.architecture: LongCatConfig = self._hollow.config
-        block, whole = _bytes(self._hollow.blocks[0]), _bytes(self._hollow)
-        self.weights = Weights(block, whole - self.architecture.depth * block)
+        precision.require(self.device, self.architecture.head_dim)
+        if precision.float8 and any(isinstance(layer, Int8Linear) for layer in self._hollow.modules()):
+            raise ValueError(
+                f"Choose the precision auto or bf16 with {self.source.name}: its weights are in 8 bits already."
+            )
+        rest_bytes = _bytes(self._hollow) - _bytes(self._hollow.blocks)
+        block = deepcopy(self._hollow.blocks[0])
+        if precision.float8:
+            use_fp8(block)
+        self.weights = Weights(_bytes(block), rest_bytes)
         self._model: LongCatTransformer | None = None
         self._waiting: list[WaitingBlock] | None = None
         self._patcher: Any = None
@@ -95,7 +107,7 @@ class LongCatModel:
         elif self.device.type == "cuda":
             free, total = torch.cuda.mem_get_info(self.device)
             free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-            free += 0 if self._model is None else sum(p.nbytes for p in self._model.parameters() if p.is_cuda)
+            free += 0 if self._model is None else sum(t.nbytes for t in _tensors(self._model) if t.is_cuda)
         else:
             memory = psutil.virtual_memory()
             total, free = memory.total, int(CPU_PART * memory.available)
@@ -105,7 +117,11 @@ class LongCatModel:
         """The transformer where it computes, with so many blocks in CPU memory and ``memory`` bytes of the device
         free; ``beside`` are host patchers that stay with it."""
         if self._model is None:
-            self._model = load_transformer(self.source, self.dtype, "cpu", self.loras)
+            self._model = load_transformer(self.source, self.precision.dtype, "cpu", self.loras)
+            if self.precision.float8:
+                for block in self._model.blocks:
+                    use_fp8(block.to(self.device))
+                    block.to("cpu")
             if self.device.type == "cuda":
                 keep_while(self._model)
         if self._waiting is None or len(self._waiting) != blocks_on_cpu:
@@ -125,7 +141,7 @@ class LongCatModel:
         """Values that tell it from others, for `loaders.identity.fingerprint`."""
         loras = [[file_identity(path), strength] for path, strength in self.loras]
         files = [self.source] if self.source.is_file() else sorted(self.source.glob("*.safetensors"))
-        return [str(self.dtype), list(map(file_identity, files)), loras]
+        return [self.precision.value, list(map(file_identity, files)), loras]
 
     def _deal(self, blocks_on_cpu: int) -> None:
         """Let so many blocks wait from now on, in locked memory; the others are the host's to move."""
@@ -152,7 +168,7 @@ class LongCatModel:
         check_version(path, lora, self.architecture)
         layers, pairs = self._hollow.get_submodule, resolve(lora, self._hollow).pairs
         packed = [pair for module, pair in pairs.items() if isinstance(layers(module), Int8Linear)]
-        return sum(half.numel() for pair in packed for half in pair) * self.dtype.itemsize
+        return sum(half.numel() for pair in packed for half in pair) * self.precision.dtype.itemsize
 
 
 def _in_host() -> bool:
@@ -160,4 +176,8 @@ def _in_host() -> bool:
 
 
 def _bytes(module: nn.Module) -> int:
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+    return sum(tensor.nbytes for tensor in _tensors(module))
+
+
+def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    return chain(module.parameters(), module.buffers())

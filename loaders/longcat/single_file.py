@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...engines.longcat.config import LongCatConfig
 from ..files import load_state_dict
+from ..gguf_file import GGUF, load_gguf
 
 FIRST = "audio_proj.proj1.weight"
 """Its width tells the versions apart."""
@@ -49,17 +50,13 @@ def read_single_file(
 ) -> tuple[LongCatConfig, dict[str, Tensor]]:
     """The architecture and the weights of a file, under the published names.
 
-    Weights in float8 become ``dtype``, times their scale. FileNotFoundError or ValueError name the file.
+    Weights in float8 become ``dtype``, times their scale, as do GGUF's. FileNotFoundError or ValueError name the file.
 
     Args:
         hollow: leave the values out; names, shapes and formats take no memory.
     """
     path = Path(path)
-    if path.suffix == ".gguf":
-        raise ValueError(
-            f"Choose a .safetensors file or a folder: {path.name} is GGUF, which cannot be read yet."
-        )
-    state = load_state_dict(path)
+    state = load_gguf(path, dtype, hollow) if path.suffix == GGUF else load_state_dict(path)
     if hollow:
         state = {key: tensor.to("meta") for key, tensor in state.items()}
     state = published_names(unscaled(state, dtype))

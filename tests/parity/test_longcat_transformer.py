@@ -8,7 +8,7 @@ from avatar.engines.longcat.cache import CleanCache
 from avatar.engines.longcat.int8 import Int8Linear, quantise, use_int8
 from avatar.engines.longcat.layout import Layout
 from avatar.engines.longcat.speakers import Speakers, speakers
-from avatar.engines.parts.wan.rope import RotaryEmbedding
+from avatar.engines.parts.wan.rope import RotaryEmbedding, rotate
 from avatar.loaders.longcat.lora import apply_longcat_lora, read_longcat_lora
 
 from tests.parity.longcat_fixtures import (
@@ -101,15 +101,17 @@ class Call:
         self.clean_out = latents[:, :, :0]
         if clean:
             still = model.encode_time(torch.zeros(1))
-            turn = self.layout.clean_rotation(rope, CPU)
-            self.clean_out = model.prefill(latents[:, :, :clean], self.layout, still, turn, self.store)
-        own = model.encode_time(time[clean:] if len(time) > 1 else time)
+            self.turn = self.layout.clean_rotation(rope, CPU)
+            self.clean_out = model.prefill(latents[:, :, :clean], self.layout, still, self.turn, self.store)
+        assert (time[clean:] == time[-1]).all()  # noisy latents share one time
+        own = model.encode_time(time[-1:])
         turn = self.layout.noisy_rotation(rope, CPU)
         self.out = model(latents[:, :, clean:], own, turn, self.cache, text, speech, several)
 
-    def store(self, layer, k, v, plain):
-        self.plain.append((plain, v))
-        self.cache.store(layer, k, v, plain)
+    def store(self, layer, k, v):
+        cosines, sines = self.turn
+        self.plain.append((rotate(k, (cosines, -sines)), v))  # the reference keeps them before rotation
+        self.cache.store(layer, k, v)
 
 
 @pytest.mark.parametrize("case", listed("cases"))

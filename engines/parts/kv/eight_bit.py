@@ -98,6 +98,8 @@ class EightBit:
 
     def _write(self, layer: int, kind: int, x: Tensor, out: list[Tensor], tile: int = 0) -> None:
         """Keep keys or values [tokens, heads, head_dim] from a tile on."""
+        if len(x) == 0:
+            return
         levels, scales = out[2 * kind : 2 * kind + 2]
         mean = self.means[layer, kind]
         if self._kernels:
@@ -129,13 +131,19 @@ class EightBit:
         condition: list[Tensor],
         ring: list[Tensor],
         block: int,
+        reference: bool = True,
     ) -> Tensor:
-        """What the ``block``-th block (from 1) sees: the condition, and the ring with its own ``k`` and ``v``."""
+        """What the ``block``-th block (from 1) sees: the condition, with or without its ``reference``, and the ring
+        with its own ``k`` and ``v``."""
         slots = min(block, self.shape.slots)
+        first = tiles(self._pieces[0])
+        pieces = [(0, self._pieces[0]), (first, self._pieces[1])][0 if reference else 1 :]
         if self._kernels:
-            padding = slots * (-self.shape.block_tokens % TILE) + sum(-n % TILE for n in self._pieces)
+            padding = slots * (-self.shape.block_tokens % TILE) + sum(-tokens % TILE for _, tokens in pieces)
+            if not reference:
+                condition = _behind(condition, first)
             return kernels.attend(q, condition, ring, slots, padding, self.means[layer, VALUES])
-        pieces = [(condition, 0, self._pieces[0]), (condition, tiles(self._pieces[0]), self._pieces[1])]
+        pieces = [(condition, *piece) for piece in pieces]
         pieces += [([part[slot] for part in ring], 0, self.shape.block_tokens) for slot in range(slots)]
         read = [self._read(layer, *piece) for piece in pieces]
         return attention(q, *(torch.cat(parts)[None] for parts in zip(*read, strict=True)))
@@ -151,3 +159,14 @@ class EightBit:
             exact = exact[tile * TILE : tile * TILE + tokens] + self.means[layer, kind]
             read.append(exact.to(self.dtype))
         return read[0], read[1]
+
+
+def _behind(parts: list[Tensor], tile: int) -> list[Tensor]:
+    """Keys, values and scales from a tile on."""
+    keys, key_scale, values, value_scale = parts
+    return [
+        keys[:, tile * TILE :].contiguous(),
+        key_scale[:, tile:].contiguous(),
+        values[:, :, tile * TILE :].contiguous(),
+        value_scale[:, tile:].contiguous(),
+    ]

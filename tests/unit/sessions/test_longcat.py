@@ -14,6 +14,7 @@ from avatar.loaders.longcat.conditioning import Condition
 from avatar.loaders.longcat.encoders import WhisperAudioEncoder, load_wav2vec2
 from avatar.loaders.longcat.lora import read_longcat_lora
 from avatar.loaders.longcat.model import LongCatModel
+from avatar.loaders.longcat.precision import Precision
 from avatar.loaders.wan.vae import OwnVAE
 from avatar.media.recording import Snapshots, begin, record
 from avatar.media.speech import LiveSpeech, Speech, assign_masks
@@ -69,7 +70,7 @@ def given(checkpoint, encoders, vae):
         prompt[:5] = torch.randn(5, prompt.shape[1], generator=draw)
         parts = {"portrait": torch.randn(1, 16, 1, HEIGHT // 8, WIDTH // 8, generator=draw)} | condition
         return Inputs(
-            LongCatModel(checkpoint / (folder or place), CPU, dtype=torch.float32),
+            LongCatModel(checkpoint / (folder or place), CPU, precision=Precision.FP32),
             vae,
             Condition(prompt, (HEIGHT, WIDTH), **parts),
             Speech.of(sounds, encoders[version]),

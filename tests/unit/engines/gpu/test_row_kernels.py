@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from avatar.engines.gpu import row_kernels
-from avatar.engines.liveavatar import regions
+from avatar.engines.parts import regions
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -120,6 +120,29 @@ def test_rms_norms_of_slices_and_their_rotation(values):
     angle = torch.randn(len(wide), 16, device=DEVICE)
     rotation = angle.cos(), angle.sin()
     close(row_kernels.rms_norm(wide, weights, EPS, heads, rotation), regions.rotate(expected, rotation))
+
+
+def test_norms_of_heads_and_their_rotation(values):
+    x, y, weight, _, _ = values
+    heads, wide = x.shape[-1] // 32, torch.cat((x, y, x), -1)
+    weights = torch.stack((weight[:32], 1 - weight[:32]))
+    angle = torch.randn(wide.shape[1], 16, device=DEVICE)
+    for rotation in (None, (angle.cos(), angle.sin())):
+        ours = row_kernels.head_norm(wide[0], weights, EPS, heads, rotation)
+        close(ours[:, None], regions.head_norm(wide, weights, EPS, heads, rotation))
+
+
+def test_swiglu(values):
+    a, b = values[:2]
+    expected = regions.swiglu(a, b, torch.float32)
+    close(row_kernels.swiglu(a, b, torch.float32), expected)
+    close_rows(row_kernels.swiglu(a, b, None), expected)
+
+
+def test_layer_norm_in_a_format(values):
+    x, y, weight, bias, gate = values
+    expected = regions.norm(regions.add(x, y, gate), weight, bias, EPS, torch.float32)
+    close(row_kernels.norm(row_kernels.add(x, y, gate), weight, bias, EPS, torch.float32), expected)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

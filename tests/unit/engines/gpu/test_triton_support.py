@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 from avatar.engines.gpu import fp8, triton_support
-from avatar.engines.liveavatar import regions
+from avatar.engines.parts import regions
 from avatar.engines.parts.kv import formats as kv_storage
 from avatar.engines.parts.wan import vae_fused
 from avatar.engines.personalive.fast import group_norm, temporal_attention

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from avatar.loaders.gguf_file import load_gguf
 from avatar.loaders.longcat import single_file
 from avatar.loaders.longcat.transformer import describe, load_transformer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tools.tiny_gguf import write_gguf
 from tools.tiny_longcat import TINY, transformer
 
 NAMES = [
@@ -112,11 +115,41 @@ def test_other_files_are_refused_in_a_sentence(tmp_path):
     save_file({"blocks.0.self_attn.q.weight": torch.zeros(4, 4)}, tmp_path / "wan.safetensors")
     with pytest.raises(ValueError, match=r"Choose a LongCat-Video-Avatar file: wan.safetensors"):
         load_transformer(tmp_path / "wan.safetensors")
-    (tmp_path / "LongCat.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ValueError, match="GGUF"):
-        load_transformer(tmp_path / "LongCat.gguf")
     state = as_wan(transformer(TINY["1.5"]).state_dict())
     del state["blocks.1.self_attn.k.weight"]
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(ValueError, match=r"weights missing \(blocks.1.attn.qkv.weight"):
         load_transformer(tmp_path / "part.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "BF16"])
+def test_gguf(tmp_path, kind):
+    state = as_wan(transformer(TINY["1.5"]).state_dict())
+    held = write_gguf(tmp_path / "longcat.gguf", state, kind)
+    expected = single_file.published_names(held)
+    described = describe(tmp_path / "longcat.gguf", torch.float32)
+    loaded = load_transformer(tmp_path / "longcat.gguf", torch.float32)
+    assert described.config == loaded.config == TINY["1.5"]
+    for name, parameter in loaded.named_parameters():
+        assert torch.equal(parameter, expected[name])
+        assert described.get_parameter(name).shape == parameter.shape
+
+
+def test_gguf_that_cannot_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "longcat.gguf"
+    with pytest.raises(FileNotFoundError, match=r"longcat.gguf"):
+        load_gguf(path, torch.float32)
+    path.write_bytes(b"GGUF")
+    with pytest.raises(ValueError, match=r"Download longcat.gguf again"):
+        load_transformer(path)
+    write_gguf(path, {"head.head.weight": torch.randn(64, 64)}, "F16")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    with pytest.raises(ValueError, match=r"Download longcat.gguf again"):
+        load_transformer(path)
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=r"Choose a LongCat-Video-Avatar file"):
+        load_transformer(path)
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ImportError, match="pip install gguf"):
+        load_transformer(path)

@@ -7,13 +7,14 @@ functions as one kernel each. The layers themselves stay outside: they may be a 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..gpu import row_kernels
-from ..gpu.row_kernels import Sum
+from ..gpu.row_kernels import Rows, Sum
 from ..gpu.triton_support import available
-from ..parts.precision import layer_norm
-from ..parts.wan import rope
+from .precision import layer_norm
+from .wan import rope
 
 
 def add(x: Tensor | Sum, y: Tensor, gate: Tensor | None = None) -> Tensor | Sum:
@@ -32,11 +33,49 @@ def total(x: Tensor | Sum, dtype: torch.dtype) -> Tensor:
     return row_kernels.total(x, dtype) if available(x.device) else x.to(dtype)
 
 
-def modulate(x: Tensor | Sum, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """Layer norm of ``x``, scaled and shifted by vectors [dim]; computed in float32, returned in ``dtype``."""
+def modulate(
+    x: Tensor | Sum, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype | None
+) -> Tensor | Rows:
+    """Layer norm of ``x``, scaled and shifted by vectors [dim]; computed in float32, returned in ``dtype``.
+
+    Here and below a ``dtype`` of None makes float8 `Rows`, where there are kernels.
+    """
     if available(x.device):
         return row_kernels.modulate(x, shift, scale, eps, dtype)
     return (layer_norm(x, eps) * (1 + scale) + shift).to(dtype)
+
+
+def norm(
+    x: Tensor | Sum, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype | None
+) -> Tensor | Rows:
+    """Layer norm with ``weight`` and ``bias`` [dim]; computed in float32, returned in ``dtype``."""
+    if available(x.device):
+        return row_kernels.norm(x, weight, bias, eps, dtype)
+    return F.layer_norm(x.float(), x.shape[-1:], weight.float(), bias.float(), eps).to(dtype)
+
+
+def head_norm(
+    x: Tensor, weights: Tensor, eps: float, heads: int, rotation: rope.Rotation | None = None
+) -> Tensor:
+    """RMS norm of every head of the first n parts of ``x`` [B, tokens, parts * dim], with ``weights`` [n, head_dim];
+    then turned, if asked, for a B of 1: [n, B, tokens, heads, head_dim]."""
+    if available(x.device):
+        rows = row_kernels.head_norm(x.flatten(0, 1), weights, eps, heads, rotation)
+        return rows.unflatten(1, x.shape[:2])
+    n, width = weights.shape
+    parts = x[..., : n * heads * width].unflatten(-1, (n, heads, width)).movedim(2, 0)
+    normed = F.rms_norm(parts.float(), (width,), eps=eps).to(x.dtype)
+    normed = normed * weights.to(x.dtype)[:, None, None, None]
+    if rotation is None:
+        return normed
+    return torch.stack([rope.rotate(part, rotation) for part in normed])
+
+
+def swiglu(a: Tensor, b: Tensor, dtype: torch.dtype | None) -> Tensor | Rows:
+    """``silu(a) * b``, both [B, tokens, width], in ``dtype``."""
+    if available(a.device):
+        return row_kernels.swiglu(a, b, dtype)
+    return F.silu(a).mul_(b).to(dtype)
 
 
 def modulate_speech(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
