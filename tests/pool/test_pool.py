@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -225,20 +223,12 @@ def test_who_waits_is_told_the_place_and_may_leave(pool):
 
 
 def test_whoever_asked_and_left_leaves_no_work(pool):
-    leaving = threading.Thread(target=_ask_and_leave, args=(pool,))
-    leaving.start()
-    until(lambda: pool.health()["queue"]["running"] == 1)
-    leaving.join()
-    pool.quiet()
-
-
-def _ask_and_leave(pool: Pool) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", pool.port)
-    connection.request(
-        "POST", "/liveavatar/generate", json.dumps(files()), {"Content-Type": "application/json"}
-    )
-    time.sleep(3)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/liveavatar/generate", json.dumps(files()), headers)
+    until(lambda: pool.health()["queue"]["running"] == 1)
     connection.close()
+    pool.quiet()
 
 
 def test_an_ending_pool_lets_people_finish_and_keeps_files(tmp_path):
