@@ -36,7 +36,6 @@ from tools.environment import ROOT, STATE, Environment, SetupError, read_require
 USER = STATE / "user"
 OTHER_PACKS = {
     "VHS_PATH": ["opencv-python-headless", "imageio-ffmpeg"],  # VideoHelperSuite
-    "GGUF_PATH": ["gguf>=0.13"],  # city96's ComfyUI-GGUF
 }
 """Requirements of other packs that the tests use where these variables name their folders."""
 IN_PARALLEL = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]

@@ -271,6 +271,9 @@ class Benchmark:
         found["first frames"] = Figure.of(firsts)
         # The last ones have no other beside them.
         steady = later[self.full - 1 : -max(1, len(self.shares))]
+        if self.args.graphs:
+            window = self.sampling.clip_blocks
+            found["end to end per block, capturing"] = Figure.of(later[window - 2 : 2 * window - 1])
         if self.stages:  # blocks do not come out evenly
             found["end to end per block"] = replace(Figure.of(steady), median=statistics.mean(steady))
         else:

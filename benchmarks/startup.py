@@ -24,8 +24,8 @@ from tools.host import Host
 
 from .common import Figure, environment, print_table
 
-REPORTED = re.compile(rf"^\s*([\d.]+) seconds.*{PACK_LINK}\s*$", re.MULTILINE)
-"""The host's line about a pack's import."""
+REPORTED = re.compile(rf"([\d.]+) seconds: .*{PACK_LINK}\s*$", re.MULTILINE)
+"""The host's line about a pack's import; newer hosts write the level of the message before it."""
 
 
 def start_once(folder: Path, packs: list[Path]) -> tuple[float, float | None]:

@@ -20,29 +20,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.engines.gpu.generation import ADA, generation
-from avatar.engines.gpu.offload import BlockOffload, WaitingBlock, spread
+from avatar.engines.gpu.offload import spread
 from avatar.engines.gpu.pinned import PinnedMemory
-from avatar.engines.gpu.triton_support import available
-from avatar.engines.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
+from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES
+from avatar.engines.liveavatar.config import BLOCK_FRAMES, FPS, S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
-from avatar.engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
-from avatar.engines.liveavatar.pipeline import generate
+from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.engines.liveavatar.sampler import BlockSampler
-from avatar.engines.liveavatar.transformer import S2VTransformer, called_outside
-from avatar.engines.parts.attention import eight_bit as eight_kernels
+from avatar.engines.liveavatar.transformer import S2VTransformer
 from avatar.engines.parts.planning.performance import Performance
 from avatar.engines.parts.planning.plan import Machine, Wish, make_plan
+from avatar.loaders.liveavatar.conditioning import Condition
+from avatar.loaders.liveavatar.model import Placed, Report, machine_on
+from avatar.loaders.liveavatar.speech import ENGINE
+from avatar.loaders.wan.vae import OwnVAE
+from avatar.loaders.wan.wav2vec2 import SAMPLE_RATE
+from avatar.media.speech import Speech
+from avatar.sessions.liveavatar import Inputs, open_video
 from torch import Tensor
 
 from .common import Clock, Recorder, environment, print_table
@@ -52,68 +56,94 @@ GIB = 2**30
 RUNS = ("140:quality", "140:auto", "80:auto", "48:auto", "24:auto", "16:auto", "16:low memory")
 
 
-def build(
-    config: S2VConfig, device: torch.device, dtype: torch.dtype, performance: Performance
-) -> tuple[S2VTransformer, list[WaitingBlock]]:
-    """A random transformer, made block by block so that no more is ever in memory than in the end."""
-    with torch.device("meta"):
-        model = S2VTransformer(config, dtype)
-    model.eval().requires_grad_(False)
-    generator = torch.Generator(device).manual_seed(0)
-    for name, child in model.named_children():
-        if name not in ("blocks", "audio_injector"):
-            fill(child, device, dtype, generator, f"{name}.")
-    waiting, chosen = [], set(spread(performance.blocks_on_cpu, config.num_layers))
-    for index, block in enumerate(model.blocks):
-        fill(block, device, dtype, generator)
+class Card:
+    """A `TransformerSource` of random weights on a card of ``size`` bytes, which PyTorch is held to.
+
+    Attributes:
+        build_seconds: what drawing the weights took, once they have been placed.
+    """
+
+    streams = False
+
+    def __init__(
+        self, config: S2VConfig, device: torch.device, dtype: torch.dtype, size: int, ram: int | None
+    ) -> None:
+        self.architecture, self.device, self.dtype = config, device, dtype
+        with torch.device("meta"):
+            parameters = S2VTransformer(config).parameters()
+        self.bytes = sum(parameter.numel() for parameter in parameters) * dtype.itemsize
+        self.size, self.free, self.ram = size, size, ram
+        self.build_seconds = 0.0
+        if device.type == "cuda":
+            torch.zeros(1, device=device) @ torch.zeros(1, device=device)
+            left, total = torch.cuda.mem_get_info()
+            self.free -= total - left - torch.cuda.memory_reserved()
+            torch.cuda.set_per_process_memory_fraction(self.free / total)
+
+    def machine(self, wish: Wish) -> Machine:
+        """See `TransformerSource`; a float8 copy takes no CPU memory here, as its weights are drawn on the device."""
+        copied = fp8_bytes(self.architecture, self.dtype)[0]
+        machine = machine_on(self.device, self.architecture.head_dim, self.size, self.free, wish, copied)
+        return machine if self.ram is None else replace(machine, free_cpu=self.ram)
+
+    def place(self, performance: Performance, memory: int, beside: Sequence[Any], report: Report) -> Placed:
+        """See `TransformerSource`: made block by block, so that no more is ever in memory than in the end."""
+        started = time.perf_counter()
+        with torch.inference_mode(False), torch.no_grad():
+            placed = self._drawn(performance)
+        self.build_seconds = time.perf_counter() - started
+        return placed
+
+    def identity(self) -> list[Any]:
+        """See `TransformerSource`; nothing is gone on with here."""
+        return []
+
+    def _drawn(self, performance: Performance) -> Placed:
+        device, dtype, config = self.device, self.dtype, self.architecture
+        with torch.device("meta"):
+            model = S2VTransformer(config, dtype)
+        model.eval().requires_grad_(False)
+        generator = torch.Generator(device).manual_seed(0)
+        for name, child in model.named_children():
+            if name not in ("blocks", "audio_injector"):
+                fill(child, device, dtype, generator, f"{name}.")
+        fill(model.audio_injector, device, dtype, generator)
+
+        def draw(index: int) -> None:
+            fill(model.blocks[index], device, dtype, generator)
+
         if performance.fp8:
-            model.blocks[index] = Fp8Block(block)
-        if index in chosen:
-            waiting.append(WaitingBlock(model.blocks[index]))
-    injection = model.audio_injector
-    fill(injection, device, dtype, generator)
-    if performance.fp8:
-        for index, injector in enumerate(injection.injector):
-            injection.injector[index] = Fp8Attention(injector)
-    return model, waiting
+            waiting = spread(performance.blocks_on_cpu, config.num_layers)
+            return Placed(model, quantise_transformer(model, waiting, draw))
+        for index in range(config.num_layers):
+            draw(index)
+        return Placed(model)
+
+
+def drawn_inputs(card: Card, args: argparse.Namespace) -> Inputs:
+    """What a session makes ``args.blocks`` blocks of; features of the speech are drawn, its sound is silence."""
+    vae = random_vae(96 if args.config == "14b" else 8, card.device, card.dtype)
+    scene = random_scene(card.architecture, args.size, args.blocks, card.device)
+    raw = vae.denormalise(scene.reference), vae.denormalise(scene.motion)
+    seconds = (args.blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES) / FPS
+    silence = {"waveform": torch.zeros(1, 1, round(seconds * SAMPLE_RATE)), "sample_rate": SAMPLE_RATE}
+    speech = Speech.of([silence], encoder="drawn")
+    speech.remember(ENGINE, lambda: scene.speech)
+    return Inputs(card, OwnVAE(vae, card.device), Condition(scene.context, *raw, None), speech)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """One card and choice, in this process."""
-    device, dtype = torch.device(args.device), torch.bfloat16
-    config = S2VConfig() if args.config == "14b" else TINY
-    sampling, (width, height) = SamplingConfig(steps=args.steps), args.size
-    size = args.card * GIB
-    free = size
+    """One card and choice, in this process, through the session that nodes use."""
+    device, wish = torch.device(args.device), Wish(args.choice)
     cuda = device.type == "cuda"
-    if cuda:
-        torch.zeros(1, device=device) @ torch.zeros(1, device=device)
-        left, total = torch.cuda.mem_get_info()
-        free -= total - left - torch.cuda.memory_reserved()
-        torch.cuda.set_per_process_memory_fraction(free / total)
-    machine = Machine(
-        free=free,
-        total=size,
-        free_cpu=args.ram * GIB if args.ram else int(0.8 * psutil.virtual_memory().available),
-        gpu=cuda,
-        fp8=available(device) and generation(device) >= ADA,
-        attention8=eight_kernels.available(device, config.head_dim),
-        copied=fp8_bytes(config, dtype)[0],  # made on the device here
-    )
-    with torch.device("meta"):
-        parameters = list(S2VTransformer(config).parameters())
-    weights = sum(parameter.numel() for parameter in parameters) * dtype.itemsize
-    model = Model(config, weights, dtype, streams=False)
-    plan = make_plan(VideoCosts(model, height, width, sampling), machine, Wish(args.choice))
+    config = S2VConfig() if args.config == "14b" else TINY
+    ram = args.ram * GIB if args.ram else None
+    card = Card(config, device, torch.bfloat16, args.card * GIB, ram)
+    sampling, (width, height) = SamplingConfig(steps=args.steps), args.size
+    costs = VideoCosts(Model(config, card.bytes, card.dtype, card.streams), height, width, sampling)
+    plan = make_plan(costs, card.machine(wish), wish)
     print(plan.text, flush=True)
     performance = plan.performance
-
-    started = time.perf_counter()
-    with torch.inference_mode(False), torch.no_grad():
-        transformer, waiting = build(config, device, dtype, performance)
-    vae = random_vae(96 if args.config == "14b" else 8, device, dtype)
-    scene = random_scene(config, args.size, args.blocks, device)
-    built = time.perf_counter() - started
 
     recorder, kept = Recorder(Clock(device)), []
     BlockSampler.predict = recorder.timed("predict", BlockSampler.predict)
@@ -124,36 +154,36 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         finish(sampler, latents)
 
     BlockSampler.finish_block = keep
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    frames = args.blocks * BLOCK_FRAMES - 3
-    times = [time.perf_counter()]
     said: list[str] = []
-    with BlockOffload(waiting, device, called_outside):
-        stream = generate(transformer, vae, scene, sampling, frames, performance=performance, say=said.append)
-        for block, _ in enumerate(stream):
+    with torch.inference_mode():
+        stream = open_video(drawn_inputs(card, args), sampling, wish, say=said.append)
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        times = [time.perf_counter()]
+        for block, _ in enumerate(stream.blocks()):
             times.append(time.perf_counter())
             if args.squeeze and block == sampling.clip_blocks:
                 torch.cuda.empty_cache()
-                left = free - torch.cuda.memory_reserved() - GIB // 2
+                left = card.free - torch.cuda.memory_reserved() - GIB // 2
                 ballast = torch.empty(left, dtype=torch.uint8, device=device)  # noqa: F841
     blocks = [b - a for a, b in itertools.pairwise(times)]
     full = blocks[sampling.clip_blocks + 1 : -1]  # the last one has no other beside it
     steps = recorder.milliseconds("predict")[(sampling.clip_blocks + 1) * sampling.steps :]
     torch.save(kept[0].float().cpu(), args.latents)
+    waiting = performance.blocks_on_cpu * fp8_bytes(config, card.dtype)[1]
     found = {
         "card GiB": args.card,
         "choice": args.choice,
-        "plan": plan.text,
+        "plan": stream.plan,
         "performance": asdict(performance),
-        "build s": built,
-        "first frames s, cold": blocks[0],
+        "build s": card.build_seconds,
+        "first frames s, cold": blocks[0] - card.build_seconds,
         "ms per step": statistics.median(steps),
         "ms per block": 1e3 * statistics.median(full),
         "FPS end to end": BLOCK_FRAMES / statistics.median(full),
         "planned GB": plan.needed / 1e9,
-        "locked CPU GB": (plan.cpu + performance.blocks_on_cpu * fp8_bytes(config, dtype)[1]) / 1e9,
-        "said": said,
+        "locked CPU GB": (plan.cpu + waiting) / 1e9,
+        "said": [text for text in said if not text.startswith(plan.text)],
         "environment": environment(device),
     }
     if cuda:

@@ -3,8 +3,8 @@
 A turn's end is a guess. After a tenth of a second of silence the words are asked for, the answer begins and its first
 clause gets its sound; nothing of it is played until the turn counts as over. If the person goes on, that work is
 dropped. If the person goes on after that, before anything was heard or within `TAKEN_BACK_SECONDS`, the turn is taken
-back, and both pieces are one question. Later it is an interruption: the sound ducks, stops, and what was not heard is
-neither said nor remembered, unless no word was said, after which the answer goes on where it stopped.
+back, and both pieces are one question. Later it is an interruption: the page is mute, then the answer stops, and what
+was not heard is neither said nor remembered, unless no word was said, after which the answer goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .activity import Activity, best_activity
 from .reply import Piece, Reply, finished, only_hums, words_in
 from .roles import Ears, Heard, Line, Mind, ServiceError, Voice
 from .sentences import Sentences, sentences
-from .talk import RATE, End, Held, Hush, Played, Sound, Talk, Typed
+from .talk import RATE, WATCH_SECONDS, End, Held, Hush, Played, Sound, Talk, Typed
 from .timings import Timings
 from .turns import Ended, Finished, Paused, Speaking, Turns
 
 TAKEN_BACK_SECONDS = 1.2
 """A person who goes on so soon after the end of a turn had not finished."""
-DUCK_SECONDS, INTERRUPT_SECONDS = 0.1, 0.25
-"""Speech after which the answer becomes quiet, and stops."""
+DUCK_SECONDS, INTERRUPT_SECONDS = 0.09, 0.25
+"""Speech, three windows of it, after which the page is mute for now; and after which the answer stops."""
 SURE_SECONDS = 1.0
 """So much speech has words: the rest of the answer is not made any more."""
 BLOCK_SECONDS, GATHER_SECONDS = 0.48, 0.1
@@ -39,7 +39,6 @@ BLOCK_SECONDS, GATHER_SECONDS = 0.48, 0.1
 would begin with silence."""
 AHEAD_SECONDS = 8.0
 """So much sound is made ahead of what is spoken."""
-WATCH_SECONDS = 0.02
 REMEMBERED_LINES = 400
 
 logger = logging.getLogger(__name__)
@@ -89,6 +88,7 @@ class Conversation(Talk):
         super().__init__(feed, on_error)
         self._mind, self._voice, self._ears, self._manners = mind, voice, ears, manners
         self.hears, self.push_to_talk = ears is not None, manners.push_to_talk
+        self.barge_in = manners.barge_in
         longest_pause = math.inf if manners.push_to_talk else manners.longest_pause
         self._turns = Turns(activity or best_activity(), RATE, manners.pause, longest_pause, finished)
         self.history: list[Line] = []
@@ -159,7 +159,7 @@ class Conversation(Talk):
 
     def _paused(self, sound: Tensor) -> None:
         if self._answering():
-            return
+            return self._duck(False)  # too short to interrupt
         self._drop_guess()
         self._guess = self._new_reply(Piece(asyncio.ensure_future(self._ears.transcribe(sound))))
         self._work(self._guess, self._answer(self._guess))
@@ -394,9 +394,8 @@ class Conversation(Talk):
         reply.hold(played, take_back)
         if take_back:
             self._unfinished = reply.pieces
-        until = self.feed.spoken_seconds
-        if reply.spoken.begun and until > played:
-            self.tell("interrupted", seconds=round(played, 3), until=round(until, 3))
+        if reply.spoken.begun:
+            self.tell_void(played)
         self._duck(False)
         self.tell("state", state="listening")
 

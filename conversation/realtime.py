@@ -24,14 +24,13 @@ from .roles import ServiceError
 from .server import Server
 from .services import pcm
 from .spoken import Spoken
-from .talk import RATE, End, Held, Hush, Played, Sound, Talk, Typed
+from .talk import RATE, WATCH_SECONDS, End, Held, Hush, Played, Sound, Talk, Typed
 from .timings import Timings
 
 MESSAGE_BYTES = 4 << 20
 HEARTBEAT_SECONDS = 20.0
 RETRY_SECONDS = 3.0
 LONGEST_RETRY = 30.0
-WATCH_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class RealtimeConversation(Talk):
     ) -> None:
         super().__init__(feed, on_error)
         self._realtime, self.push_to_talk = realtime, realtime.push_to_talk
+        self.barge_in = realtime.barge_in
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._response: str | None = None  # that the server is making
         self._spoken: Spoken | None = None
@@ -262,9 +262,7 @@ class RealtimeConversation(Talk):
         self._spoken = None
         played = self.played()
         spoken.take_out(played)
-        until = self.feed.spoken_seconds
-        if until > played:
-            self.tell("interrupted", seconds=round(played, 3), until=round(until, 3))
+        self.tell_void(played)
         return spoken.heard_samples / self.feed.rate
 
     async def _watch(self, spoken: Spoken) -> None:

@@ -22,6 +22,8 @@ RATE = 24_000
 """Samples per second of the sound that pages send."""
 LEAD_SECONDS = 0.1
 """How far a video may run ahead of what is heard: an interruption cannot take back what is made."""
+WATCH_SECONDS = 0.02
+"""How often the conversation looks at its feed."""
 LOOK_SECONDS = 0.2
 """How often a conversation looks whether its video goes on."""
 BACKLOG = 500
@@ -93,6 +95,8 @@ class Talk:
     hears = True
     """Whether the microphone is listened to."""
     push_to_talk = False
+    barge_in = True
+    """Whether a person may interrupt."""
 
     def __init__(self, feed: SpeechFeed, on_error: Callable[[str], None] = lambda text: None) -> None:
         self.feed, self._on_error = feed, on_error
@@ -105,6 +109,7 @@ class Talk:
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._backlog = 0
         self._shown: tuple[float, float] | None = None
+        self._following: asyncio.Task[None] | None = None
         self.held_key = False  # of push to talk
         self.over = False
 
@@ -210,6 +215,22 @@ class Talk:
             return self.feed.heard_seconds
         seconds, at = self._shown
         return min(seconds + min(self.now() - at, FRESH_SECONDS), self.feed.spoken_seconds)
+
+    def tell_void(self, played: float) -> None:
+        """Tell the pages which sound of the video is void, after what waited was called off; and that less is, if the
+        block that is being made is taken back."""
+        until = self.feed.spoken_seconds
+        if until > played:
+            self.tell("interrupted", seconds=round(played, 3), until=round(until, 3))
+        if self._following is not None:
+            self._following.cancel()
+        self._following = asyncio.create_task(self._follow_void(until))
+
+    async def _follow_void(self, until: float) -> None:
+        while (goes_on := self.feed.goes_on) is None:
+            await asyncio.sleep(WATCH_SECONDS)
+        if goes_on < until:
+            self.tell("void", until=round(goes_on, 3))
 
     def measured(self, turn: int, timings: Timings, first: int | None) -> bool:
         """Tell the times of an answer, whose first sample in the feed is ``first``; False while it was not shown."""

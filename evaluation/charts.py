@@ -61,7 +61,7 @@ def charts_of(found: Measurement) -> list[Chart]:
             windows = sync.windows(seen)
         except NotMeasurable:
             windows = []
-        if windows:
+        if len(windows) > 1:  # a single one has no course
             middle, strength, offset = (torch.tensor(column) for column in zip(*windows, strict=True))
             charts.append(Chart("Sync per 4 s", "correlation", (Line("r", middle, strength),)))
             charts.append(Chart("Offset per 4 s", "frames", (Line("offset", middle, offset, dots=True),)))

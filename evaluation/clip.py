@@ -13,6 +13,7 @@ import av
 import torch
 from torch import Tensor
 
+from ..media.driving import use_threads
 from ..media.frames import AvatarStream
 from ..media.mapped_sound import map_audio
 from ..media.sound_file import NoSound
@@ -160,7 +161,7 @@ def _frames(part: _Part) -> Iterator[tuple[float, Tensor]]:
     count = 0
     with _open(part) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        use_threads(stream)
         try:
             if part.start > 0:
                 container.seek(int(part.start / stream.time_base), stream=stream)

@@ -129,7 +129,7 @@ class LiveMeasurement:
         return Layout(block, self._latent if block % self._latent == 0 else block, sizes[0] % block)
 
     def _draw(self, found: Measurement) -> None:
-        self.chart = picture(charts_of(found))
+        self.chart = picture(charts_of(found), columns=1)  # nodes are narrow
 
     def _write(self, line: dict[str, object]) -> None:
         if self._path is not None:

@@ -19,7 +19,8 @@ table{border-collapse:collapse;background:#fff;font-variant-numeric:tabular-nums
 th,td{padding:4px 10px;border-bottom:1px solid #eef0f3;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th{font-weight:600;background:#f3f4f6}
 .good{color:#047857}.warn{color:#b45309;font-weight:600}.fail{color:#b91c1c;font-weight:600}.none{color:#374151}
-.grey{color:#6b7280}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:12px;margin-top:12px}
+.grey{color:#6b7280}.charts{display:grid;gap:12px;margin-top:12px;
+grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr))}
 figure{margin:0;background:#fff;border:1px solid #e5e7eb;border-radius:8px;padding:8px}
 figcaption{font-weight:600;font-size:13px}figcaption span{font-weight:400;margin-left:8px}
 svg{width:100%;height:auto;display:block}svg text{font:10px system-ui,sans-serif;fill:#6b7280}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,17 +11,17 @@ import torch
 from torch import nn
 
 
-def patcher_of(module: nn.Module, device: torch.device, rest: torch.device) -> Any:
-    """What ComfyUI's memory management moves between ``device``, where ``module`` computes, and ``rest``.
+def patcher_of(module: nn.Module, device: torch.device) -> Any:
+    """What ComfyUI's memory management moves between ``device``, where ``module`` computes, and CPU memory.
 
-    Always the host's plain patcher: the one that stages weights (dynamic loading) needs the host's own layers, which
-    fetch them.
+    It moves as a whole, and the host can always have it out of the way: where ComfyUI keeps models on the GPU
+    (--highvram), it stays there until somebody needs the room.
     """
-    from comfy.model_patcher import ModelPatcher
+    from .whole_patcher import WholePatcher
 
     # The host writes attributes (``device``) onto its module that models of libraries keep read-only.
     holder = nn.ModuleDict({"module": module})
-    return ModelPatcher(holder, load_device=device, offload_device=rest)
+    return WholePatcher(holder, load_device=device, offload_device=torch.device("cpu"))
 
 
 def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:
@@ -31,6 +32,13 @@ def bring(patchers: Sequence[Any], memory: int = 0, whole: bool = True) -> None:
     from comfy import model_management
 
     model_management.load_models_gpu(list(patchers), memory_required=memory, force_full_load=whole)
+
+
+def make_room(device: torch.device, memory: int) -> None:
+    """Have ``memory`` bytes of a GPU free for what is made there; models that take them go out."""
+    from comfy import model_management
+
+    model_management.free_memory(memory + model_management.extra_reserved_memory(), device)
 
 
 def pass_through(patcher: Any, beside: int) -> None:
@@ -44,15 +52,29 @@ def pass_through(patcher: Any, beside: int) -> None:
     bring([patcher], beside if fits else free, whole=False)
 
 
+def unlock(patcher: Any) -> None:
+    """Have a host that loads weights dynamically give back the locked CPU memory through which it has brought them.
+
+    It would keep them there for the next call, which takes as much CPU memory as the whole model.
+    """
+    release = getattr(patcher, "partially_unload_ram", None)  # from 0.29 on
+    if release is None or patcher.load_device.type != "cuda":
+        return
+    torch.cuda.synchronize(patcher.load_device)  # they may still be on their way to the GPU
+    release(math.inf)
+
+
 def memory_of(device: torch.device) -> tuple[int, int]:
-    """Bytes of ``device``: all of them, and those that would be free with every model out of the way."""
+    """Bytes of ``device``: all of them, and those that would be free with every model out of the way that leaves it."""
     from comfy import model_management as management
 
     total = management.get_total_memory(device)
     if device.type != "cuda":
         return total, total
     loaded = sum(
-        entry.model_loaded_memory() for entry in management.current_loaded_models if entry.device == device
+        entry.model_loaded_memory()
+        for entry in management.current_loaded_models
+        if entry.device == device and entry.model.offload_device != device
     )
     free = management.get_free_memory(device) + loaded - management.extra_reserved_memory()
     return total, int(free)
@@ -81,11 +103,7 @@ class ManagedModule:
         from comfy import model_management
 
         if self.patcher is None:
-            self.patcher = patcher_of(
-                self.module,
-                model_management.text_encoder_device(),
-                model_management.text_encoder_offload_device(),
-            )
+            self.patcher = patcher_of(self.module, model_management.text_encoder_device())
         if not _is_loaded(self.patcher, self.patcher.model_size()):
             bring([self.patcher], whole=False)
         return self.patcher.load_device

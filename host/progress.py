@@ -18,10 +18,11 @@ check_interrupt = comfy.model_management.throw_exception_if_processing_interrupt
 
 
 class Progress:
-    """The progress bar of a node (by default the one that is running); shows the newest frame of each block on it."""
+    """The progress bar of a node (by default the one that is running); shows the newest frame of each block on it, with
+    ``most`` pixels of its longer side at most."""
 
-    def __init__(self, node_id: str | None = None) -> None:
-        self._node_id = node_id
+    def __init__(self, node_id: str | None = None, most: int = PREVIEW_SIZE) -> None:
+        self._node_id, self._most = node_id, most
         self._bar: comfy.utils.ProgressBar | None = None
 
     def __call__(self, done: int, total: int, block: torch.Tensor | None = None) -> None:
@@ -30,7 +31,7 @@ class Progress:
             self._bar = comfy.utils.ProgressBar(total, self._node_id)
         preview = None
         if block is not None:
-            preview = ("JPEG", Image.fromarray(block[-1].numpy()), PREVIEW_SIZE)
+            preview = ("JPEG", Image.fromarray(block[-1].numpy()), self._most)
         self._bar.update_absolute(done, total, preview)
         if done == total and self._node_id is not None:  # the host ends only the bar of the node that runs
             get_progress_state().finish_progress(self._node_id)

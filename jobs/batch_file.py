@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +61,11 @@ def content(file: Path) -> bytes:
         return opened.read(MOST_BYTES + 1)
 
 
+def check_file(data: bytes, name: str) -> None:
+    """What `read_rows` raises, without a look at the single rows, which takes seconds where there are many."""
+    _listed(data, name)
+
+
 def read_rows(data: bytes, name: str) -> list[Row]:
     """All rows of a file, whose ``name`` ends with .json or .csv. Bad rows are named, and the others still read.
 
@@ -67,6 +74,22 @@ def read_rows(data: bytes, name: str) -> list[Row]:
     Raises:
         ValueError: the file as a whole cannot be read; in one sentence.
     """
+    rows, taken, written = [], {}, not name.lower().endswith(".json")
+    for number, values in enumerate(_listed(data, name), 1):
+        row = _row(number, values, written)
+        if row.job is not None:
+            # Disks of Windows and macOS do not tell the letters' case apart.
+            before = taken.setdefault(row.job.output.lower(), number)
+            if before != number:
+                row = Row(
+                    number, None, f"Give it another output: row {before} has {shown(row.job.output)} too."
+                )
+        rows.append(row)
+    return rows
+
+
+def _listed(data: bytes, name: str) -> list[Any]:
+    """What stands in the rows of a file; ValueError where the file as a whole cannot be read."""
     if len(data) > MOST_BYTES:
         raise ValueError(f"Split {name}: a batch file may have {MOST_BYTES >> 20} MB.")
     try:
@@ -76,23 +99,12 @@ def read_rows(data: bytes, name: str) -> list[Row]:
     ending = name.lower().rpartition(".")[2]
     if ending not in ("json", "csv"):
         raise ValueError(f"Name the file .json or .csv: {shown(name)} is neither.")
-    listed = _json(text, name) if ending == "json" else _csv(text, name)
-    rows, taken = [], {}
-    for number, values in enumerate(listed, 1):
-        if number > MOST_ROWS:
-            raise ValueError(f"Split {name}: a batch file may have {MOST_ROWS} rows.")
-        row = _row(number, values, written=ending == "csv")
-        if row.job is not None:
-            # Disks of Windows and macOS do not tell the letters' case apart.
-            before = taken.setdefault(row.job.output.lower(), number)
-            if before != number:
-                row = Row(
-                    number, None, f"Give it another output: row {before} has {shown(row.job.output)} too."
-                )
-        rows.append(row)
-    if not rows:
+    listed = _json(text, name) if ending == "json" else list(islice(_csv(text, name), MOST_ROWS + 1))
+    if len(listed) > MOST_ROWS:
+        raise ValueError(f"Split {name}: a batch file may have {MOST_ROWS} rows.")
+    if not listed:
         raise ValueError(f"Write rows into {name}: there are none.")
-    return rows
+    return listed
 
 
 def _row(number: int, values: Any, written: bool) -> Row:
@@ -102,13 +114,18 @@ def _row(number: int, values: Any, written: bool) -> Row:
         return Row(
             number, None, f'Write it as {{"image": "a.png", "audio": "a.wav"}}: it is {shown(values)}.'
         )
-    plain = {name: re.sub(r"[\s_-]", "", name).lower() for name in values}
-    names = NAMES | {name: NAMES[known] for name, known in plain.items() if known in NAMES}
     try:
-        job = read_job(values, names, written=written)
+        job = read_job(values, _names(tuple(values)), written=written)
     except ValueError as error:
         return Row(number, None, str(error))
     return Row(number, job if job.output else replace(job, output=f"{number:05}"))
+
+
+@lru_cache
+def _names(given: tuple[str, ...]) -> dict[str, str]:
+    """`NAMES`, and the field of each given name in its own spelling; most rows of a file have the same ones."""
+    plain = {name: re.sub(r"[\s_-]", "", name).lower() for name in given}
+    return NAMES | {name: NAMES[known] for name, known in plain.items() if known in NAMES}
 
 
 def _json(text: str, name: str) -> list[Any]:

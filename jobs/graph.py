@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .job import Job
+from .job import FIELDS, Job
 
 Graph = dict[str, dict[str, Any]]
 
@@ -44,28 +44,32 @@ RUN = "_run"
 where that file is gone."""
 
 
-def fill(graph: Mapping[str, Any], job: Job, prefix: str, run: str = "") -> Graph:
+def fill(
+    graph: Mapping[str, Any], job: Job, prefix: str, run: str = "", called: Mapping[str, str] | None = None
+) -> Graph:
     """A copy of a workflow in API format that makes ``job`` and saves it below ``prefix`` in the output folder.
 
-    Another ``run`` saves another file, though nothing else differs.
+    Another ``run`` saves another file, though nothing else differs. ``called`` has the names of the job's fields that
+    messages use where they are others.
     ``image`` and ``audio`` of the job are names as the host's loaders know them; its seed is a number by now.
 
     Raises:
         ValueError: the workflow has no place for something that the job asks for; in one sentence.
     """
     filled: Graph = copy.deepcopy(check_graph(graph))
+    called = {name: name for name in FIELDS} | dict(called or {})
     for name, place in PLACES.items():
         if (value := getattr(job, name)) is not None:
-            _find(filled, name, place)["inputs"][place.input] = value
+            _find(filled, name, place, called[name])["inputs"][place.input] = value
     if job.text is not None:
         _say(filled, job)
     for name, widgets in WIDGETS.items():
         if (value := getattr(job, name)) is not None and not _set(filled, widgets, value) and name != "seed":
-            raise _no_place(name)
+            raise _no_place(called[name])
     if job.fps is not None:
         outputs = [node["inputs"] for node in filled.values() if node["class_type"] == WRITER]
         if not outputs:
-            raise _no_place("fps")
+            raise _no_place(called["fps"])
         for inputs in outputs:
             inputs["fps"] = job.fps
     writers = [node["inputs"] for node in filled.values() if PREFIX in node["inputs"]]
@@ -93,7 +97,7 @@ def check_graph(graph: Any) -> Graph:
     return graph
 
 
-def _find(graph: Graph, name: str, place: Place) -> dict[str, Any]:
+def _find(graph: Graph, name: str, place: Place, called: str) -> dict[str, Any]:
     fitting = [
         node
         for number, node in graph.items()
@@ -105,7 +109,7 @@ def _find(graph: Graph, name: str, place: Place) -> dict[str, Any]:
     if not chosen:
         raise ValueError(f"Take another workflow: this one has {place.words}.")
     if len(chosen) > 1:
-        raise ValueError(f"Call one node of the workflow '{place.title}': {len(chosen)} could take {name}.")
+        raise ValueError(f"Call one node of the workflow '{place.title}': {len(chosen)} could take {called}.")
     return chosen[0]
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from .files import check_file
 
 INSTALL = (
-    "Install onnxruntime, which computes Ditto's speech and face networks: 'pip install onnxruntime' into ComfyUI's "
-    "Python, or 'pip install onnxruntime-gpu' to run the speech network on an NVIDIA GPU."
+    "Install onnxruntime, which computes Ditto's speech and face networks and Smart Turn: 'pip install onnxruntime' "
+    "into ComfyUI's Python, or 'pip install onnxruntime-gpu' to run the speech network on an NVIDIA GPU."
 )
 
 logger = logging.getLogger(__name__)
@@ -38,17 +38,21 @@ class OnnxGraph:
         name: what people call this network, for messages.
         given: its input's name.
         device: where it is to run.
+        threads: of the CPU that it takes; 0: as many as there are cores.
 
     Raises:
         RuntimeError: onnxruntime is missing.
         FileNotFoundError, ValueError: the file is absent, cut off or another network; the message names it.
     """
 
-    def __init__(self, path: str | Path, name: str, given: str, device: torch.device | str = "cpu"):
+    def __init__(
+        self, path: str | Path, name: str, given: str, device: torch.device | str = "cpu", threads: int = 0
+    ):
         check_file(path)
         runtime = require_onnxruntime()
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors
+        options.intra_op_num_threads = threads
         try:
             self._session = runtime.InferenceSession(
                 str(path), options, providers=_providers(runtime, torch.device(device), name)

@@ -201,6 +201,29 @@ def clip_format(data: bytes) -> str | None:
     return next((name for start, at, name in CLIPS if data[at : at + len(start)] == start), None)
 
 
+def check_clip(data: bytes, name: str, most_bytes: int) -> str:
+    """FFmpeg's name of a sound file's format, once it was read to its end.
+
+    Args:
+        name: of the sound, in messages.
+        most_bytes: size of its samples as float32.
+
+    Raises:
+        ValueError: the bytes are no sound, or too much of it; in one sentence.
+    """
+    kind, size = clip_format(data), 0
+    if kind is None:
+        raise ValueError(f"Send {name} as WAV, FLAC, Ogg, MP3, AAC, MP4 or WebM: these bytes are none.")
+    with open_sound(io.BytesIO(data), name, kind, CLIP_RATE) as opened:
+        for _, _, piece in opened.pieces():
+            size += piece.numel() * piece.element_size()
+            if size > most_bytes:
+                raise ValueError(f"Send {name} in parts: decoded it is more than {most_bytes >> 30} GB.")
+    if not size:
+        raise NoSound(f"Send another {name}: there is no sound in it.")
+    return kind
+
+
 def decode_clip(data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:
     """A whole sound file in memory as its channels' mean, float32 [S], and its sample rate
     (48 kHz where it is higher).

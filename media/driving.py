@@ -50,6 +50,7 @@ def open_driving(
     max_frames: int = 0,
     folder: str | None = None,
     check_interrupt: Callable[[], None] = lambda: None,
+    sound: bool = True,
 ) -> DrivingVideo:
     """A driving video from an AVATAR_STREAM, a core VIDEO, or IMAGE frames, read lazily.
 
@@ -61,6 +62,7 @@ def open_driving(
         max_frames: the number of frames to stop after; 0 reads everything.
         folder: holds the decoded sound of a VIDEO; see `map_audio`.
         check_interrupt: called while sound is decoded; raises to stop.
+        sound: whether anybody wants the sound; a VIDEO's is decoded as a whole here.
 
     Raises:
         ValueError: the source cannot be read, or is a live stream.
@@ -75,12 +77,23 @@ def open_driving(
     elif hasattr(source, "get_stream_source"):
         file = _probe(source)
         fps, blocks = file.fps, lambda: _decoded(file)
-        audio = _sound(file, folder, check_interrupt)
+        audio = _sound(file, folder, check_interrupt) if sound else None
     else:
         if len(source) == 0:
             raise ValueError("The driving video has no frames.")
         blocks, audio = lambda: _images(source), None
     return DrivingVideo(lambda: _limited(blocks(), max_frames), float(fps), audio)
+
+
+def use_threads(stream: av.VideoStream) -> None:
+    """Let a stream be decoded by several threads.
+
+    Libraries such as torchvision have FFmpeg's messages logged, for which PyAV 14 takes Python's lock in the decoder's
+    threads. Closing a decoder holds that lock and waits for these threads, so a video that is not read to its end
+    would hold up the whole process for ever. What matters in these messages is raised as well.
+    """
+    av.logging.set_level(None)
+    stream.thread_type = "AUTO"
 
 
 def sound_of_frames(audio: dict, frames: Sequence[int], fps: float) -> dict | None:
@@ -197,7 +210,7 @@ def _frames(file: _File) -> Iterator[tuple[float, av.VideoFrame]]:
     count = 0
     with _open(file.place) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        use_threads(stream)
         try:
             if file.start > 0:
                 container.seek(int(file.start / stream.time_base), stream=stream)

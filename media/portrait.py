@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -17,6 +18,9 @@ from .room import check_room
 MULTIPLE = 64  # both sides of a video are multiples of this
 NO_NUMBERS = "The image holds NaN or infinite pixels: the node that made it has failed."
 MIN_SIDE = 32  # a smaller portrait shows no face
+MOST_PIXELS = 64 << 20
+FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+"""Pillow's names of the formats that a picture may come in, and their endings."""
 
 DRAWN_SIDE, DRAWN_STEP, DRAWN_SHARE = 192, 3 / 255, 0.68
 """A picture of this longer side is drawn if so large a share of its pixels differs by no more from even shading: 0.76
@@ -81,6 +85,28 @@ def fit_size(height: int, width: int, area: int) -> tuple[int, int]:
             "squarer shape or choose a larger area."
         )
     return high, wide
+
+
+def picture_format(data: bytes, name: str) -> str:
+    """The format of a picture file in memory as the ending of its name: png, jpg or webp. Only its header is read.
+
+    Raises:
+        ValueError: it is none of these, several pictures, or one of too many pixels; in one sentence.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as opened:
+            (width, height), kind = opened.size, FORMATS[opened.format]
+            pictures = getattr(opened, "n_frames", 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"Send {name} as PNG, JPEG or WebP: these bytes are none that can be read."
+        ) from error
+    if width * height > MOST_PIXELS or pictures != 1:
+        raise ValueError(
+            f"Send {name} as one picture of at most {MOST_PIXELS >> 20} million pixels: it is {pictures} of "
+            f"{width}x{height}."
+        )
+    return kind
 
 
 def _ceil(value: int) -> int:

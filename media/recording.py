@@ -36,11 +36,18 @@ class Snapshots:
     Args:
         video: the file that is written; its snapshot lies next to it.
         limit: bytes that the snapshots of all videos of this folder may take; those of others go first.
+        say: is told why none could be written; then there are none any more.
         clock: seconds.
     """
 
-    def __init__(self, video: Path, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path, self.limit, self._clock = state_path(video), limit, clock
+    def __init__(
+        self,
+        video: Path,
+        limit: int,
+        say: Callable[[str], None] = logging.warning,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path, self.limit, self._say, self._clock = state_path(video), limit, say, clock
         self._last = clock()
         self._took: float | None = None
         self.problem: str | None = None if limit else "No snapshots are wanted."
@@ -62,7 +69,7 @@ class Snapshots:
             state.save(self.path)
         except OSError as error:
             self.problem = f"No snapshot is taken: {error.strerror or error}"
-            logging.warning("LiveAvatar: %s", self.problem)
+            self._say(self.problem)
         self._last = self._clock()
         self._took = self._last - start
 

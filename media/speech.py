@@ -102,7 +102,7 @@ class LiveSpeech:
             self.feed.wait(min(piece, POLL_SECONDS))
 
     def take_back(self) -> bool:
-        """Whether the piece that was taken last is silence in the place of speech: see `SpeechFeed.take_back`."""
+        """Whether the piece that was taken last is void: see `SpeechFeed.take_back`."""
         self.poll()
         return self.feed.take_back()
 

@@ -48,8 +48,8 @@ class SpeechFeed:
         limit_seconds: most seconds of speech that may wait to be spoken.
         ahead_seconds: delay with which speech is taken where nothing has to wait for it, so that its taker can look
             ahead.
-        lead_seconds: how far the video of speech that goes on may run ahead of what is heard, for speech that may be
-            taken back. Its beginning is taken at once.
+        lead_seconds: how far the video of speech that goes on may run ahead of what is heard. Its beginning is taken at
+            once. Where there is a limit, speech that was taken last may be called off too.
         clock: seconds, for tests.
 
     Its taker says in ``moods`` which there are, and ``mood`` is the one that was asked for with the sound that was
@@ -82,7 +82,10 @@ class SpeechFeed:
         self._speaking = False
         self._ended = self._closing = self._begun = self.closed = False
         self._spoken, self._spoken_start = torch.zeros(0), 0
-        self._silence = 0  # samples at its end that can be taken back
+        self._open = 0  # samples at its end that can be taken back,
+        self._open_speech = False  # which are not silence,
+        self._called_off = False  # and shall be
+        self._goes_on: float | None = 0.0
         self._count, self._sum, self._squares = 0, 0.0, 0.0
         self._taken = 0
         self._places: deque[tuple[int, int, int]] = deque(
@@ -92,7 +95,8 @@ class SpeechFeed:
     # For writers.
 
     def write(self, samples: Tensor, rate: int, replace: bool = False, mood: str = "") -> None:
-        """Append float samples [S] at their own rate; ``replace``: in place of all that waits.
+        """Append float samples [S] at their own rate; ``replace``: in place of all that waits, and of the speech that
+        was taken last if that can be taken back.
 
         ``mood``: one of ``moods``, which begins with these samples and lasts until another one does.
 
@@ -118,6 +122,8 @@ class SpeechFeed:
             if replace:
                 self._waiting, self._converter = self._waiting[:0], None
                 self._changes.clear()
+                self._arrived, self._called_off = float("-inf"), self._open_speech
+                self._goes_on = None if self._called_off else self.spoken_seconds
             if mood:
                 self._changes.append((len(self._waiting), mood))
             arrived = self._convert(samples.float(), rate)
@@ -125,7 +131,8 @@ class SpeechFeed:
             self._count += len(arrived)
             self._sum += arrived.double().sum().item()
             self._squares += arrived.double().square().sum().item()
-            self._arrived = self._clock()
+            if len(samples):
+                self._arrived = self._clock()
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -164,7 +171,7 @@ class SpeechFeed:
 
     @property
     def taken(self) -> int:
-        """How many samples of speech are in the video, without the silence between."""
+        """How many samples of speech were taken, without the silence between."""
         return self._taken
 
     @property
@@ -206,6 +213,8 @@ class SpeechFeed:
         None at the end. The last samples are silence, so that the mouth closes."""
         with self._changed:
             now = self._clock()
+            if self._called_off:  # too late: the block was made
+                self._called_off, self._goes_on = False, self.spoken_seconds
             if self._closing:
                 return None
             self._heard_until = max(now, self._heard_until)
@@ -236,26 +245,47 @@ class SpeechFeed:
                 start = self._spoken_start + len(self._spoken) + offset
                 self._places.append((start, self._taken, used))
                 self._taken += used
-            self._silence = 0 if used or self._ended else size
+            revocable = not self._ended and (not used or self._lead < float("inf"))
+            self._open, self._open_speech = size if revocable else 0, revocable and used > 0
             self._waiting = self._waiting[used:]
             self._change_mood(used)
             self._heard_until += size / self.rate
             self._keep(block)
             return block
 
+    @property
+    def revocable(self) -> bool:
+        """Whether what was taken last may have to be taken back."""
+        return self._open > 0
+
+    @property
+    def goes_on(self) -> float | None:
+        """Where in the video something else follows the speech that was last replaced, in seconds; None while that is
+        not known, because its last block may be taken back or not."""
+        return self._goes_on
+
     def take_back(self) -> bool:
-        """Take back the silence that was taken last, where speech has arrived that is heard sooner in its place than
-        behind it: more of it than time has passed since. `take` gives that block anew then.
+        """Take back what was taken last, where it is speech that was called off since, or silence for which speech has
+        arrived that is heard sooner in its place than behind it: more of it than time has passed. `take` gives that
+        block anew then.
 
         To be asked only while nobody has seen the block.
         """
         with self._changed:
-            taken_at = self._heard_until - self._silence / self.rate
-            speech = len(self._waiting) - self._ahead
-            if not self._silence or speech <= (self._clock() - taken_at) * self.rate:
+            taken_at = self._heard_until - self._open / self.rate
+            if self._open_speech:
+                void = self._called_off
+            else:
+                speech = len(self._waiting) - self._ahead
+                void = self._open > 0 and speech > (self._clock() - taken_at) * self.rate
+            if not void:
                 return False
-            self._spoken = self._spoken[: -self._silence]
-            self._heard_until, self._silence = taken_at, 0
+            self._spoken = self._spoken[: -self._open]
+            if self._open_speech:  # its samples keep their numbers, which are in no place of the video now
+                self._places.pop()
+                self._speaking = self._called_off = False
+                self._goes_on = self.spoken_seconds
+            self._heard_until, self._open, self._open_speech = taken_at, 0, False
             return True
 
     def wait(self, seconds: float) -> None:
@@ -284,9 +314,9 @@ class SpeechFeed:
 
     @property
     def ready(self) -> float:
-        """Samples that are final, whoever asks: all but silence that can be taken back. All of them at the end, after
+        """Samples that are final, whoever asks: all but those that can be taken back. All of them at the end, after
         which there is silence."""
-        return float("inf") if self._closing else self._spoken_start + len(self._spoken) - self._silence
+        return float("inf") if self._closing else self._spoken_start + len(self._spoken) - self._open
 
     def read(self, start: int, stop: int) -> Tensor:
         """Samples ``start`` to ``stop`` of the sound that was taken, [1, S], with silence behind it; LookupError when

@@ -23,7 +23,7 @@ from nodes import LoadImage
 from ..host.folders import inside
 from ..host.progress import check_interrupt, show_text
 from ..jobs.answers import VIDEOS
-from ..jobs.batch_file import content, read_rows
+from ..jobs.batch_file import check_file, content, read_rows
 from ..jobs.identity import identity
 from ..jobs.job import Job
 from ..media.mapped_sound import map_audio
@@ -113,13 +113,13 @@ class AvatarBatch(Node):
 
     @classmethod
     def check(cls, values: dict[str, Any]) -> None:
-        """Files that are none are refused when the workflow is queued."""
+        """Files that are none are refused when the workflow is queued; single rows are looked at when it runs."""
         file = values.get("file")
         super().check({name: value for name, value in values.items() if name != "file"})
         if "folder" in values:
             check_prefix(_below(values["folder"], "name"))
         if file is not None:
-            read_rows(_content(file), file)
+            check_file(_content(file), file)
 
     @classmethod
     def execute(

@@ -23,6 +23,7 @@ from ..evaluation.subjects import layout_of, regions_in
 from ..host.progress import Progress, check_interrupt, show_text
 from ..loaders.personalive.host_objects import face_finder
 from ..media.frames import AvatarStream
+from ..media.portrait import colours
 from .schema import Node, schema
 from .types import AvatarStreamType
 
@@ -39,6 +40,8 @@ REMEDIES = {
     **dict.fromkeys(("syncnet", "speaker", "writer", "qalign", "voice", "text", "language"), COMMAND),
 }
 """What to do in a graph about something that is missing."""
+CHART_SIZE = 1024
+"""Pixels of the longer side of the charts on a node, whose numbers are to be read."""
 SHOWN = ("T.Flicker", "block border", "sharpness drift", "colour drift", "FPS", "RTF", "first frame")
 
 
@@ -83,7 +86,7 @@ class _Shown(Measured):
     def __init__(self, stream: AvatarStream, latent: int, hidden: Any) -> None:
         super().__init__(stream, latent)
         self._hidden = hidden
-        self._progress, self._chart = Progress(hidden.unique_id), None
+        self._progress, self._chart = Progress(hidden.unique_id, CHART_SIZE), None
 
     def passed(self, now: LiveMeasurement, block: Tensor) -> None:
         self._show(now)
@@ -172,7 +175,7 @@ class AvatarMeasureVideo(Node):
     ) -> io.NodeOutput:
         clip = open_video(video)
         subject = Subject(
-            reference=None if reference is None else _bytes(reference[0]),
+            reference=None if reference is None else _bytes(reference[:1])[0],
             regions=regions_in({"face": _numbers(face, "face", float)}, clip.width, clip.height)
             if face
             else None,
@@ -218,8 +221,8 @@ def _finder() -> Any:
         return None
 
 
-def _bytes(picture: Tensor) -> Tensor:
-    return (picture[..., :3].float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+def _bytes(pictures: Tensor) -> Tensor:
+    return (colours(pictures).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _numbers(text: str, name: str, kind: type) -> list:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from comfy_api.latest import io, ui
+from torch import Tensor
 
-from ..engines.parts.face.boxes import CHOICES, Face, check_masks, mask_boxes, painted_box
+from ..engines.parts.face.boxes import (
+    CHOICES,
+    YUNET_FILE,
+    Face,
+    FaceFinder,
+    check_masks,
+    mask_boxes,
+    painted_box,
+)
 from ..engines.parts.face.framing import Framing
 from ..engines.parts.face.portrait import make_ready
 from ..host.progress import check_interrupt, show_text
@@ -16,6 +27,14 @@ from .liveavatar.condition import PHOTOGRAPH
 from .schema import Node, schema
 
 FINE = "The portrait is fine."
+NOT_LEVEL = (
+    f"Put {YUNET_FILE} into models/personalive, or switch level off: nobody knows where the eyes are, so they were not "
+    "made level."
+)
+NOT_LEVEL_PAINTED = (
+    "Switch level off, or disconnect face: a mask does not say where the eyes are, so they were "
+    "not made level."
+)
 
 
 class AvatarPreparePortrait(Node):
@@ -120,23 +139,38 @@ class AvatarPreparePortrait(Node):
             )
         if face is not None:
             check_masks(face, *pictures.shape[1:3])
-        boxes = None if face is None else mask_boxes(face)
-        finder = face_finder() if boxes is None else None
+        look = _painted(mask_boxes(face)) if face is not None else _found(face_finder())
         framing = Framing(head, headroom, level)
         drawn_only = vae is not None and is_small(vae_from_host(vae).vae)
-        portraits, said = [], []
+        portraits, said, eyes = [], [], False
         for number, picture in enumerate(pictures):
             check_interrupt()
-            if boxes is None:
-                faces = finder.look((picture * 255).byte().numpy())
-            else:
-                faces = [Face(painted_box(boxes[min(number, len(boxes) - 1)]))]
-            made = make_ready(picture, faces, who, framing, height, width, light)
-            portraits.append(made.picture)
             before = f"Picture {number + 1}: " if len(pictures) > 1 else ""
+            try:
+                faces = look(number, picture)
+                made = make_ready(picture, faces, who, framing, height, width, light)
+            except ValueError as error:
+                raise ValueError(f"{before}{error}") from error
+            portraits.append(made.picture)
+            eyes |= any(one.points is not None for one in faces)
             words = [*made.words, *([PHOTOGRAPH] if drawn_only and not is_drawn(picture[None]) else [])]
             said += [before + sentence for sentence in words or [FINE]]
+        if level and not eyes:
+            said.append(NOT_LEVEL if face is None else NOT_LEVEL_PAINTED)
         words = "\n".join(said)
         show_text(words, cls.hidden)
         shown = torch.stack(portraits)
         return io.NodeOutput(shown, words, ui=ui.PreviewImage(shown, cls=cls))
+
+
+Look = Callable[[int, Tensor], list[Face]]
+"""The faces of a picture [H, W, 3] from 0 to 1, by its number."""
+
+
+def _found(finder: FaceFinder) -> Look:
+    return lambda number, picture: finder.look((picture * 255).byte().numpy())
+
+
+def _painted(boxes: Tensor) -> Look:
+    """One of `mask_boxes` for each picture; the last one counts for those that have none."""
+    return lambda number, picture: [Face(painted_box(boxes[min(number, len(boxes) - 1)]))]

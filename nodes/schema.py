@@ -10,6 +10,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .links import check_links
 from .values import check_values
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -46,7 +47,12 @@ class Node(io.ComfyNode):
 def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
     @functools.wraps(execute)
     def run(cls: type[Node], **values: Any) -> io.NodeOutput:
+        inputs = cls.define_schema().inputs
+        # Nothing behind an optional link is what an unconnected one gives.
+        links = {item.id for item in inputs if item.optional and not hasattr(item, "default")}
+        values = {name: value for name, value in values.items() if value is not None or name not in links}
         cls.check(values)
+        check_links(inputs, values)
         return execute(cls, **values)
 
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import closing
 
 import folder_paths
@@ -13,6 +14,7 @@ from ..host.progress import Progress, show_text
 from ..media.frame_rate import at_frame_rate
 from ..media.frames import AvatarStream, FrameStream
 from ..media.recording import Snapshots, begin, record
+from ..media.writer import VideoWriter
 from ..serving.live import announce, watchable
 from .output_names import place_for
 from .saving import SavingNode
@@ -148,19 +150,32 @@ class AvatarStreamToVideo(SavingNode):
         place = ui.SavedResult(
             path.name, subfolder, io.FolderType.output if save_output else io.FolderType.temp
         )
-        progress = Progress()
+        snapshots = None if fingerprint is None else Snapshots(path, snapshot_gb * 10**9, say)
+        cls._write(stream, writer, snapshots, dict(place), say)
+        preview = ui.PreviewVideo([place])
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=preview)
+
+    @classmethod
+    def _write(
+        cls,
+        stream: AvatarStream,
+        writer: VideoWriter,
+        snapshots: Snapshots | None,
+        place: dict[str, str],
+        say: Callable[[str], None],
+    ) -> None:
+        """Generate the stream into the file, which can be watched meanwhile; ``place`` is where the page finds it."""
+        path, begun, progress = writer.path, writer.frames_written, Progress()
         # Readers of the live stream are cut loose before the writer closes and replaces the file, and are told of the
         # end after that. The outer ``writer`` closes the file where an error comes before the stream is there.
         with (
             writer,
-            watchable(stream, dict(place), cls.hidden.extra_pnginfo) as live,
+            watchable(stream, place, cls.hidden.extra_pnginfo) as live,
             writer,
             live.readable(path),
         ):
-            snapshots = None if fingerprint is None else Snapshots(path, snapshot_gb * 10**9)
-            if begun := writer.frames_written:
-                said.append(f"Going on with {path.name} at {begun / stream.fps:.1f} s")
-                show_text("\n".join(said), cls.hidden)
+            if begun:
+                say(f"Going on with {path.name} at {begun / stream.fps:.1f} s")
                 live.go_on(begun, writer.size)
             with closing(record(stream, writer, snapshots, say)) as blocks:
                 for reached, block in blocks:
@@ -168,8 +183,6 @@ class AvatarStreamToVideo(SavingNode):
                         live.advance(writer.frames_written, writer.mime_type)
                         announce(live)
                     progress(reached, reached if stream.live else stream.frames, block)
-        preview = ui.PreviewVideo([place])
-        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=preview)
 
     @classmethod
     def _metadata(cls) -> dict[str, object]:

@@ -35,7 +35,8 @@ def shown(value: Any) -> str:
 def _fault(item: io.Input, value: Any) -> str | None:
     if isinstance(item, io.Combo.Input):
         # A file may have been uploaded since, or lie in another folder than the listed one: the node looks for it.
-        return None if item.upload or value in item.options else _not_in_list(item, value)
+        known = isinstance(value, str) if item.upload else value in item.options
+        return None if known else _not_in_list(item, value)
     if isinstance(item, io.Int.Input):
         return _out_of_range(item, value, Integral, "a whole number")
     if isinstance(item, io.Float.Input):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
@@ -19,27 +18,17 @@ import av
 from aiohttp import web
 from server import PromptServer
 
+from ..jobs.access import HEADERS, Refusal
 from ..jobs.graph import fill
 from ..jobs.identity import identity
-from ..jobs.job import MAX_SEED, Job, read_job
+from ..jobs.job import Job
+from ..jobs.request import INPUTS, read_request
 from ..media.live import LiveStream, streams
 from . import queue, uploads
-from .access import HEADERS, Refusal, check_access
+from .access import check_access, refused
 from .health import health
 from .live import follow
 
-NAMES = {
-    "reference_image": "image",
-    "audio": "audio",
-    "text": "text",
-    "voice": "voice",
-    "prompt": "prompt",
-    "seed": "seed",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance",
-    "fps": "fps",
-    "seconds": "seconds",
-}
 POLL_SECONDS = 0.1
 BASE64_BYTES = 256 << 20
 """A larger video is not put into JSON; its file is there."""
@@ -77,7 +66,7 @@ def _answered(handler: Handler) -> Handler:
             check_access(request)
             return await handler(request)
         except Refusal as refusal:
-            return refusal.response()
+            return refused(refusal)
 
     return answer
 
@@ -142,40 +131,13 @@ async def _wanted(request: web.Request) -> Wanted:
         data = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise Refusal(413, "Send less, or names of files in ComfyUI's input folder.") from error
+    asked = await asyncio.to_thread(read_request, data)
+    graph = queue.workflow(asked.workflow)
     try:
-        body = await asyncio.to_thread(json.loads, data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, "Send a JSON object: this body is no JSON.") from error
-    if not isinstance(body, dict):
-        raise Refusal(400, "Send a JSON object.")
-    return _read(body)
-
-
-def _read(body: dict[str, Any]) -> Wanted:
-    wait = body.pop("wait", True)
-    if not isinstance(wait, bool):
-        raise Refusal(400, "Set wait to true or false.")
-    name = body.pop("workflow", None)
-    if name is not None and not isinstance(name, str):
-        raise Refusal(400, "Set workflow to a name.")
-    graph = queue.workflow(name)
-    # Their texts are long where they are files: these are looked at on their own.
-    files = {
-        key: body[key] for key in ("reference_image", "audio") if isinstance(body.get(key), str) and body[key]
-    }
-    try:
-        job = read_job({**body, **dict.fromkeys(files, "-")}, NAMES)
-        fill(graph, job, "http")
+        fill(graph, asked.job, "http", called=INPUTS)
     except ValueError as error:
         raise Refusal(400, str(error)) from error
-    job = replace(job, image=files["reference_image"], audio=files.get("audio"))
-    return Wanted(
-        job if job.seed is not None else replace(job, seed=secrets.randbelow(MAX_SEED + 1)), graph, wait
-    )
-
-
-def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    return Wanted(asked.job, graph, asked.wait)
 
 
 def _placed(job: Job) -> Job:

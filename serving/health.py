@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from comfy import model_management
 
+from ..jobs.access import HEADERS
 from ..media.live import streams
 from . import queue
-from .access import HEADERS
 
 
 async def health(request: web.Request) -> web.Response:

@@ -16,9 +16,9 @@ from server import PromptServer
 import nodes
 
 from ..host.folders import inside
+from ..jobs.access import Refusal
 from ..jobs.answers import MARK, errors, refusal, video
 from ..jobs.workflows import USUAL, read_workflow, shipped
-from .access import Refusal
 
 WORKFLOW = "LIVEAVATAR_HTTP_WORKFLOW"
 """Environment variable: the workflow of requests that name none, by its name or as a file in API format."""

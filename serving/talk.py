@@ -1,8 +1,8 @@
 """The route by which a page takes part in a conversation: one WebSocket, ``GET /liveavatar/talk/{id}``.
 
 Whoever knows an id, which cannot be guessed, may talk and listen. The page that started the run is told it by the
-host's message ``liveavatar.talk``: ``{"id", "node", "workflow", "prompt", "hears", "push_to_talk"}``. Requests of
-other sites are refused by the host, as for all of its routes.
+host's message ``liveavatar.talk``: ``{"id", "node", "workflow", "prompt", "hears", "push_to_talk",
+"barge_in"}``. Requests of other sites are refused by the host, as for all of its routes.
 
 From the page:
 
@@ -22,9 +22,10 @@ To the page, as JSON. After joining: the transcript so far, then the state.
 - ``{"type": "heard", "text": s, "final": bool}``: what the person said; one that is not final may change, or
   be taken back by an empty text.
 - ``{"type": "said", "text": s, "turn": n}``: a sentence of the answer, when its sound begins to arrive.
-- ``{"type": "duck", "on": bool}``: play quietly meanwhile: somebody may be interrupting.
+- ``{"type": "duck", "on": bool}``: be mute meanwhile: somebody may be interrupting.
 - ``{"type": "interrupted", "seconds": s, "until": u}``: the sound of the video from s on is void, until u, where
   sound made after the interruption begins.
+- ``{"type": "void", "until": u}``: it is void until u only, since the block that was being made is done anew.
 - ``{"type": "timings", "turn": n, ...}``: seconds from the end of the person's speech; see ``conversation/timings.py``.
 - ``{"type": "error", "message": s}``: one sentence. The conversation goes on.
 - ``{"type": "end"}``: the conversation is over.

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import io
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import folder_paths
-from PIL import Image
 from server import PromptServer
 
 from ..host.folders import inside
-from ..media.audio import CLIP_RATE, clip_format
-from ..media.sound_file import open_sound
-from .access import Refusal
+from ..jobs.access import Refusal
+from ..jobs.request import DECODED_BYTES, PICTURE_BYTES, SOUND_BYTES, sent_bytes
+from ..media.audio import check_clip
+from ..media.portrait import picture_format
 
 FOLDER = "liveavatar_requests"
 """Below the host's temporary folder, which it empties when it starts."""
@@ -26,25 +25,29 @@ KEPT_SECONDS, KEPT_BYTES = 3600.0, 4 << 30
 """A file that no waiting or running prompt names is removed after this time, or earlier where all are larger."""
 ARRIVING_SECONDS = 60.0
 """Within this time the prompt of a new file is on its way into the queue."""
-PICTURE_BYTES, SOUND_BYTES = 32 << 20, 64 << 20
-PICTURE_PIXELS = 64 << 20
-DECODED_BYTES = 1 << 30
-"""Size of a sound as float32; more belongs into files."""
-PICTURES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+OTHER = ", or as a name with its ending in ComfyUI's input folder"
 
 _files = threading.Lock()  # over the folder of uploads
 
 
 def picture(value: str, name: str) -> str:
     """The name by which Load Image knows a picture: base64, a data URL, or a name in the input folder."""
-    data = _bytes(value, name, PICTURE_BYTES)
-    return _named(value, name) if data is None else _keep(data, _picture_ending(data, name))
+    data = sent_bytes(value, name, PICTURE_BYTES, OTHER)
+    if data is None:
+        return _named(value, name)
+    with _refused():
+        ending = picture_format(data, name)
+    return _keep(data, f".{ending}")
 
 
 def sound(value: str, name: str) -> str:
     """The same for sound and Load Audio."""
-    data = _bytes(value, name, SOUND_BYTES)
-    return _named(value, name) if data is None else _keep(data, _sound_ending(data, name))
+    data = sent_bytes(value, name, SOUND_BYTES, OTHER)
+    if data is None:
+        return _named(value, name)
+    with _refused():
+        kind = check_clip(data, name, DECODED_BYTES)
+    return _keep(data, ".mkv" if kind == "matroska" else f".{kind}")
 
 
 def forget_unused() -> None:
@@ -64,27 +67,6 @@ def forget_unused() -> None:
                 total -= size
 
 
-def _bytes(value: str, name: str, most: int) -> bytes | None:
-    """The bytes of base64 or of a data URL; None for a name, which has an ending behind a point."""
-    if value.startswith("data:"):
-        head, comma, value = value.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise Refusal(400, f"Send {name} as base64: its data URL has none.")
-    elif "." in value:
-        return None
-    if len(value) // 4 * 3 > most + 3:
-        raise Refusal(
-            413, f"Put {name} into ComfyUI's input folder and send its name: {most >> 20} MB may be sent."
-        )
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Refusal(
-            400,
-            f"Send {name} as base64, or as a name with its ending in ComfyUI's input folder: it is neither.",
-        ) from error
-
-
 def _named(value: str, name: str) -> str:
     try:
         found = inside(f"{value} [input]").is_file()
@@ -95,44 +77,12 @@ def _named(value: str, name: str) -> str:
     return value
 
 
-def _picture_ending(data: bytes, name: str) -> str:
+@contextmanager
+def _refused() -> Iterator[None]:
     try:
-        with Image.open(io.BytesIO(data), formats=list(PICTURES)) as opened:  # reads the header only
-            width, height = opened.size
-            ending, pictures = PICTURES[opened.format], getattr(opened, "n_frames", 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Refusal(
-            400, f"Send {name} as PNG, JPEG or WebP: these bytes are none that can be read."
-        ) from error
-    if width * height > PICTURE_PIXELS or pictures != 1:
-        raise Refusal(
-            400,
-            f"Send {name} as one picture of at most {PICTURE_PIXELS >> 20} million pixels: it is {pictures} of "
-            f"{width}x{height}.",
-        )
-    return ending
-
-
-def _sound_ending(data: bytes, name: str) -> str:
-    kind = clip_format(data)
-    if kind is None:
-        raise Refusal(400, f"Send {name} as WAV, FLAC, Ogg, MP3, AAC, MP4 or WebM: these bytes are none.")
-    size = 0
-    try:
-        with open_sound(io.BytesIO(data), name, kind, CLIP_RATE) as opened:
-            for _, _, piece in opened.pieces():
-                size += piece.numel() * piece.element_size()
-                if size > DECODED_BYTES:
-                    raise Refusal(
-                        413,
-                        f"Put {name} into ComfyUI's input folder and send its name: decoded it is more than "
-                        f"{DECODED_BYTES >> 30} GB.",
-                    )
+        yield
     except ValueError as error:
         raise Refusal(400, str(error)) from error
-    if not size:
-        raise Refusal(400, f"Send another {name}: there is no sound in it.")
-    return ".mkv" if kind == "matroska" else f".{kind}"
 
 
 def _keep(data: bytes, ending: str) -> str:

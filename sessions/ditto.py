@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..engines.ditto.config import FPS
 from ..engines.ditto.pipeline import Performance, Source
 from ..engines.ditto.runtime import accelerate, plain
 from ..engines.ditto.speech_windows import silence
+from ..engines.parts.planning.advice import explained
 from ..loaders.ditto.fingerprint import run_fingerprint
 from ..loaders.ditto.host_objects import ManagedDitto, needed
 from ..loaders.ditto.speech import listen, video_frames
@@ -194,7 +195,7 @@ class _Run:
         ditto, speech = self.inputs.ditto, self.inputs.speech
         state = state or PassState()
         done = state.first_frame
-        with _explained(self.size):
+        with explained(partial(_advice, self.size)):
             here = DittoStay(ditto, self.speed, self.size, self.check_interrupt)
             try:
                 windows = self.performance.windows
@@ -215,13 +216,9 @@ class _Run:
                 here.leave()
 
 
-@contextmanager
-def _explained(size: tuple[int, int]) -> Iterator[None]:
-    """Let an out-of-memory error say what helps."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise torch.OutOfMemoryError(
-            "Set speed to 'plain' and max_size of Ditto Portrait lower, or close other programs that use the GPU: its "
-            f"memory ran out, of which {needed(*size) / 1e9:.1f} GB have to be free for {size[1]}x{size[0]}."
-        ) from error
+def _advice(size: tuple[int, int]) -> str:
+    """What helps where the GPU's memory did not suffice for a video of ``size``, height and width."""
+    return (
+        "Set speed to 'plain' and max_size of Ditto Portrait lower, or close other programs that use the GPU: its "
+        f"memory ran out, of which {needed(*size) / 1e9:.1f} GB have to be free for {size[1]}x{size[0]}."
+    )

@@ -15,7 +15,7 @@ from ..engines.gpu.replica import replica
 from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
 from ..engines.liveavatar.moods import NEUTRAL
-from ..engines.liveavatar.pipeline import Scene, generate
+from ..engines.liveavatar.pipeline import Scene, block_count, generate
 from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
@@ -37,6 +37,7 @@ from ..media.speech import LiveSpeech, Speech
 
 logger = logging.getLogger(__name__)
 
+BROUGHT = "ComfyUI brings or patches the weights in every call (with precision 'fp8' it does not)"
 FIRST_BLOCK = "First block: kernels for this GPU are loaded, or made (about 10 s, once; they stay on disk)."
 
 
@@ -172,7 +173,8 @@ class _Run:
         self.features, self.check_interrupt, self.say = features, check_interrupt, say
         model = inputs.model
         known = Model(model.architecture, model.bytes, model.dtype, model.streams)
-        self.costs = VideoCosts(known, *inputs.condition.size, config)
+        blocks = None if frames is None else block_count(frames)
+        self.costs = VideoCosts(known, *inputs.condition.size, config, blocks=blocks)
         self.machine = model.machine(wish)
         self.plan = make_plan(self.costs, self.machine, wish)
 
@@ -210,13 +212,16 @@ class _Run:
         device, plan = self.inputs.model.device, self.plan
         with explained(partial(advice, self.costs, self.machine, self.wish)):
             placed, decoder = self._load()
+            if plan.performance.graphs and not placed.steady:
+                plan = plan.without_graphs(BROUGHT)
+            planned = "\n".join(filter(None, (plan.text, placed.note)))
             said: list[str] = []
 
             def say(text: str) -> None:
                 said.append(text)
                 self.say(text)
 
-            self.say(f"{plan.text}\n{FIRST_BLOCK}" if device.type == "cuda" else plan.text)
+            self.say(f"{planned}\n{FIRST_BLOCK}" if device.type == "cuda" else planned)
             stages = self._stages(placed)
             with BlockOffload(placed.waiting, device, called_outside):
                 blocks = (generate_in_stages if stages else generate)(
@@ -234,26 +239,26 @@ class _Run:
                 with closing(blocks):
                     for number, block in enumerate(blocks):
                         if number == 0 and device.type == "cuda" and not said:
-                            self.say(plan.text)
+                            self.say(planned)
                         yield block
                         # Whoever took the block may have needed the memory, as PersonaLive does.
-                        if decoder.device != device:
-                            placed.bring_back()
+                        placed.bring_back()
 
     def _load(self) -> tuple[Placed, LatentDecoder]:
         """Transformer and decoder where they compute, beside the room that the video needs."""
         given, needed = self.inputs, self.plan.caches + self.plan.workspace
         shows = given.vae if given.decoder is None else given.decoder
-        decoder = (
-            given.vae.load(needed) if given.decoder is None else given.decoder.load(given.vae.vae, needed)
-        )
 
-        def report(done: int, total: int) -> None:
+        def report(text: str) -> None:
             self.check_interrupt()
-            self.say(f"Converting the model to fp8: {done} of {total} blocks")
+            self.say(text)
 
+        # Together: to bring one of them, ComfyUI might take the other off the GPU.
         beside = [] if shows.patcher is None else [shows.patcher]
-        return given.model.place(self.plan.performance, needed, beside, report), decoder
+        placed = given.model.place(self.plan.performance, needed, beside, report)
+        if given.decoder is not None:
+            return placed, given.decoder.over(given.vae.vae)
+        return placed, given.vae.vae if beside else given.vae.load()
 
     def _stages(self, placed: Placed) -> list[Stage]:
         """What each GPU does if there are several; the models on others than the first last as long as this pass."""

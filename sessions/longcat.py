@@ -200,11 +200,12 @@ class _Run:
         given, plan = self.inputs, self.plan
         with explained(partial(advice, self.video, self.machine)):
             self.say(self._line())
-            vae = given.vae.load(plan.kept + plan.workspace)
-            decoder = None if given.decoder is None else given.decoder.load(vae, plan.kept + plan.workspace)
             shows = [given.vae] if given.decoder is None else [given.vae, given.decoder]
+            # Together: to bring one of them, ComfyUI might take the others off the GPU.
             beside = [one.patcher for one in shows if one.patcher is not None]
             placed = given.model.place(plan.blocks_on_cpu, plan.kept + plan.workspace, beside)
+            vae = given.vae.vae if beside else given.vae.load()
+            decoder = None if given.decoder is None else given.decoder.over(vae)
             with BlockOffload(placed.waiting, given.model.device):
                 blocks = generate(
                     placed.transformer,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..engines.gpu.graphs import can_capture
+from ..engines.gpu.graphs import obstacle
 from ..engines.gpu.triton_support import require_compiler
 from ..engines.personalive.pipeline import PersonaLive
 from ..engines.personalive.runtime import accelerate, plain
@@ -36,11 +36,8 @@ def check_graphs(device: torch.device, otherwise: str) -> None:
     """ValueError, which names the speed to choose ``otherwise``, where CUDA graphs do not work."""
     if not _nvidia(device):
         raise ValueError(f"The speed '{GRAPHS}' needs an NVIDIA GPU; choose '{otherwise}'.")
-    if not can_capture(device):
-        raise ValueError(
-            "CUDA graphs do not work with CUDA's asynchronous allocator; start ComfyUI with --disable-cuda-malloc, or "
-            f"choose '{otherwise}'."
-        )
+    if why := obstacle(device):
+        raise ValueError(f"CUDA graphs {why}, or choose '{otherwise}'.")
 
 
 class Stay(ABC):
@@ -57,7 +54,7 @@ class Stay(ABC):
 
     def check(self) -> None:
         """To be called before every step: stops when the user asks for it, and comes back to the GPU after another
-        node had the engine moved out. Captured graphs would read where the weights no longer are."""
+        node had the engine moved out. Captured graphs of before are given up with their memory."""
         self._check_interrupt()
         if self._where() != self._place:
             self.leave()
@@ -100,7 +97,7 @@ class Residence(Stay):
         own_vae = not isinstance(self.engine.codec, HostCodec)  # the host moves its VAE as it likes
         self._fast = self.speed != PLAIN and _nvidia(device) and own_vae
         if self._fast:
-            graphs = can_capture(device) and (self.speed != AUTO or self.personalive.has_room(*self.size))
+            graphs = not obstacle(device) and (self.speed != AUTO or self.personalive.has_room(*self.size))
             accelerate(self.engine, COMPILE_MODE if self.speed == COMPILED else None, graphs)
 
     def leave(self) -> None:

@@ -107,13 +107,14 @@ class SteadyVoice:
 
 
 class Stage:
-    """A conversation with all that it needs; ``told`` is what a page is told, with the time of each message."""
+    """A conversation with all that it needs. ``told`` is what a page is told, ``shown`` are the positions of the video
+    that it shows, each with its time."""
 
     def __init__(self, answers, manners=None, finished=None, ears=True):
         self.loop = asyncio.get_running_loop()
         self.feed = talk_feed(self.loop.time)
         self.ears, self.mind, self.voice = PitchEars(), ScriptedMind(answers), SteadyVoice()
-        self.errors, self.told, self.video = [], [], []
+        self.errors, self.told, self.video, self.shown = [], [], [], []
         self.talk = Conversation(
             self.feed,
             self.mind,
@@ -130,15 +131,16 @@ class Stage:
     def type(self, text):
         assert self.talk.send(Typed(text))
 
-    async def avatar(self, block_seconds=0.1, player_seconds=None):
-        """Makes a video of the feed, each block in so many seconds. A page shows it so many seconds after a block is
-        made, at the pace of real time, and tells what it has shown; None: no page watches."""
+    async def avatar(self, block_seconds=0.1, player_seconds=None, abandons=True):
+        """Makes a video of the feed, each block in so many seconds, or abandons it when it is void. A page shows it so
+        many seconds after a block is made, at the pace of real time, and tells what it has shown; None: no page
+        watches."""
         size, shown = round(BLOCK_SECONDS * RATE), 0.0
         while (piece := self.feed.take(size)) is not None:
             if isinstance(piece, float):
                 await asyncio.sleep(min(max(piece, 0.001), 0.02))  # less may be no step of the clock
                 continue
-            if not await self._made(block_seconds):
+            if not await self._made(block_seconds, abandons):
                 continue
             self.video.append(piece)
             if player_seconds is not None:
@@ -146,18 +148,22 @@ class Stage:
                 shown = begins + BLOCK_SECONDS
                 self.loop.call_at(begins, self._show, (len(self.video) - 1) * BLOCK_SECONDS)
 
-    async def _made(self, block_seconds):
-        """Make a block step by step; False where it is abandoned, since speech has arrived in its silence."""
+    async def _made(self, block_seconds, abandons):
+        """Make a block step by step; False where it is abandoned."""
         for _ in range(STEPS):
             await asyncio.sleep(block_seconds / STEPS)
-            if self.feed.take_back():
+            if abandons and self.feed.take_back():
                 return False
         return True
 
     def _show(self, position):
         """Play one block from its position."""
         for step in range(round(BLOCK_SECONDS / PIECE)):
-            self.loop.call_later(step * PIECE, self.talk.send, Played(position + step * PIECE))
+            self.loop.call_later(step * PIECE, self._show_frame, position + step * PIECE)
+
+    def _show_frame(self, position):
+        self.shown.append((self.loop.time(), position))
+        self.talk.send(Played(position))
 
     def messages(self, type_):
         return [message for _, message in self.told if message["type"] == type_]
@@ -186,11 +192,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(answers, block_seconds=0.1, player_seconds=None, **options):
+async def on_stage(answers, block_seconds=0.1, player_seconds=None, abandons=True, **options):
     """A stage whose conversation and avatar run."""
     stage = Stage(answers, **options)
     talking = asyncio.create_task(stage.talk.run())
-    avatar = asyncio.create_task(stage.avatar(block_seconds, player_seconds))
+    avatar = asyncio.create_task(stage.avatar(block_seconds, player_seconds, abandons))
     await asyncio.sleep(0.01)
     try:
         yield stage

@@ -17,7 +17,7 @@ import math
 import struct
 import threading
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +44,8 @@ class Script:
         speed: how much faster than real time sound is sent.
         key: asked for, where it is not empty.
         fault: "broken stream", "error in stream", "closed", "no sound", "compressed", "json" or none.
+        hear, think, speak: do the work in place of the script: the words of a WAV file; the answer to messages; the
+            sound of a text, as `tone` gives it.
         asked: the requests so far, path and body.
     """
 
@@ -57,6 +59,9 @@ class Script:
     key: str = ""
     fault: str = ""
     wav: bool = False
+    hear: Callable[[bytes], str] | None = None
+    think: Callable[[list[dict[str, Any]]], str] | None = None
+    speak: Callable[[str], bytes] | None = None
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
     def words(self, seconds: float) -> str:
@@ -112,12 +117,15 @@ class Services:
     async def transcribe(self, request: web.Request) -> web.Response:
         """``POST /audio/transcriptions``."""
         form = await request.post()
-        with wave.open(io.BytesIO(form["file"].file.read())) as sound:
+        file = form["file"].file.read()
+        with wave.open(io.BytesIO(file)) as sound:
             seconds = sound.getnframes() / sound.getframerate()
         self.script.asked.append((request.path, {"seconds": seconds, "language": form.get("language")}))
         if refusal := self._unknown(form.get("model")):
             return refusal
         await asyncio.sleep(self.script.delays[0])
+        if self.script.hear is not None:
+            return web.json_response({"text": await asyncio.to_thread(self.script.hear, file)})
         return web.json_response({"text": self.script.words(seconds), "language": "english"})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -126,7 +134,10 @@ class Services:
         self.script.asked.append((request.path, body))
         if refusal := self._unknown(body["model"]):
             return refusal
-        answer = self.script.reply(body["messages"][-1]["content"])
+        if self.script.think is None:
+            answer = self.script.reply(body["messages"][-1]["content"])
+        else:
+            answer = await asyncio.to_thread(self.script.think, body["messages"])
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await asyncio.sleep(self.script.delays[1])
@@ -163,7 +174,10 @@ class Services:
         response = web.StreamResponse(headers={"Content-Type": "audio/pcm"})
         await response.prepare(request)
         await asyncio.sleep(self.script.delays[2])
-        data = b"" if self.script.fault == "no sound" else tone(body["input"])
+        if self.script.speak is None:
+            data = b"" if self.script.fault == "no sound" else tone(body["input"])
+        else:
+            data = await asyncio.to_thread(self.script.speak, body["input"])
         if self.script.fault == "compressed":
             data = b"ID3" + data
         if self.script.wav:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import tools.pack  # noqa: F401  (registers the package `avatar`)
@@ -27,32 +28,54 @@ from avatar.engines.ditto.stitching import StitchingNetwork
 from avatar.engines.ditto.warping import DenseMotionConfig, WarpingConfig, WarpingNetwork
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from avatar.loaders.ditto.files import MODELS, MOTION_MODEL, SETTINGS, SETTINGS_FILE
+from PIL import Image, ImageDraw
 from torch import nn
 
-APPEARANCE = AppearanceConfig(8, 32, 2, volume_channels=8, volume_depth=4, residual_blocks=2)
-WARPING = WarpingConfig(16, DenseMotionConfig(21, 8, 4, 2, first_channels=4, most_channels=24, blocks=3))
-DECODER = DecoderConfig(inputs=16, middle=32, last=8, hidden=16)
-MOTION_MODEL_CONFIG = MotionModelConfig(width=64, feed_forward=96, layers=2)
-EXTRACTOR = MotionExtractorConfig((1, 1, 2, 1), (16, 24, 32, 48))
 POWER_ITERATIONS = 8
+SKY, SKIN = (70, 90, 140), (224, 172, 130)
 
 
-def write_tiny_ditto(folder: Path, seed: int = 0) -> Path:
-    """Write the whole tree under ``folder`` (about 5 MB) and return it; the same seed writes the same weights."""
+@dataclass(frozen=True)
+class Sizes:
+    """Of the networks."""
+
+    appearance: AppearanceConfig
+    warping: WarpingConfig
+    decoder: DecoderConfig
+    motion_model: MotionModelConfig
+    extractor: MotionExtractorConfig
+
+
+FULL = Sizes(
+    AppearanceConfig(), WarpingConfig(), DecoderConfig(), MotionModelConfig(), MotionExtractorConfig()
+)
+"""As published."""
+TINY = Sizes(
+    AppearanceConfig(8, 32, 2, volume_channels=8, volume_depth=4, residual_blocks=2),
+    WarpingConfig(16, DenseMotionConfig(21, 8, 4, 2, first_channels=4, most_channels=24, blocks=3)),
+    DecoderConfig(inputs=16, middle=32, last=8, hidden=16),
+    MotionModelConfig(width=64, feed_forward=96, layers=2),
+    MotionExtractorConfig((1, 1, 2, 1), (16, 24, 32, 48)),
+)
+
+
+def write_tiny_ditto(folder: Path, seed: int = 0, sizes: Sizes = TINY) -> Path:
+    """Write the whole tree under ``folder`` (about 5 MB if it is tiny) and return it; the same seed writes the same
+    weights."""
     torch.manual_seed(seed)
     models = folder / MODELS
     models.mkdir(parents=True, exist_ok=True)
-    extractor = MotionExtractor(EXTRACTOR)
+    extractor = MotionExtractor(sizes.extractor)
     aim(extractor)
     heads = extractor.state_dict()
     heads.pop("idx_tensor")  # only PersonaLive's file has it
     stitching = {f"module.{key}": value for key, value in StitchingNetwork().state_dict().items()}
     files = {
-        MOTION_MODEL: {"model_state_dict": MotionModel(MOTION_MODEL_CONFIG).state_dict()},
-        "appearance_extractor": AppearanceExtractor(APPEARANCE).state_dict(),
+        MOTION_MODEL: {"model_state_dict": MotionModel(sizes.motion_model).state_dict()},
+        "appearance_extractor": AppearanceExtractor(sizes.appearance).state_dict(),
         "motion_extractor": heads,
-        "warp_network": WarpingNetwork(WARPING).state_dict(),
-        "decoder": drawn(SpadeDecoder(DECODER)).state_dict(),
+        "warp_network": WarpingNetwork(sizes.warping).state_dict(),
+        "decoder": drawn(SpadeDecoder(sizes.decoder)).state_dict(),
         "stitch_network": {"retarget_shoulder": stitching},
     }
     for name, state in files.items():
@@ -61,6 +84,14 @@ def write_tiny_ditto(folder: Path, seed: int = 0) -> Path:
     settings.mkdir(parents=True, exist_ok=True)
     (settings / SETTINGS_FILE).write_bytes(pickle.dumps(published_settings(seed), protocol=4))
     return folder
+
+
+def photograph(*faces: tuple[int, int, int], size: tuple[int, int]) -> Image.Image:
+    """What the finder of `tiny_ditto_graphs` takes for faces (x, y, radius) before the sky; all in pixels."""
+    picture = Image.new("RGB", size, SKY)
+    for x, y, radius in faces:
+        ImageDraw.Draw(picture).ellipse((x - radius, y - radius, x + radius, y + radius), fill=SKIN)
+    return picture
 
 
 def aim(extractor: MotionExtractor) -> None:

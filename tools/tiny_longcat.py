@@ -80,9 +80,9 @@ def transformer(config: LongCatConfig, seed: int = 0) -> LongCatTransformer:
     return model.eval().requires_grad_(False)
 
 
-def eight_bits(model: nn.Module) -> dict[str, Tensor]:
-    """A network's weights as ``base_model_int8`` stores them."""
-    state = model.state_dict()
+def eight_bits(model: nn.Module, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """A network's weights as ``base_model_int8`` stores them; ``state`` stands for its own, and is used up."""
+    state = model.state_dict() if state is None else state
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Linear) and name != "final_layer.linear":
             weight, scale = quantise(state.pop(f"{name}.weight"))
@@ -133,22 +133,39 @@ def write(folder: Path, stem: str, state: dict[str, Tensor], config: LongCatConf
     (folder / "config.json").write_text(json.dumps(known | asdict(config), indent=1))
 
 
+def write_eight_bits(folder: Path, state: dict[str, Tensor], config: LongCatConfig) -> None:
+    """Weights of `eight_bits` as ``base_model_int8``."""
+    write(folder, "quantized_model", state, config)
+    method = json.dumps({"quantization_method": "int8_per_channel_symmetric"})
+    (folder / "quantization_config.json").write_text(method)
+
+
 def write_speech_encoders(older: Path, newer: Path) -> None:
     """Version 1.0's wav2vec2 as a pickle, and 1.5's Whisper with its decoder, as published."""
-    from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**WAV2VEC2))
-        whisper = WhisperModel(WhisperConfig(**WHISPER))
     older.mkdir(parents=True, exist_ok=True)
     (older / "config.json").write_text(json.dumps({"model_type": "wav2vec2", **WAV2VEC2}))
     (older / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}))
     torch.save(wav2vec2.state_dict(), older / "pytorch_model.bin")
-    newer.mkdir(parents=True, exist_ok=True)
-    (newer / "config.json").write_text(json.dumps({"model_type": "whisper", **WHISPER}))
+    write_whisper(newer)
+
+
+def write_whisper(folder: Path, **sizes: int) -> None:
+    """A Whisper with its decoder; ``sizes`` are those that are not tiny."""
+    from transformers import WhisperConfig, WhisperModel
+
+    config = WHISPER | sizes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whisper = WhisperModel(WhisperConfig(**config))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "whisper", **config}))
     state = {f"model.{key}": tensor.half() for key, tensor in whisper.state_dict().items()}
-    save_file(state, newer / "model.safetensors")
+    save_file(state, folder / "model.safetensors")
 
 
 def make(folder: str | Path) -> Path:
@@ -166,9 +183,7 @@ def make(folder: str | Path) -> Path:
         state = {key: tensor.bfloat16() for key, tensor in transformer(TINY[version]).state_dict().items()}
         write(folder / place, "diffusion_pytorch_model", state, TINY[version])
     newer, model = folder / "LongCat-Video-Avatar-1.5", transformer(TINY["1.5"])
-    write(newer / "base_model_int8", "quantized_model", eight_bits(model), TINY["1.5"])
-    method = json.dumps({"quantization_method": "int8_per_channel_symmetric"})
-    (newer / "base_model_int8" / "quantization_config.json").write_text(method)
+    write_eight_bits(newer / "base_model_int8", eight_bits(model), TINY["1.5"])
     (newer / "lora").mkdir(exist_ok=True)
     save_file(lora_weights(model), newer / "lora" / "dmd_lora.safetensors")
     write_speech_encoders(

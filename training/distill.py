@@ -21,9 +21,11 @@ from torch.nn.utils import parametrize
 
 from . import loop
 from .evaluate import Exam
+from .figures.clips import Drawers
 from .parallel import Condition, flow, sample, schedule
-from .pool import condition_of
-from .talker import CONFIG, build
+from .pool import MOODS, condition_of
+from .talker import build
+from .texts import encode
 from .train_talker import arguments, parts
 
 RANK, SCALE = 4, 0.5
@@ -97,11 +99,12 @@ def main() -> None:
     if not loop.resume(args.resume, model):
         raise FileNotFoundError(f"{args.resume} is missing: train it first.")
     torch.manual_seed(args.seed)
-    encoder = parts(args, device, False, args.seed + 1_000_000)
+    texts, drawers = encode(device, MOODS), Drawers(args.workers)
+    encoder = parts(args, device, False, args.seed + 1_000_000, drawers)
     lessons: list[tuple[Condition, Tensor, Tensor]] = []
     while clock.progress < args.teaching or not lessons:
         clips = encoder.draw(args.batch)
-        given = condition_of(clips, CONFIG.text_dim)
+        given = condition_of(clips, texts)
         path = trajectory(model, given, clips.clean.shape, args.parts_per_step, device)
         lessons.append((given, path, clips.weight))
     print(f"distill: {len(lessons) * args.batch} clips taught after {clock.elapsed:.0f}s", flush=True)
@@ -133,7 +136,8 @@ def main() -> None:
         step += 1
     args.out.mkdir(parents=True, exist_ok=True)
     save_file(lora_state(added), args.out / "lora.safetensors", metadata={"format": "pt"})
-    Exam(parts(args, device, True, 99), CONFIG.text_dim).report(model, args.out / "distill.jpg", (4,))
+    Exam(parts(args, device, True, 99, drawers), texts).report(model, args.out / "distill.jpg", (4,))
+    drawers.close()
 
 
 if __name__ == "__main__":

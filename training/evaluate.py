@@ -13,19 +13,20 @@ from avatar.evaluation.correlation import lagged_correlation
 from torch import Tensor
 
 from . import loop
-from .measure import openings
 from .parallel import Condition, sample, schedule
 from .pool import FRAMES, LEAD, STILL, Encoder, condition_of
+from .texts import Texts
 
 
 class Exam:
     """A fixed set of held-out clips that start at rest."""
 
-    def __init__(self, encoder: Encoder, text_dim: int, count: int = 8) -> None:
+    def __init__(self, encoder: Encoder, texts: Texts, count: int = 8) -> None:
         self.encoder = encoder
         self.clip = encoder.source.draw(count, FRAMES, LEAD, rest=1.0)
         self.clips = encoder.encode(self.clip)
-        given = condition_of(self.clips, text_dim)
+        self.readers = self.clip.drawers.readers(self.clip.people, encoder.size)
+        given = condition_of(self.clips, texts)
         self.given = replace(given, sink=torch.full_like(given.sink, 30))
         device = encoder.source.device
         shape = self.clips.clean.shape
@@ -43,30 +44,40 @@ class Exam:
         latents = torch.cat([self.clips.rest.float(), latents.float()], 2)
         return torch.cat([self.encoder.vae.decode(z[None]) for z in latents])[:, :, STILL:].clamp(-1, 1)
 
-    def score(self, video: Tensor) -> tuple[float, float]:
-        """Mean correlation of the mouth in the pixels with the speech's target, and mean best lag in frames."""
-        results = []
-        for i in range(len(video)):
-            who = {name: value[i : i + 1] for name, value in self.clip.identity.items()}
-            read = openings(video[i].transpose(0, 1), who)
-            results.append(lagged_correlation(read, self.clip.motion["open"][i, LEAD:]))
-        scores = torch.tensor(results)
-        return scores[:, 0].mean().item(), scores[:, 1].mean().item()
+    def score(self, video: Tensor) -> dict[str, float]:
+        """Means over the clips: correlation of the mouth in the pixels with the speech's target, its best lag in
+        frames, correlation of smiles with the moods over the clips, and sharpness in blinks as parts of that of open
+        eyes, where an eye is seen to blink."""
+        synced, smiles, blinks = [], [], []
+        for one, reader, wanted in zip(video, self.readers, self.clip.opening(), strict=True):
+            frames = one.transpose(0, 1)
+            read = reader.mouth(frames)
+            synced.append(lagged_correlation(read[:, 0], wanted[LEAD:]))
+            smiles.append(read[:, 3].mean())
+            shut = reader.blink(frames) > 0.4
+            if shut.any() and not shut.all():
+                sharp = reader.lid_sharpness(frames)
+                blinks.append(sharp["blink"] / sharp["open"])
+        meant = torch.tensor([motion["smile"][LEAD:].mean() for motion in self.clip.motions])
+        mood = torch.corrcoef(torch.stack([torch.stack(smiles), meant.float()]))[0, 1]
+        sync, lag = torch.tensor(synced).mean(0).tolist()
+        sharp = sum(blinks) / len(blinks) if blinks else float("nan")
+        return {"sync": sync, "lag": lag, "mood": mood.item(), "blinks": sharp}
 
     def report(self, model, path: Path, steps: tuple[int, ...]) -> None:
         """Print the scores for each number of steps and with the speech of another clip; write a contact sheet."""
         clean = self.decode(self.clips.clean)
-        print(f"exam clean latents: lip sync {self.score(clean)}", flush=True)
+        print(f"exam clean latents: {self.score(clean)}", flush=True)
         rows = [clean]
         for count in steps:
             latents = self.run(model, count)
             error = (latents - self.clips.clean).float().square().mean().item()
             video = self.decode(latents)
             rows.append(video)
-            print(f"exam {count} steps: latent error {error:.4f}, lip sync {self.score(video)}", flush=True)
+            print(f"exam {count} steps: latent error {error:.4f}, {self.score(video)}", flush=True)
         other = replace(self.given, features=self.given.features.roll(1, 0))
         print(
-            f"exam other speech: lip sync {self.score(self.decode(self.run(model, steps[0], other)))}",
+            f"exam other speech: {self.score(self.decode(self.run(model, steps[0], other)))}",
             flush=True,
         )
         frames = torch.linspace(2, FRAMES - 2, 10).long()

@@ -3,8 +3,8 @@
     python -m training.export --parts training/.state --out talker
 
 `OUT/base` is laid out like Wan-AI/Wan2.2-S2V-14B and `OUT/lora` like Quark-Vision/Live-Avatar, in float16;
-`OUT/fast_decoder` has a decoder in the layout of madebyollin's taew2_1. The text encoder is small and random: the
-transformer was trained with noise in place of text and does not listen to it.
+`OUT/fast_decoder` has a decoder in the layout of madebyollin's taew2_1. The text encoder is small and random: it
+tells words apart, and the transformer has learned what those that name a mood mean.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tools import checkpoint_shapes, tiny_checkpoint
+from tools import tiny_checkpoint
 
 from . import wav2vec
 from .talker import CONFIG
+from .texts import write_text_encoder
 
-VAE_FILE, TEXT_FILE = "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"
+VAE_FILE = "Wan2.1_VAE.pth"
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -45,15 +46,6 @@ def transformer_config() -> dict:
         "audio_inject_layers": list(CONFIG.audio_inject_layers),
     }
     return {**tiny_checkpoint.transformer_config(CONFIG.text_dim, CONFIG.audio_dim), **sizes}
-
-
-def write_text_encoder(folder: Path) -> None:
-    """A random UMT5 encoder of one narrow layer, and its tokenizer."""
-    vocabulary = tiny_checkpoint.write_tokenizer(folder / "google" / "umt5-xxl")
-    shapes = checkpoint_shapes.text_encoder_shapes(
-        vocabulary, CONFIG.text_dim, dim_attn=32, ffn_dim=32, heads=2, layers=1
-    )
-    torch.save(tiny_checkpoint.weights(shapes, torch.float16), folder / TEXT_FILE)
 
 
 def write_audio_encoder(folder: Path, state: dict[str, Tensor]) -> None:

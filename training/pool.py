@@ -8,19 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .clips import Clip, ClipSource
 from .corpus import Recording
+from .figures.clips import Clip, ClipSource
 from .motion import FPS
 from .parallel import Condition
+from .texts import Texts
 from .train_wav2vec import normalize
 from .vae import VAE
 from .wav2vec import MouthReader, layers_of
 
 BLOCKS = 5
 FRAMES = 12 * BLOCKS
+MOODS = ("calm", "serious", "smiling", "laughing")
 LEAD = 9  # frames before the clip: three latents
 STILL = 13  # frames of the portrait at rest that are encoded; the encoder has settled after them
-TEXT_ROWS = 24
+UNHEARD = 0.25
+"""Share of the calm clips whose text means nothing: any other prompt gives a calm face."""
 
 
 @torch.no_grad()
@@ -47,7 +50,7 @@ class Encoded:
     """Clips as the transformer sees them; the first axis is the clip.
 
     clean [N, 16, 15, h, w]; rest [N, 16, 4, h, w] the still portrait; features [N, 25, C, 60];
-    weight [N, 1, 1, h, w]; from_rest [N].
+    weight [N, 1, 1, h, w]; from_rest [N]; mood [N] as places in `MOODS`.
     """
 
     clean: Tensor
@@ -55,9 +58,10 @@ class Encoded:
     features: Tensor
     weight: Tensor
     from_rest: Tensor
+    mood: Tensor
 
     def parts(self) -> tuple[Tensor, ...]:
-        return self.clean, self.rest, self.features, self.weight, self.from_rest
+        return self.clean, self.rest, self.features, self.weight, self.from_rest, self.mood
 
     def take(self, index: Tensor) -> Encoded:
         return Encoded(*(part[index] for part in self.parts()))
@@ -86,7 +90,12 @@ class Encoder:
         weight = clip.face_weight(self.size, 4.0, cell=8)
         kind = torch.bfloat16 if device == "cuda" else torch.float32
         return Encoded(
-            clean.to(kind), rest.to(kind), torch.stack(features), weight, clip.from_rest.to(device)
+            clean.to(kind),
+            rest.to(kind),
+            torch.stack(features),
+            weight,
+            clip.from_rest.to(device),
+            torch.tensor([MOODS.index(mood) for mood in clip.moods], device=device),
         )
 
     def draw(self, count: int) -> Encoded:
@@ -102,10 +111,10 @@ def motion_of(rest: Tensor) -> Tensor:
     return torch.cat([rest, rest[:, :, -1:].expand(-1, -1, 15, -1, -1)], 2)
 
 
-def condition_of(clips: Encoded, text_dim: int) -> Condition:
+def condition_of(clips: Encoded, texts: Texts) -> Condition:
     """Conditions as inference has them. Clips that begin at rest are the beginning of a video; the others lie
     somewhere later, mostly with a reference that was generated (a settled latent) instead of the encoded picture.
-    The text is noise: the prompt carries no information here."""
+    The text names the mood; for some of the calm clips it is noise."""
     count, device = len(clips.clean), clips.clean.device
     rest = clips.rest.float()
 
@@ -117,12 +126,15 @@ def condition_of(clips: Encoded, text_dim: int) -> Condition:
     near, far = (1 + rand() * 20).long(), (1 + rand() * 1000).long()
     start = torch.where(clips.from_rest, 0, 3 * torch.where(rand() < 0.5, near, far))
     sink = torch.where(rand() < 0.7, 30, (4 + rand() * 27).long().clamp(max=30))
+    text, rows = texts.pick(clips.mood)
+    unheard = (clips.mood == MOODS.index("calm")) & (rand() < UNHEARD)
+    text = torch.where(unheard[:, None, None], torch.randn_like(text), text)
     return Condition(
         reference=reference,
         motion=motion_of(rest),
         features=clips.features.float(),
-        text=torch.randn(count, TEXT_ROWS, text_dim, device=device),
-        text_rows=(1 + rand() * TEXT_ROWS).long(),
+        text=text,
+        text_rows=torch.where(unheard, (1 + rand() * text.shape[1]).long().clamp(max=text.shape[1]), rows),
         start=start,
         sink=sink,
     )

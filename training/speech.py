@@ -1,4 +1,5 @@
-"""Speech with phoneme timings from libespeak-ng (the Debian package `libespeak-ng1`), through ctypes.
+"""Speech with phoneme timings from libespeak-ng (the Debian package `libespeak-ng1`, or the Python package
+`espeakng-loader`), through ctypes.
 
 audio, phonemes = Speaker().say("Good morning.", voice="en-us+f2", rate=160, pitch=60)
 """
@@ -48,16 +49,27 @@ class Phoneme:
     start: float
 
 
+def _library() -> tuple[str, bytes | None]:
+    """The library, and the folder of its data where that is not in its usual place."""
+    try:
+        import espeakng_loader
+    except ImportError:
+        return ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1", None
+    return espeakng_loader.get_library_path(), str(espeakng_loader.get_data_path()).encode()
+
+
 class Speaker:
     """The synthesiser. It keeps global state inside the library, so one per process is enough."""
 
     def __init__(self) -> None:
-        name = ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1"
+        name, data = _library()
         try:
             self._lib = ctypes.CDLL(name)
         except OSError as error:
-            raise RuntimeError("libespeak-ng was not found: install the package espeak-ng") from error
-        self.sample_rate = self._lib.espeak_Initialize(_SYNCHRONOUS, 200, None, _PHONEME_EVENTS | _IPA)
+            raise RuntimeError(
+                "libespeak-ng was not found: install the package espeak-ng, or espeakng-loader with pip"
+            ) from error
+        self.sample_rate = self._lib.espeak_Initialize(_SYNCHRONOUS, 200, data, _PHONEME_EVENTS | _IPA)
         if self.sample_rate <= 0:
             raise RuntimeError("libespeak-ng could not be initialised: its data folder is missing")
         self._chunks: list[np.ndarray] = []

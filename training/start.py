@@ -39,7 +39,9 @@ def windows(x: Tensor, taps: int, side: int) -> list[Tensor]:
 
 @torch.no_grad()
 def fit(layer: nn.Module, x: Tensor, target: Tensor, rows: slice = slice(None)) -> None:
-    """Give `layer` (a convolution of stride 1) the least-squares weights from `x` to `target`, both [B, C, F, H, W]."""
+    """Give `layer` (a convolution of stride 1) the least-squares weights from `x` to `target`, both [B, C, F, H, W];
+    what it has no channels for is left out."""
+    target = target[:, : len(layer.weight[rows])]
     taps = layer.kernel_size[0] if isinstance(layer, nn.Conv3d) else 1
     side, inner = layer.kernel_size[-1], layer.in_channels
     gram, mixed = 0.0, 0.0
@@ -81,7 +83,8 @@ def linear_start(model: VAE, video: Tensor) -> None:
                 for i in range(2):
                     fit(layer.time_conv, y[:, :, 1:], pairs[:, :, :, i], slice(i * half, (i + 1) * half))
             y = layer.in_time(y)
-            target = before if halved else _with_constant(before)
+            room = layer.resample[1].out_channels - 1
+            target = before if halved else _with_constant(before[:, :room])
             fit(layer.resample[1], y.repeat_interleave(2, 3).repeat_interleave(2, 4), target)
             y = layer.in_space(y)
         else:

@@ -11,6 +11,7 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.engines.liveavatar.config import S2VConfig
 from avatar.engines.liveavatar.transformer import S2VTransformer
 
+from .texts import TEXT_DIM
 from .wav2vec import HIDDEN
 
 CONFIG = S2VConfig(
@@ -18,7 +19,7 @@ CONFIG = S2VConfig(
     ffn_dim=256,
     num_heads=2,
     num_layers=4,
-    text_dim=32,
+    text_dim=TEXT_DIM,
     audio_dim=HIDDEN,
     audio_inject_layers=(0, 2),
 )

@@ -1,16 +1,16 @@
-"""Distils the narrow VAE's decoder into a small one of TAEHV's layout.
+"""Trains a small decoder of TAEHV's layout for the narrow VAE's latents.
 
     python -m training.train_fast_decoder --corpus training/.state/corpus --out training/.state --seconds 200
 
-The student sees latents of drawn clips, with noise in most of them so that it also learns what the decoder makes of a
-transformer's small errors, and is held to the pixels that the full decoder makes of the same latents. It is the
-pack's own network, narrower, on whole clips at once. Writes fast_decoder.safetensors (float16, published names) and
-fast_decoder.jpg.
+It sees latents of drawn clips, with noise in most of them so that it also learns to pass over a transformer's small
+errors, and is held to the pixels that were drawn. It is the pack's own network, narrower, on whole clips at once.
+Writes fast_decoder.safetensors (float16, published names) and fast_decoder.jpg.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -24,20 +24,19 @@ from avatar.engines.parts.wan.geometry import TEMPORAL_STRIDE
 from avatar.loaders.files import load_state_dict
 
 from . import corpus, loop
-from .clips import ClipSource
-from .measure import openings
-from .train_vae import FRAMES, LEAD, WIDTH, Pool, reconstruction_loss
+from .figures.clips import SIZE, ClipSource, Drawers
+from .train_vae import FRAMES, LEAD, WIDTHS, Pool, reconstruction_loss
 from .vae import VAE
 
-WIDTHS = (32, 24, 24, 24)
+CHANNELS = (48, 32, 16, 8)
 NOISE = 0.4
 # What a step sees: frames, side of the square, number of squares.
-KINDS = ((13, 96, 16), (25, 96, 8), (13, 192, 4))
+KINDS = ((13, 96, 16), (25, 96, 8), (13, 256, 2))
 
 
 def build() -> TinyDecoder:
     """Fresh weights: grown frames begin as copies, and the picture as grey."""
-    model = TinyDecoder(WIDTHS)
+    model = TinyDecoder(CHANNELS)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1:
@@ -71,7 +70,8 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=120, help="clips kept on the device")
     parser.add_argument("--chunk", type=int, default=4, help="clips drawn at once, every --renew steps")
     parser.add_argument("--renew", type=int, default=12)
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
@@ -79,13 +79,14 @@ def main() -> None:
     clock = loop.Clock(args.seconds)
     torch.manual_seed(args.seed)
     torch.backends.cudnn.benchmark = True
-    teacher = VAE(WIDTH, WIDTH)
+    teacher = VAE(*WIDTHS)
     teacher.load_state_dict({name: value.float() for name, value in load_state_dict(args.vae).items()})
     teacher.to(device).eval().requires_grad_(False)
     model = build().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
     step = first = loop.resume(args.resume, model)
-    source = ClipSource(corpus.load(args.corpus), args.seed + step, device)
+    drawers = Drawers(args.workers)
+    source = ClipSource(corpus.load(args.corpus), args.seed + step, device, drawers)
     pool = Pool(source, args.size, args.pool, args.chunk)
     print(f"fast decoder: pool of {args.pool} clips after {clock.elapsed:.0f}s", flush=True)
     average = loop.Average(model, 0.998)
@@ -99,9 +100,8 @@ def main() -> None:
                 latents = teacher.encode(video).float()
                 level = NOISE * torch.rand(len(latents), 1, 1, 1, 1, device=device)
                 latents += level * torch.randn_like(latents)
-                target = teacher.decode(latents).float().clamp(-1, 1)
             made = decode(model, latents).float()
-        loss = reconstruction_loss(made, target, weight)
+        loss = reconstruction_loss(made, video, weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -112,8 +112,10 @@ def main() -> None:
         step += 1
     average.copy_to(model)
     loop.save(args.out / "fast_decoder.safetensors", model, step)
-    held_out = ClipSource(corpus.load(args.corpus, held_out=True), 77, device)
+    pool.close()
+    held_out = ClipSource(corpus.load(args.corpus, held_out=True), 77, device, drawers)
     report(model.eval(), teacher, held_out, args.size, args.out / "fast_decoder.jpg")
+    drawers.close()
 
 
 @torch.no_grad()
@@ -121,19 +123,18 @@ def report(model: TinyDecoder, teacher: VAE, source: ClipSource, size: int, path
     """Print how near 8 clips come to what the full decoder and the drawing show. The picture has frames 0, 48, 96 and
     the widest mouth of each: as drawn, by the full decoder, by the small one."""
     clip = source.draw(8, FRAMES - LEAD, lead=LEAD)
-    rows, near, drawn, full, read, real = [], [], [], [], [], []
+    readers = clip.drawers.readers(clip.people, size)
+    rows, near, drawn, full, read, real = [], [], [], [], [], clip.opening()
     for i, one in enumerate(clip.pixels(size).split(1)):
         latents = teacher.encode(one)
         theirs, mine = teacher.decode(latents).clamp(-1, 1), decode(model, latents).clamp(-1, 1)
         near.append(((mine - theirs) / 2).square().mean())
         drawn.append(((mine - one) / 2).square().mean())
         full.append(((theirs - one) / 2).square().mean())
-        who = {name: value[i : i + 1] for name, value in clip.identity.items()}
-        read.append(openings(mine[0].transpose(0, 1), who))
-        real.append(clip.motion["open"][i])
-        places = [0, FRAMES // 2, FRAMES - 1, int(real[-1].argmax())]
+        read.append(readers[i].mouth(mine[0].transpose(0, 1))[:, 0])
+        places = [0, FRAMES // 2, FRAMES - 1, int(real[i].argmax())]
         rows.append(torch.cat([video[0].transpose(0, 1)[places] for video in (one, theirs, mine)]))
-    match = torch.corrcoef(torch.stack([torch.cat(read), torch.cat(real)]))[0, 1]
+    match = torch.corrcoef(torch.stack([torch.cat(read), real.flatten()]))[0, 1]
     decibels = [round(-10 * torch.stack(errors).mean().log10().item(), 2) for errors in (near, drawn, full)]
     print(
         f"fast decoder held-out PSNR against the full decoder {decibels[0]} dB, against the drawing {decibels[1]} "

@@ -10,17 +10,19 @@ Writes talker.safetensors (resumed when present) and talker.jpg.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
 
 from . import corpus, loop
-from .clips import ClipSource
 from .evaluate import Exam
+from .figures.clips import SIZE, ClipSource, Drawers
 from .parallel import flow, schedule
-from .pool import Encoder, condition_of, feature_tracks
-from .talker import CONFIG, build
-from .train_vae import WIDTH
+from .pool import MOODS, Encoder, condition_of, feature_tracks
+from .talker import build
+from .texts import encode
+from .train_vae import WIDTHS
 from .vae import VAE
 from .wav2vec import MouthReader
 
@@ -35,15 +37,15 @@ def noise_levels(count: int, device: str) -> torch.Tensor:
     return torch.where(torch.rand(count, device=device) < 0.25, exact, anywhere)
 
 
-def parts(args: argparse.Namespace, device: str, held_out: bool, seed: int) -> Encoder:
+def parts(args: argparse.Namespace, device: str, held_out: bool, seed: int, drawers: Drawers) -> Encoder:
     """The frozen VAE and speech encoder of `args.parts` over the training or the held-out recordings."""
-    vae, reader = VAE(WIDTH, WIDTH).to(device).eval(), MouthReader().to(device).eval()
+    vae, reader = VAE(*WIDTHS).to(device).eval(), MouthReader().to(device).eval()
     for path, model in ((args.parts / "vae.safetensors", vae), (args.parts / "wav2vec.safetensors", reader)):
         if not loop.resume(path, model):
             raise FileNotFoundError(f"{path} is missing: train it first.")
     recordings = corpus.load(args.corpus, held_out)
     tracks = feature_tracks(reader, recordings, device)
-    return Encoder(vae, tracks, ClipSource(recordings, seed, device), args.size, args.chunk)
+    return Encoder(vae, tracks, ClipSource(recordings, seed, device, drawers), args.size, args.chunk)
 
 
 def arguments(description: str, seconds: float, rate: float) -> argparse.ArgumentParser:
@@ -57,7 +59,8 @@ def arguments(description: str, seconds: float, rate: float) -> argparse.Argumen
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--pool", type=int, default=400, help="clips kept on the device")
     parser.add_argument("--chunk", type=int, default=8, help="clips drawn at once")
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw")
     parser.add_argument("--rate", type=float, default=rate)
     parser.add_argument("--seed", type=int, default=1)
     return parser
@@ -75,7 +78,8 @@ def main() -> None:
     torch.manual_seed(args.seed + step)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.98), weight_decay=0.01)
     average = loop.Average(model, 0.998)
-    encoder = parts(args, device, False, args.seed + step)
+    texts, drawers = encode(device, MOODS), Drawers(args.workers)
+    encoder = parts(args, device, False, args.seed + step, drawers)
     clips = encoder.draw(args.pool)
     print(f"talker: pool of {args.pool} clips after {clock.elapsed:.0f}s", flush=True)
     begin = clock.progress
@@ -89,7 +93,7 @@ def main() -> None:
         noise = torch.randn_like(clean)
         mix = sigma.view(-1, 1, 1, 1, 1)
         with torch.autocast(device, torch.bfloat16):
-            made = flow(model, (1 - mix) * clean + mix * noise, sigma, condition_of(batch, CONFIG.text_dim))
+            made = flow(model, (1 - mix) * clean + mix * noise, sigma, condition_of(batch, texts))
         error = (made.float() - (noise - clean)).square()
         loss = (error * batch.weight).mean() / batch.weight.mean()
         optimizer.zero_grad(set_to_none=True)
@@ -105,7 +109,8 @@ def main() -> None:
         step += 1
     average.copy_to(model)
     loop.save(args.out / "talker.safetensors", model, step)
-    Exam(parts(args, device, True, 99), CONFIG.text_dim).report(model, args.out / "talker.jpg", (4, 32))
+    Exam(parts(args, device, True, 99, drawers), texts).report(model, args.out / "talker.jpg", (4, 32))
+    drawers.close()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ Writes vae.safetensors (float16, original key names) and vae.jpg.
 from __future__ import annotations
 
 import argparse
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -19,18 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import corpus, loop
-from .clips import ClipSource
-from .draw import mouth_box
-from .measure import openings
+from .figures.clips import SIZE, Clip, ClipSource, Drawers
 from .start import linear_start
 from .vae import VAE
 
-WIDTH = 12
+WIDTHS = (12, 8)  # of encoder and decoder; the small decoder makes the pictures that people see
 LATENT_NOISE, LATENT_PULL = 0.15, 1e-2
 FRAMES = 97  # a clip of the pool; beyond what it has seen in training, a VAE fades
 LEAD = 5
 # What a step sees: frames, side of the square, number of squares (as many pixels each time).
-KINDS = ((13, 96, 12), (25, 96, 6), (13, 192, 3), (97, 96, 2))
+KINDS = ((13, 96, 12), (25, 96, 6), (13, 256, 2), (97, 96, 2))
 MOUTH = 8.0
 # Brightness, red-blue, green-magenta: drawn pictures vary in them by 0.39, 0.19 and 0.06.
 OPPONENT = ((0.33, 0.33, 0.33), (0.75, 0.0, -0.75), (-1.0, 2.0, -1.0))
@@ -57,21 +57,31 @@ class Pool:
         self.video = torch.zeros(count, 3, FRAMES, size, size, dtype=torch.uint8, device=device)
         self.weight = torch.zeros(count, 1, 1, size, size, device=device)
         self.mouth = torch.zeros(count, 2)
+        self.ahead = ThreadPoolExecutor(1)
+        self.coming = self.ahead.submit(self._made)
         for _ in range(0, count, chunk):
             self.renew()
 
     @torch.no_grad()
     def renew(self) -> None:
-        """Draw `chunk` clips; a quarter of them with mouths much wider open than speech has them."""
-        clip = self.source.draw(self.chunk, FRAMES - LEAD, lead=LEAD)
-        far = 1 + (torch.rand(self.chunk, 1, generator=self.source.generator) < 0.25) * 1.2
-        clip.motion["open"] = (clip.motion["open"] * far.to(self.source.device)).clamp(max=1)
+        """Put in `chunk` clips that were drawn meanwhile, and have the next ones drawn."""
+        clip, video = self.coming.result()
+        self.coming = self.ahead.submit(self._made)
         place = slice(self.next, self.next + self.chunk)
-        self.video[place] = ((clip.pixels(self.size) + 1) * 127.5).round().byte()
+        self.video[place] = video.to(self.video.device)
         self.weight[place] = clip.face_weight(self.size, MOUTH)
-        box = mouth_box(clip.identity, self.size).cpu()
-        self.mouth[place] = (box[:, :2] + box[:, 2:]) / 2
+        self.mouth[place] = clip.mouths(self.size)
         self.next = (self.next + self.chunk) % len(self.video)
+
+    def close(self) -> None:
+        """Wait for what is being drawn; nothing more is."""
+        self.ahead.shutdown(cancel_futures=True)
+
+    def _made(self) -> tuple[Clip, Tensor]:
+        """`chunk` clips; a quarter of them with mouths much wider open than speech has them."""
+        clip = self.source.draw(self.chunk, FRAMES - LEAD, lead=LEAD)
+        clip = clip.wider(1 + 1.2 * (self.source.rng.random(self.chunk) < 0.25))
+        return clip, clip.bytes(self.size)
 
     def draw(self, frames: int, window: int, count: int) -> tuple[Tensor, Tensor]:
         """Squares [count, 3, frames, window, window] in [-1, 1] and their loss weights."""
@@ -106,7 +116,8 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=240, help="clips kept on the device")
     parser.add_argument("--chunk", type=int, default=4, help="clips drawn at once, every --renew steps")
     parser.add_argument("--renew", type=int, default=12)
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -114,11 +125,12 @@ def main() -> None:
     clock = loop.Clock(args.seconds)
     torch.manual_seed(args.seed)
     torch.backends.cudnn.benchmark = True
-    model = VAE(WIDTH, WIDTH).to(device)
+    model = VAE(*WIDTHS).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
     step = first = loop.resume(args.resume, model)
     recordings = corpus.load(args.corpus)
-    pool = Pool(ClipSource(recordings, args.seed + step, device), args.size, args.pool, args.chunk)
+    drawers = Drawers(args.workers)
+    pool = Pool(ClipSource(recordings, args.seed + step, device, drawers), args.size, args.pool, args.chunk)
     print(f"vae: pool of {args.pool} clips after {clock.elapsed:.0f}s", flush=True)
     if not step:
         linear_start(model, pool.draw(13, 96, 24)[0])
@@ -150,10 +162,12 @@ def main() -> None:
         step += 1
     average.copy_to(model)
     model.eval()
-    held_out = ClipSource(corpus.load(args.corpus, held_out=True), 77, device)
+    pool.close()
+    held_out = ClipSource(corpus.load(args.corpus, held_out=True), 77, device, drawers)
     model.fold_statistics(*statistics(model, held_out, args.size, 4, 12))
     loop.save(args.out / "vae.safetensors", model, step)
     report(model, held_out, args.size, args.out / "vae.jpg")
+    drawers.close()
 
 
 @torch.no_grad()
@@ -162,20 +176,19 @@ def report(model: VAE, source: ClipSource, size: int, path: Path) -> None:
     decoded, and decoded with noise."""
     clip = source.draw(8, FRAMES - LEAD, lead=LEAD)
     video = clip.pixels(size)
-    rows, real, made, errors = [], [], [], []
+    readers = clip.drawers.readers(clip.people, size)
+    rows, real, made, errors = [], clip.opening(), [], []
     for i, one in enumerate(video.split(1)):
         latents = model.encode(one)
         back = model.decode(latents).clamp(-1, 1)
         noisy = model.decode(latents + LATENT_NOISE * torch.randn_like(latents))
         errors.append(((back - one) / 2).square().mean((0, 1, 3, 4)))
-        who = {name: value[i : i + 1] for name, value in clip.identity.items()}
-        real.append(clip.motion["open"][i])
-        made.append(openings(back[0].transpose(0, 1), who))
-        wide = int(real[-1].argmax())
+        made.append(readers[i].mouth(back[0].transpose(0, 1))[:, 0])
+        wide = int(real[i].argmax())
         rows.append(
             torch.cat([v[0].transpose(0, 1)[[0, FRAMES // 2, FRAMES - 1, wide]] for v in (one, back, noisy)])
         )
-    error, real, made = torch.stack(errors).mean(0), torch.cat(real), torch.cat(made)
+    error, real, made = torch.stack(errors).mean(0), real.flatten(), torch.cat(made)
     opened = real > 0.5
     match = torch.corrcoef(torch.stack([made, real]))[0, 1]
     axes = torch.tensor(OPPONENT, device=video.device)

@@ -1,14 +1,15 @@
-// How loud a video is: as a person has set it, quieter while somebody may be interrupting, mute where its sound is void.
+// How loud a video is: as a person has set it, and mute while somebody may be interrupting or its sound is void.
 
-const DUCKED = 0.2;
 const LOOK_MS = 20;
+const SUSPECT_MS = 300; // in which the server says whether somebody is interrupting
 
 export class Loudness {
     #video;
     #volume; // a person's
     #set; // ours
     #ducked = false;
-    #void = null; // [from, until] in seconds of the video
+    #suspected = 0; // the timer of a suspicion
+    #until = 0; // the sound before this second of the video is void
     #timer = 0;
 
     constructor(video) {
@@ -21,32 +22,47 @@ export class Loudness {
 
     /** Another video is shown. */
     reset() {
-        this.#ducked = false;
-        this.#void = null;
+        this.#until = 0;
+        this.duck(false);
+    }
+
+    /** Somebody seems to begin to talk: be mute until the server has had the time to say so. `wrong` is called if it has
+     *  not. */
+    suspect(wrong) {
+        clearTimeout(this.#suspected);
+        this.#suspected = setTimeout(() => {
+            this.#suspected = 0;
+            this.#apply();
+            if (!this.#ducked && !this.#until) wrong();
+        }, SUSPECT_MS);
         this.#apply();
     }
 
     /** Somebody begins to talk, or does not after all. */
     duck(on) {
         this.#ducked = on;
-        this.#apply();
+        this.#end();
     }
 
-    /** Somebody has interrupted: what is said between two times of the video is not meant any more. */
-    silence(from, until) {
-        this.#ducked = false;
-        this.#void = [Math.min(from, this.#void?.[0] ?? from), until];
+    /** Somebody has interrupted: what is said until then is not meant any more. */
+    silence(until) {
+        this.#until = until;
+        this.duck(false);
+    }
+
+    /** The server has said what it thinks of a suspicion. */
+    #end() {
+        clearTimeout(this.#suspected);
+        this.#suspected = 0;
         this.#apply();
     }
 
     #apply() {
         clearTimeout(this.#timer);
-        const { currentTime } = this.#video;
-        if (this.#void && currentTime >= this.#void[1]) this.#void = null;
-        const mute = this.#void && currentTime >= this.#void[0];
-        this.#set = this.#volume * (mute ? 0 : this.#ducked ? DUCKED : 1);
+        if (this.#video.currentTime >= this.#until) this.#until = 0;
+        this.#set = this.#until || this.#ducked || this.#suspected ? 0 : this.#volume;
         if (this.#video.volume !== this.#set) this.#video.volume = this.#set;
         this.#set = this.#video.volume; // as the browser rounds it
-        if (this.#void) this.#timer = setTimeout(() => this.#apply(), LOOK_MS);
+        if (this.#until) this.#timer = setTimeout(() => this.#apply(), LOOK_MS);
     }
 }

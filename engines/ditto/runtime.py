@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..gpu.graphs import CapturedCall, GraphLane, can_capture
+from ..gpu.graphs import CapturedCall, GraphLane, obstacle
 from .lmdm import Sampler
 from .pipeline import BLOCK, Ditto
 from .windows import Sample
@@ -17,16 +17,16 @@ MOST_STEPS = 100
 
 
 def accelerate(engine: Ditto) -> Ditto:
-    """Replace the engine's calls by captured ones, in place, where `graphs.can_capture` allows it.
+    """Replace the engine's calls by captured ones, in place, where `graphs.obstacle` has none.
 
-    The first call of each shape then takes longer. The networks must stay where they are: call `plain` before moving
-    them. An interrupt is noticed before a window or a block, which take milliseconds.
+    The first call of each shape then takes longer. Call `plain` before the networks are moved: otherwise the memory of
+    the graphs stays until the next call. An interrupt is noticed before a window or a block, which take milliseconds.
     """
-    if not can_capture(engine.device):
+    if obstacle(engine.device):
         return engine
     lane = GraphLane(engine.device)
     engine.sampler = _CapturedSamplers(engine, lane)
-    engine.render = _FullBlocks(CapturedCall(engine.render, lane))
+    engine.render = _FullBlocks(CapturedCall(engine.render, lane, engine.warping_network, engine.decoder))
     return engine
 
 
@@ -49,7 +49,7 @@ class _CapturedSamplers:
         if steps > MOST_STEPS:
             return self._plain(steps, check_interrupt)
         if steps not in self._captured:
-            self._captured[steps] = CapturedCall(Sampler(self._model, steps), self._lane)
+            self._captured[steps] = CapturedCall(Sampler(self._model, steps), self._lane, self._model)
         return self._captured[steps]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .lanes import Lane, Prefetcher
 from .pinned import Layout, PinnedMemory, carve, layout_bytes
+from .weights import places
 
 BUFFERS = 2
 
@@ -19,17 +20,18 @@ def spread(count: int, layers: int) -> list[int]:
 
 
 class WaitingBlock:
-    """A block of layers with its weights in one piece of pinned CPU memory."""
+    """A block of layers with its weights in one piece of pinned CPU memory; an empty one is filled there."""
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
-        self._places = list(_places(block))
+        self._places = list(places(block))
         tensors = [owner[name] for owner, name in self._places]
         self.layout: Layout = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
         self.memory = PinnedMemory(layout_bytes(self.layout))
         self._resting = carve(self.memory.bytes, self.layout)
         for rest, tensor in zip(self._resting, tensors, strict=True):
-            rest.copy_(tensor)
+            if not tensor.is_meta:
+                rest.copy_(tensor)
         self.rest()
 
     def use(self, tensors: Sequence[Tensor]) -> None:
@@ -112,12 +114,3 @@ class BlockOffload:
 
     def _following(self, index: int) -> int:
         return (index + 1) % len(self._waiting)
-
-
-def _places(block: nn.Module):
-    """Where each parameter and buffer of a block is kept: (dictionary, name)."""
-    for module in block.modules():
-        for owner in (module._parameters, module._buffers):
-            for name, tensor in owner.items():
-                if tensor is not None:
-                    yield owner, name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,32 +10,44 @@ from weakref import WeakMethod
 import torch
 from torch import Tensor
 
-from ..gpu.graphs import CapturedCall, GraphLane, can_capture
-from ..parts.planning.performance import Performance
+from ..gpu.graphs import CapturedCalls, GraphLane, obstacle
+from ..gpu.weights import Weights
 from .audio_injection import SpeechTokens
+from .transformer import S2VTransformer
 
 if TYPE_CHECKING:
     from .sampler import BlockInputs
 
 Forward = Callable[[int, Tensor, "BlockInputs"], Tensor]
 """(step, latents, inputs) -> flow."""
-WARM_UP_RUNS = 1
-"""Blocks of a shorter window have met all kernels already."""
-
-_one_at_a_time = threading.Lock()
 
 
 class CapturedSteps:
-    """Replays the forward passes of blocks that see a full window.
+    """Replays the forward passes of blocks that see a full window and are made with the video's own prompt.
 
-    A graph writes to the slot of the ring with which it was captured, so each step has one for every slot. Weights and
-    caches have to stay where they are.
+    A graph writes to the slot of the ring with which it was captured, so each step has one for every slot. They compute
+    bit for bit what calls compute.
+
+    Args:
+        forward: a sampler's, which owns the caches that it uses; these have to stay where they are.
+        model: whose weights are used.
+
+    Raises:
+        ValueError: graphs cannot be had on ``device``.
     """
 
-    def __init__(self, forward: Forward, device: torch.device) -> None:
+    def __init__(self, forward: Forward, model: S2VTransformer, device: torch.device) -> None:
+        if why := obstacle(device):
+            raise ValueError(f"Leave CUDA graphs off: they {why}.")
         # Weakly, since the sampler holds this, and its caches shall go when it does.
-        self._forward, self._lane = WeakMethod(forward), GraphLane(device)
-        self._calls: dict[tuple[int, int], CapturedCall] = {}
+        self._forward = WeakMethod(forward)
+        self._calls = CapturedCalls(GraphLane(device), Weights(model), try_convolutions=False)
+        self._met: set[int] = set()
+
+    @property
+    def moved(self) -> bool:
+        """Whether weights were moved since the first graph was captured."""
+        return self._calls.moves > 0
 
     def __call__(self, step: int, slot: int, latents: Tensor, inputs: BlockInputs) -> Tensor:
         """The flow [1, 16, 3, h, w] of `BlockSampler.predict`; the first call for a step and a slot captures it."""
@@ -46,14 +56,9 @@ class CapturedSteps:
             (tokens.shift, tokens.scale, tokens.k, tokens.v) for tokens in inputs.speech if tokens is not None
         ]
         given = latents, inputs.rotation, inputs.pose, mask, speech
-        call = self._calls.get((step, slot))
-        if call is not None:
-            return call(*given)
-        self._calls[step, slot] = call = CapturedCall(
-            self._on_tensors(step, inputs), self._lane, warm_up=WARM_UP_RUNS
-        )
-        with _one_at_a_time:
-            return call(*given)
+        warm_up = int(slot not in self._met)  # all steps use the same kernels
+        self._met.add(slot)
+        return self._calls(self._on_tensors(step, inputs), given, (step, slot), warm_up)
 
     def _on_tensors(self, step: int, like: BlockInputs) -> Callable[..., Tensor]:
         """The forward pass as a function of tensors alone; ``like`` says which layers hear something."""
@@ -71,26 +76,3 @@ class CapturedSteps:
             return self._forward()(step, latents, inputs)
 
         return forward
-
-
-def captured_steps(
-    forward: Forward, device: torch.device, performance: Performance, moods: int = 0
-) -> CapturedSteps | None:
-    """Steps as CUDA graphs where they are wished and can be had; a line in the log says why not."""
-    if not performance.graphs:
-        return None
-    if performance.caches_on_cpu or performance.blocks_on_cpu:
-        logging.warning("LiveAvatar: CUDA graphs are off, because caches or blocks wait in CPU memory.")
-        return None
-    if moods:
-        logging.warning(
-            "LiveAvatar: CUDA graphs are off, because a graph keeps its prompt and moods change it."
-        )
-        return None
-    if not can_capture(device):
-        logging.warning(
-            "LiveAvatar: CUDA graphs are off, because they need an NVIDIA GPU and PyTorch's own allocator (of ComfyUI "
-            "with --disable-cuda-malloc)."
-        )
-        return None
-    return CapturedSteps(forward, device)

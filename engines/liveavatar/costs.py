@@ -54,6 +54,11 @@ class VideoCosts:
     width: int
     sampling: SamplingConfig
     size_multiple: int = SIZE_MULTIPLE
+    blocks: int | None = None
+
+    @property
+    def window_blocks(self) -> int:
+        return self.sampling.clip_blocks
 
     @property
     def steps(self) -> int:
@@ -85,8 +90,15 @@ class VideoCosts:
             performance.caches,
             performance.caches_on_cpu,
         )
-        evaluations = 2 if self.sampling.guided else 1
-        return evaluations * here, evaluations * waiting
+        return self._evaluations * here, self._evaluations * waiting
+
+    def graphs(self, forwards: int) -> int:
+        """See `Costs`: each writes to one slot of the window."""
+        return self._evaluations * forwards * self.window_blocks
+
+    @property
+    def _evaluations(self) -> int:
+        return 2 if self.sampling.guided else 1
 
     def fp8_weights(self) -> tuple[int, int]:
         """See `Costs`."""
@@ -103,7 +115,7 @@ class VideoCosts:
 
 @cache
 def fp8_bytes(architecture: S2VConfig, dtype: torch.dtype) -> tuple[int, int]:
-    """Memory of a transformer after `fp8.quantise_transformer`: all of it, and one of its blocks."""
+    """Memory of a transformer after `fp8_blocks.quantise_transformer`: all of it, and one of its blocks."""
     with torch.device("meta"):
         model = S2VTransformer(architecture)
     quantised = (*model.blocks, *model.audio_injector.injector)

@@ -17,6 +17,10 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+WITHOUT_GRAPHS = (
+    "The GPU's memory ran out: from this block on there are no CUDA graphs, which take some of it."
+)
+
 
 class Fallback:
     """Does a generation's work, and again after the device ran out of memory: first with what nobody uses given back,
@@ -60,9 +64,11 @@ class Fallback:
                 if make_room == self._move_caches and done:
                     raise
             # Outside of the except clause, where the failed work's tensors are gone.
-            make_room()
             if self._sampler is not None:
+                if self._sampler.replays:
+                    self._say(WITHOUT_GRAPHS)
                 self._sampler.drop_unfinished()
+            make_room()
             if before is not None:
                 self._decoder.rewind(before)
         yield from begin(*args)

@@ -7,13 +7,14 @@ reference scales whole tensors; per row costs the same, and a loud token or chan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..gpu import row_kernels as kernels
 from ..gpu.fp8 import Fp8Linear
+from ..gpu.offload import WaitingBlock
 from ..gpu.row_kernels import Rows
 from ..parts.attention.product import attention
 from ..parts.wan.rope import Rotation
@@ -49,7 +50,7 @@ class Fp8Attention(nn.Module):
         return self.o(x.flatten(2))
 
     def _heads(self, layer: Fp8Linear, x: Tensor | Rows, weight: Tensor) -> Tensor:
-        out = kernels.rms_norm(layer(x)[0], weight, self.eps, self.num_heads)
+        out = kernels.rms_norm(layer(x).flatten(0, 1), weight, self.eps, self.num_heads)
         return out if isinstance(x, Rows) else out.view(*x.shape[:-1], *out.shape[2:])
 
 
@@ -86,9 +87,9 @@ class Fp8Block(nn.Module):
         self.self_attn = Fp8SelfAttention(source.self_attn)
         self.cross_attn = Fp8Attention(source.cross_attn)
         self.up, self.down = Fp8Linear.from_linear(source.ffn[0]), Fp8Linear.from_linear(source.ffn[2])
-        self.register_buffer("norm3_weight", source.norm3.weight)
-        self.register_buffer("norm3_bias", source.norm3.bias)
-        self.register_buffer("modulation", source.modulation.float())
+        self.register_buffer("norm3_weight", source.norm3.weight.detach())
+        self.register_buffer("norm3_bias", source.norm3.bias.detach())
+        self.register_buffer("modulation", source.modulation.detach().float())
 
     def forward(
         self,
@@ -112,15 +113,29 @@ class Fp8Block(nn.Module):
         return kernels.total(kernels.add(x, y, gate2), dtype)
 
 
-def quantise_transformer(model: S2VTransformer) -> None:
-    """Replace the blocks and the audio injection of ``model`` by float8 ones, one after the other, in place.
+@torch.no_grad()
+def quantise_transformer(
+    model: S2VTransformer, waiting: Sequence[int] = (), bring: Callable[[int], None] = lambda index: None
+) -> list[WaitingBlock]:
+    """Replace the audio injection and the blocks of ``model`` by float8 ones, one after the other, in place.
 
     The layers must hold ordinary weights. What the reference keeps out of float8 (embeddings, head, audio encoder)
     stays as it is.
+
+    Args:
+        waiting: the numbers of blocks that wait in CPU memory afterwards, in ascending order.
+        bring: called with a block's number before it is replaced, to have its weights where they are quantised.
+
+    Returns:
+        The blocks that wait, for `BlockOffload`.
     """
-    with torch.no_grad():
-        for index, block in enumerate(model.blocks):
-            model.blocks[index] = Fp8Block(block)
-        injectors = model.audio_injector.injector
-        for index, injector in enumerate(injectors):
-            injectors[index] = Fp8Attention(injector)
+    injectors = model.audio_injector.injector
+    for index, injector in enumerate(injectors):
+        injectors[index] = Fp8Attention(injector)
+    resting = []
+    for index in range(len(model.blocks)):
+        bring(index)
+        model.blocks[index] = Fp8Block(model.blocks[index])
+        if index in waiting:
+            resting.append(WaitingBlock(model.blocks[index]))
+    return resting

@@ -72,6 +72,11 @@ class GuidedSampler(BlockSampler):
         super().move_caches_to_cpu(format)
         self._unwanted.move_caches_to_cpu(format)
 
+    @property
+    def replays(self) -> bool:
+        """See `BlockSampler`."""
+        return super().replays or self._unwanted.replays
+
     def drop_unfinished(self) -> None:
         """See `BlockSampler`."""
         super().drop_unfinished()

@@ -108,6 +108,7 @@ def generate(
         "moods": scene.moods,
         "check_interrupt": check_interrupt,
         "performance": performance,
+        "say": say,
     }
     if config.guided:
         sampler = GuidedSampler(model, config, negative=scene.negative, **given)

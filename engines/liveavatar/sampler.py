@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..gpu.chain import on
+from ..gpu.graphs import CaptureError
 from ..gpu.transfer import send
 from ..parts import regions
 from ..parts.kv.cache import CacheFormat
@@ -19,7 +21,7 @@ from ..parts.planning.performance import RESIDENT, Performance
 from ..parts.wan.rope import RotaryEmbedding, Rotation, concatenate
 from ..parts.wan.schedule import Schedule, clip_noise
 from .audio_injection import SpeechTokens
-from .captured import captured_steps
+from .captured import CapturedSteps
 from .config import BLOCK_LATENTS, SamplingConfig
 from .costs import cache_shape
 from .framepack import motion_rotation
@@ -30,6 +32,8 @@ PREFILL_TIME = 30
 """Temporal position of the reference while the condition is prefilled, and until the video catches up with it."""
 LAYERS_PER_PIECE = 10
 """Layers of a forward pass between two pauses."""
+CALLED = "From here on steps are called one by one."
+MOVED = f"ComfyUI moved the model's weights, which CUDA graphs cannot follow. {CALLED}"
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,14 @@ class BlockSampler:
         reference: normalised latent of the reference image [1, 16, 1, h, w].
         motion: normalised latents of the motion history [1, 16, frames, h, w]; the last 19 count.
         check_interrupt: called before every forward pass; raises to stop the run.
-        performance: how the caches are kept; the rest of it concerns the model.
+        performance: how the caches are kept, and whether steps are CUDA graphs; the rest of it concerns the model.
         steps: consecutive denoising steps to do; None for all.
         pause: called before every forward pass and after every `LAYERS_PER_PIECE` layers of it.
         prefilled: False for a sampler that `set_conditions` shall prefill together with others.
+        say: told in one sentence when steps cannot be CUDA graphs any more.
+
+    Raises:
+        ValueError: steps are to be CUDA graphs where there are none.
     """
 
     def __init__(
@@ -86,9 +94,10 @@ class BlockSampler:
         steps: range | None = None,
         pause: Callable[[], None] | None = None,
         prefilled: bool = True,
+        say: Callable[[str], None] = logging.warning,
     ) -> None:
         self.model, self.config, self.check_interrupt = model, config, check_interrupt
-        self._pause = pause
+        self._pause, self._say = pause, say
         self.device = reference.device
         self.schedule = Schedule(config.steps, config.shift, config.skip_last_step)
         self.steps = range(len(self.schedule)) if steps is None else steps
@@ -116,7 +125,7 @@ class BlockSampler:
                 performance.caches_on_cpu,
             )
         self.caches = dict(zip(self.steps, caches, strict=True))
-        self._captured = captured_steps(self._forward, self.device, performance, len(moods))
+        self._captured = CapturedSteps(self._forward, model, self.device) if performance.graphs else None
         self.motion = motion
         if prefilled:
             self.set_condition(reference, motion)
@@ -198,9 +207,20 @@ class BlockSampler:
             cache.place_reference(time, self._rotated_reference(time))
         if self._pause is not None:
             self._pause()
-        if self._captured is not None and cache.blocks >= cache.shape.slots:
-            return self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
-        return self._forward(step, latents, inputs, self._pause)
+        full = cache.blocks >= cache.shape.slots
+        # Prompts of moods do not stay on the device.
+        if self._captured is None or not full or inputs.text is not self.prompts.own:
+            return self._forward(step, latents, inputs, self._pause)
+        try:
+            flow = self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
+        except CaptureError as error:
+            self._captured = None
+            self._say(f"{error} {CALLED}")
+            return self._forward(step, latents, inputs, self._pause)
+        if self._captured.moved:  # and probably will be again
+            self._captured = None
+            self._say(MOVED)
+        return flow
 
     def _forward(
         self, step: int, latents: Tensor, inputs: BlockInputs, pause: Callable[[], None] | None = None
@@ -271,6 +291,11 @@ class BlockSampler:
         self.block_index += 1
 
     @property
+    def replays(self) -> bool:
+        """Whether steps are CUDA graphs, or will be once the window is full."""
+        return self._captured is not None
+
+    @property
     def caches_on_cpu(self) -> bool:
         """Whether all windows of keys and values wait in CPU memory already."""
         return all(cache.on_cpu for cache in self.caches.values())
@@ -289,7 +314,8 @@ class BlockSampler:
         self.drop_unfinished()
 
     def drop_unfinished(self) -> None:
-        """Forget what steps of a block that could not be finished have left, so that it can be done again."""
+        """Forget what steps of a block that could not be finished have left, so that it can be done again without
+        CUDA graphs, whose memory is given up."""
         self._placed = self._captured = None
         self.begin_again()
 

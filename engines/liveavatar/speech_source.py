@@ -39,9 +39,10 @@ class SpeechSource(Protocol):
         ...
 
     def take_back(self, wait: Callable[[], None]) -> bool:
-        """Whether the block that was given last is void: silence, in whose place live speech has arrived. The pass
-        gives the same block anew then. To be asked only while nobody has seen it. ``wait`` is called first where this
-        is possible, so that the device has done what it was told and the answer is not given long before.
+        """Whether the block that was given last is void: silence in whose place live speech has arrived, or speech that
+        was called off. The pass gives the same block anew then. To be asked only while nobody has seen it. ``wait`` is
+        called first where this is possible, so that the device has done what it was told and the answer is not given
+        long before.
         """
         ...
 

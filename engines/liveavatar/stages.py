@@ -190,7 +190,7 @@ def generate_in_stages(
     turns = Turns()
     own = [Turn(turns, stage.device) for stage in stages]
     samplers = [
-        _sampler(stage, there, config, check, performance, turn.pause)
+        _sampler(stage, there, config, check, performance, turn.pause, say)
         for stage, there, turn in zip(stages, scenes, own, strict=True)
     ]
     with on(stages[0].device):
@@ -248,6 +248,7 @@ def _sampler(
     check: Callable[[], None],
     performance: Performance,
     pause: Callable[[], None],
+    say: Callable[[str], None],
 ) -> BlockSampler:
     with on(stage.device):
         return BlockSampler(
@@ -262,6 +263,7 @@ def _sampler(
             steps=stage.steps,
             pause=pause,
             prefilled=False,
+            say=say,
         )
 
 

@@ -9,8 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 PIECE = 1 << 24
 """Bytes that one thread hashes at once."""
-THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(8, os.cpu_count() or 1)
 """One hashes 1.2 GB/s; disks may give several times that, and writing leaves it less."""
+BEHIND = THREADS + 2
+"""Where every update is one piece, the data of so many updates before is hashed, and its memory may be used again."""
 
 
 class Checksum:

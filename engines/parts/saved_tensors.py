@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
@@ -23,10 +25,41 @@ DTYPES = {
 }
 CHECKSUM = "checksum"
 """The last tensor of a file: that of all of the file before it."""
+SLOWEST = 1e8
+"""Bytes per second; a video is not made to wait for a slower disk."""
+PATIENCE = 10.0
+"""Seconds after which a disk is judged, since a system takes some bytes at once."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written."""
+    """Write a safetensors file tensor by tensor, with a checksum; ``path`` is replaced once all of it is written.
+
+    OSError for a full disk and for one that is slower than `SLOWEST`; then there is nothing new.
+    """
+    draft = path.with_name(path.name + ".new")
+    began, written = time.monotonic(), 0
+
+    def check_pace(size: int) -> None:
+        nonlocal written
+        written, took = written + size, time.monotonic() - began
+        if took > PATIENCE and written < SLOWEST * took:
+            raise OSError(f"the disk takes {written / took / 1e6:.0f} MB a second.")
+
+    try:
+        with draft.open("wb") as file:
+            write_tensors(file, tensors, metadata, check_pace)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_tensors(
+    file: BinaryIO,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    after_each: Callable[[int], None] = lambda size: None,
+) -> None:
+    """Write tensors into an empty file, as `save_tensors` does; ``after_each`` is told their bytes, and may raise."""
     header, end = {"__metadata__": dict(metadata)}, 0
     for name, tensor in {**tensors, CHECKSUM: torch.empty(Checksum.size, dtype=torch.uint8)}.items():
         start, end = end, end + tensor.nbytes
@@ -34,19 +67,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
     head = len(head).to_bytes(8, "little") + head
-    draft = path.with_name(path.name + ".new")
-    try:
-        with draft.open("wb") as file, Checksum() as checksum:
-            checksum.update(head)
-            file.write(head)
-            for tensor in tensors.values():
-                data = memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
-                checksum.update(data)
-                file.write(data)
-            file.write(checksum.digest())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with Checksum() as checksum:
+        checksum.update(head)
+        file.write(head)
+        for tensor in tensors.values():
+            data = memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+            checksum.update(data)
+            file.write(data)
+            after_each(len(data))
+        file.write(checksum.digest())
 
 
 def read_metadata(path: Path, fingerprint: str, check_interrupt: Callable[[], None]) -> dict[str, str]:

@@ -69,7 +69,7 @@ class PersonaLive:
     themselves and may be replaced by compiled or captured versions of them. ``feature_rounding`` is the type
     that reference features are rounded to (the original rounds to float16 whatever the model's type); None
     leaves them as they are. ``reading`` is a CUDA stream on which portraits and driving frames are read while others
-    are drawn; graphs that are captured for either must then not share memory (`runtime.Lane`).
+    are drawn; graphs that are captured for either must then not share memory (`graphs.GraphLane`).
     """
 
     denoising_unet: DenoisingUNet

@@ -33,8 +33,8 @@ def accelerate(
 
     Args:
         compile_mode: one of ``torch.compile``'s modes for the denoising UNet and the decoder (minutes, once per size).
-        graphs: capture every repeated call as a CUDA graph (seconds), where `graphs.can_capture` allows it. The
-            networks must then stay where they are: call `plain` before moving them.
+        graphs: capture every repeated call as a CUDA graph (seconds), where `graphs.obstacle` has none. Call `plain`
+            before the networks are moved: otherwise the memory of the graphs stays until the next call.
         kernels: use the layers of `fast.table`, which need Triton and are left out without it.
 
     Raises:
@@ -56,10 +56,15 @@ def accelerate(
         engine.codec.decoder = torch.compile(engine.codec.decoder, mode=compile_mode, dynamic=False)
     if graphs:
         drawing, reading = GraphLane(engine.device), GraphLane(engine.device)
-        lanes = {"denoise": drawing, "guide_pose": drawing, "encode_motion": reading, "extract_pose": reading}
-        for name, lane in lanes.items():
-            setattr(engine, name, CapturedCall(getattr(engine, name), lane))
-        engine.codec.decoder = CapturedCall(engine.codec.decoder, drawing)
+        calls = {
+            "denoise": (drawing, engine.denoising_unet),
+            "guide_pose": (drawing, engine.pose_guider),
+            "encode_motion": (reading, engine.motion_encoder),
+            "extract_pose": (reading, engine.motion_extractor),
+        }
+        for name, (lane, network) in calls.items():
+            setattr(engine, name, CapturedCall(getattr(engine, name), lane, network))
+        engine.codec.decoder = CapturedCall(engine.codec.decoder, drawing, engine.codec.vae)
         engine.reading = torch.cuda.Stream(engine.device)
         # weights may still be copied, or laid side by side
         engine.reading.wait_stream(torch.cuda.current_stream(engine.device))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..correlation import correlations
+from ..loudness import silent
 from ..metric import Metric, NotMeasurable, Observed
 
 REACH = 15
@@ -22,6 +23,8 @@ def mouth_and_loudness(seen: Observed) -> tuple[Tensor, Tensor]:
     mouth, loud = seen.tracks["mouth"], seen.tracks["loudness"]
     if len(mouth) < 2 * REACH + 3:
         raise NotMeasurable(f"Sync needs {2 * REACH + 3} frames or more: there are {len(mouth)}.")
+    if bool(silent(loud, seen.fps).all()):
+        raise NotMeasurable("Nobody speaks in this sound, so no mouth can follow it.")
     return mouth.even(seen.fps), loud.even(seen.fps)
 
 

@@ -14,6 +14,8 @@ BLUR = 9
 """Pixels over which pictures are blurred before they are compared, so that edges that move little do not count."""
 EVERY = 25
 """Frames from one that is compared to the next."""
+REACH = 4
+"""Pixels on either side that a pixel of an enlarged picture depends on."""
 
 
 def face_distance(frame: Tensor, portrait: Tensor, mouth: Box) -> float:
@@ -54,6 +56,8 @@ def covered(picture: Tensor, width: int, height: int) -> Tensor:
     if tuple(picture.shape[:2]) == (height, width):
         return picture
     scale = max(height / picture.shape[0], width / picture.shape[1])
+    if scale > 1:  # what is cut off is not enlarged before: a strip would need gigabytes
+        picture = _middle(_middle(picture, 0, height / scale), 1, width / scale)
     size = (
         max(height, round(picture.shape[0] * scale)),
         max(width, round(picture.shape[1] * scale)),
@@ -63,3 +67,9 @@ def covered(picture: Tensor, width: int, height: int) -> Tensor:
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     cut = scaled[:, top : top + height, left : left + width]
     return cut.round().to(torch.uint8).permute(1, 2, 0)
+
+
+def _middle(picture: Tensor, side: int, wanted: float) -> Tensor:
+    """The middle of one side of a picture, with the few pixels around it that reach into it when it is enlarged."""
+    spare = max(0, int((picture.shape[side] - wanted) / 2) - REACH)
+    return picture.narrow(side, spare, picture.shape[side] - 2 * spare)

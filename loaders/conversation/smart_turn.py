@@ -6,16 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ...conversation.roles import EARS_RATE
 from ..hub import resolve_snapshot
+from ..onnx_graph import OnnxGraph
 from .files import need, roots
 
 REPO = "pipecat-ai/smart-turn-v3"
 FILE = "smart-turn-v3.2-cpu.onnx|smart-turn-v3.1-cpu.onnx|smart-turn-v3.0.onnx"
 SECONDS = 8
 """It looks at so much of a turn's end."""
+THREADS = 2
+"""More would take the CPU from what makes the video."""
 
 
 def find_smart_turn(download: bool, progress: Callable[[int, int], None]) -> SmartTurn:
@@ -32,12 +36,9 @@ class SmartTurn:
     """A Whisper encoder with one output, in 8 bits: 10 to 100 ms on a CPU, by its makers."""
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
         from transformers import WhisperFeatureExtractor
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._graph = OnnxGraph(path, "Smart Turn", "input_features", threads=THREADS)
         self._features = WhisperFeatureExtractor(chunk_length=SECONDS)
 
     def __call__(self, sound: Tensor) -> float:
@@ -46,6 +47,5 @@ class SmartTurn:
         end = sound[-size:].numpy()
         end = np.pad(end, (size - len(end), 0))
         features = self._features(end, sampling_rate=EARS_RATE, return_tensors="np", do_normalize=True)
-        (name,) = (found.name for found in self._session.get_inputs())
-        likely = self._session.run(None, {name: features.input_features.astype(np.float32)})[0]
-        return float(np.ravel(likely)[0])
+        likely, *_ = self._graph(torch.from_numpy(features.input_features))
+        return float(likely.flatten()[0])

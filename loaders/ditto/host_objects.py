@@ -49,7 +49,7 @@ class ManagedDitto:
 
             device = model_management.get_torch_device()
             networks = torch.nn.ModuleList(engine.networks)
-            self.patcher = patcher_of(networks, device, model_management.unet_offload_device())
+            self.patcher = patcher_of(networks, device)
         self.device = device
 
     def load(self, height: int, width: int) -> Ditto:

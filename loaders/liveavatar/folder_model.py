@@ -10,9 +10,9 @@ import psutil
 import torch
 
 from ...engines.gpu.generation import indexed
-from ...engines.gpu.offload import WaitingBlock, spread
+from ...engines.gpu.offload import spread
 from ...engines.liveavatar.config import S2VConfig
-from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
+from ...engines.liveavatar.fp8_blocks import quantise_transformer
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
@@ -80,17 +80,14 @@ class FolderModel:
         for name, child in model.named_children():
             if name != "blocks":
                 child.to(self.device)
-        injectors = model.audio_injector.injector
-        for index, injector in enumerate(injectors):
-            injectors[index] = Fp8Attention(injector)
-        waiting, total = [], len(model.blocks)
-        chosen = set(spread(performance.blocks_on_cpu, total))
-        for index in range(total):
-            report(index, total)
-            model.blocks[index] = Fp8Block(model.blocks[index].to(self.device))
-            if index in chosen:
-                waiting.append(WaitingBlock(model.blocks[index]))
-        report(total, total)
+        total = len(model.blocks)
+
+        def bring(index: int) -> None:
+            report(f"Converting the model to fp8: {index} of {total} blocks")
+            model.blocks[index].to(self.device)
+
+        waiting = quantise_transformer(model, spread(performance.blocks_on_cpu, total), bring)
+        report(f"Converting the model to fp8: {total} of {total} blocks")
         return Placed(model, waiting)
 
     def identity(self) -> list[Any]:

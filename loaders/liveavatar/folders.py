@@ -8,6 +8,8 @@ from pathlib import Path
 from ..hub import LIVE_AVATAR, WAN_S2V, known_files, resolve_snapshot
 
 FOLDER = "liveavatar"
+COPIES = "liveavatar_float8"
+"""ComfyUI's name of the folder of float8 copies, and the folder's own."""
 NO_LORA = "none"
 SHIPPED = "tiny talker (shipped)"
 """Name of the small checkpoint that comes with the pack, and of its LoRA."""
@@ -15,10 +17,12 @@ TALKER = Path(__file__).parents[2] / "talker"
 
 
 def register() -> None:
-    """Tell the host about ``models/liveavatar``; entries of ``extra_model_paths.yaml`` stay in front."""
+    """Tell the host about ``models/liveavatar`` and ``models/liveavatar_float8``; entries of ``extra_model_paths.yaml``
+    stay in front."""
     import folder_paths
 
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+    for name in (FOLDER, COPIES):
+        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
 
 
 def checkpoint_names() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +18,12 @@ from ...engines.liveavatar.costs import fp8_bytes
 from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.precision import Float32Layer, input_dtype
-from ...host.memory import pass_through, patcher_of
+from ...host.memory import make_room, pass_through, patcher_of, unlock
 from .host_model import CASTS, HostModel
 from .model import Report
+from .stored_copy import StoredCopy, stored_copy
+
+logger = logging.getLogger(__name__)
 
 DTYPE = torch.bfloat16
 """Number format of everything that is not quantised; products of float8 rows come in no other."""
@@ -37,17 +41,21 @@ class Fp8Copy:
     Attributes:
         transformer: the engine's; its blocks that wait lie in locked CPU memory.
         waiting: those blocks, for `BlockOffload`.
-        patcher: what the host moves to ``device``, and to ``rest`` for others: all other layers.
+        patcher: what the host moves to ``device``, and out of it for others: all other layers.
+        unwritten: where it shall be on the disk, and is not yet.
+        note: what people should know about that; empty if nothing.
     """
+
+    unwritten: StoredCopy | None = None
+    note = ""
 
     def __init__(
         self,
         transformer: S2VTransformer,
         waiting: dict[int, WaitingBlock],
         device: torch.device,
-        rest: torch.device,
     ) -> None:
-        self.transformer, self._device, self._rest = transformer, device, rest
+        self.transformer, self._device = transformer, device
         self._waiting = waiting
         self._register()
 
@@ -75,7 +83,7 @@ class Fp8Copy:
             child for name, child in self.transformer.named_children() if name != "blocks"
         )
         resident.extend(block for i, block in enumerate(self.transformer.blocks) if i not in self._waiting)
-        self.patcher = patcher_of(resident, self._device, self._rest)
+        self.patcher = patcher_of(resident, self._device)
 
 
 _copies: WeakKeyDictionary[nn.Module, tuple[Any, Fp8Copy]] = WeakKeyDictionary()
@@ -94,8 +102,9 @@ def copied_bytes(model: HostModel) -> int:
 def fp8_copy(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
     """The float8 copy of a MODEL with so many blocks in CPU memory; the same one again while model and LoRAs stay.
 
-    The host's weights pass through the GPU one layer at a time, and the copy's blocks stay there, except those that
-    wait.
+    It is read from the disk where it is to be kept there and fits; the MODEL is not touched then. Otherwise the host's
+    weights pass through the GPU one layer at a time, and the copy is written. Its blocks stay on the GPU, except those
+    that wait.
 
     Raises:
         RuntimeError: the device cannot multiply float8 matrices.
@@ -105,13 +114,61 @@ def fp8_copy(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
     found = _copies.get(model.module)
     if found is not None and found[0] == model.patcher.patches_uuid:
         copy = found[1]
+        copy.note = ""
         if copy.blocks_on_cpu != blocks_on_cpu:
             copy.deal(blocks_on_cpu)
-        return copy
-    _copies.clear()  # one at a time: each takes as much memory as the model in 8 bits
-    copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), model.device, model.patcher.offload_device)
-    _copies[model.module] = (model.patcher.patches_uuid, copy)
+    else:
+        _copies.clear()  # one at a time: each takes as much memory as the model in 8 bits
+        copy = _made(model, blocks_on_cpu, report)
+        _copies[model.module] = (model.patcher.patches_uuid, copy)
+    if copy.unwritten is not None:
+        _write(copy, report)
     return copy
+
+
+def _made(model: HostModel, blocks_on_cpu: int, report: Report) -> Fp8Copy:
+    """A copy from the disk, or else from the MODEL."""
+    stored, note = stored_copy(model), ""
+    if stored is not None:
+        try:
+            return Fp8Copy(*_read(model, stored, blocks_on_cpu, report), model.device)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            why = f"{error.strerror}." if isinstance(error, OSError) else str(error)
+            note = f"The float8 copy was made anew: {why}"
+            logger.warning("LiveAvatar: %s", note)
+    copy = Fp8Copy(*_quantised(model, blocks_on_cpu, report), model.device)
+    copy.unwritten, copy.note = stored, note
+    return copy
+
+
+def _write(copy: Fp8Copy, report: Report) -> None:
+    """Put a copy on the disk; what keeps it from there is a note, since the video needs it in memory only."""
+    try:
+        copy.unwritten.write(copy.transformer, report)
+    except OSError as error:
+        copy.note = f"The float8 copy is not kept on the disk: {error.strerror or error}."
+        logger.warning("LiveAvatar: %s", copy.note)
+    copy.unwritten = None  # an interruption leaves it, so the next video writes it
+
+
+def _empty(model: HostModel) -> S2VTransformer:
+    with torch.device("meta"):
+        return S2VTransformer(model.architecture, DTYPE).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _read(
+    model: HostModel, stored: StoredCopy, blocks_on_cpu: int, report: Report
+) -> tuple[S2VTransformer, dict[int, WaitingBlock]]:
+    """A float8 transformer on the MODEL's device, and its blocks that wait, from the disk."""
+    if not stored.path.is_file():
+        raise FileNotFoundError(stored.path)
+    whole, one = fp8_bytes(model.architecture, DTYPE)
+    make_room(model.device, whole - blocks_on_cpu * one)
+    copy = _empty(model)
+    return copy, stored.read(copy, blocks_on_cpu, model.device, report)
 
 
 @torch.no_grad()
@@ -122,17 +179,16 @@ def _quantised(
     whole, one = fp8_bytes(model.architecture, DTYPE)
     pass_through(model.patcher, WORKING_BYTES + whole - blocks_on_cpu * one)
     source, computed, device = model.adopt(), model.dtype, model.device
-    with torch.device("meta"):
-        copy = S2VTransformer(model.architecture, DTYPE)
-    copy.eval().requires_grad_(False)
+    copy = _empty(model)
     total = len(copy.blocks)
     chosen, waiting = set(spread(blocks_on_cpu, total)), {}
     for index in range(total):
-        report(index, total)
+        report(f"Converting the model to fp8: {index} of {total} blocks")
         _take_over(copy.blocks[index], source.blocks[index], device, computed, DTYPE)
         copy.blocks[index] = Fp8Block(copy.blocks[index])
         if index in chosen:
             waiting[index] = WaitingBlock(copy.blocks[index])
+        unlock(model.patcher)
     injection = copy.audio_injector
     _take_over(injection, source.audio_injector, device, computed, DTYPE)
     for index, injector in enumerate(injection.injector):
@@ -140,7 +196,8 @@ def _quantised(
     for name, child in copy.named_children():
         if name not in ("blocks", "audio_injector"):
             _take_over(child, source.get_submodule(name), device, computed)
-    report(total, total)
+    unlock(model.patcher)
+    report(f"Converting the model to fp8: {total} of {total} blocks")
     return copy, waiting
 
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 CASTS = "forward_comfy_cast_weights"
 """The method of ComfyUI's layers that casts their weights to the dtype of the input."""
+PATCHES = ("weight_function", "bias_function")
+"""Where ComfyUI's layers keep what is to be done to their weights in every call."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,15 @@ class HostModel:
             patchers, waiting = [copy.patcher, *beside], copy.waiting
         else:
             copy, patchers, waiting = None, [self.patcher, *beside], []
+        note = "" if copy is None else copy.note
 
         def bring_back(memory: int = 0) -> None:
             bring(patchers, memory, whole=copy is not None)
 
         bring_back(memory)
         transformer = self.adopt() if copy is None else copy.transformer
-        return Placed(transformer, waiting, when_displaced(patchers, bring_back))
+        steady = copy is not None or reads_in_place(transformer, self.device)
+        return Placed(transformer, waiting, when_displaced(patchers, bring_back), note, steady)
 
     def adopt(self) -> S2VTransformer:
         """The engine's transformer over the layers of the host's module; no weight is copied.
@@ -125,6 +129,21 @@ class HostModel:
         weights = self.module.named_parameters()
         own = ((name, weight) for name, weight in weights if f"diffusion_model.{name}" not in patches)
         return [weights_identity(own, self.dtype), looked_at(patches)]
+
+
+def reads_in_place(transformer: nn.Module, device: torch.device) -> bool:
+    """Whether the host's layers compute with their weights as they lie on ``device``.
+
+    They do not where weights are loaded dynamically or off-loaded, come in a packed form of their own (GGUF), or are
+    patched in each call, as by a LoRA that was not added to them.
+    """
+    for layer in transformer.modules():
+        if any(getattr(layer, name, None) for name in PATCHES):
+            return False
+        own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+        if any(type(x) not in (torch.Tensor, nn.Parameter) or x.device != device for x in own):
+            return False
+    return True
 
 
 def _compute_dtype(model: Any) -> torch.dtype:

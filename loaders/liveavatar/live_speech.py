@@ -41,7 +41,7 @@ class LiveSource:
     def __init__(self, speech: LiveSpeech, check_interrupt: Callable[[], None] = nothing) -> None:
         self.speech, self.check_interrupt = speech, check_interrupt
         self.layers, self.dim = encoder_shape(speech.encoder)
-        self._silent = self._void = False  # the block that was given last
+        self._void = False  # the block that was given last
 
     def blocks(self, first: int = 0, after_encoding: Callable[[], None] = nothing) -> Features:
         """As in `SpeechSource`, once only. The feed is closed when the pass ends or is abandoned."""
@@ -63,7 +63,7 @@ class LiveSource:
                 heard = torch.cat((heard, piece) if block else (heard, lead, piece))[-len(heard) :]
                 features = self._features(block, heard)
                 after_encoding()
-                self._silent, self._void = not piece.any(), False
+                self._void = False
                 yield features[None]
                 if self._void:
                     heard = before
@@ -74,10 +74,9 @@ class LiveSource:
 
     def take_back(self, wait: Callable[[], None]) -> bool:
         """As in `SpeechSource`."""
-        if self._silent:
+        if self.speech.feed.revocable:
             wait()
             self._void = self.speech.take_back()
-            self._silent = not self._void
         return self._void
 
     def _features(self, block: int, heard: Tensor) -> Tensor:

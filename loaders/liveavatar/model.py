@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import psutil
 import torch
+from torch import nn
 
 from ...engines.gpu.fp8 import require_fp8
 from ...engines.gpu.generation import generation
+from ...engines.gpu.graphs import obstacle
 from ...engines.gpu.offload import WaitingBlock
 from ...engines.gpu.pinned import kept_bytes
 from ...engines.liveavatar.config import S2VConfig
@@ -23,8 +25,9 @@ from ...engines.parts.planning.sharing import Neighbour
 
 CPU_PART = 0.8
 """Share of the free CPU memory that is taken at most."""
-Report = Callable[[int, int], None]
-"""Called with the number of blocks that are done, and of all; raises to stop."""
+Report = Callable[[str], None]
+"""Told what is going on, for people; raises to stop."""
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def multiplies_fp8(device: torch.device) -> bool:
@@ -41,7 +44,7 @@ def machine_on(
 ) -> Machine:
     """The machine to plan with, by the device's memory in bytes; see `Machine`."""
     if device.type != "cuda":
-        return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False)
+        return Machine(free=free, total=total, free_cpu=0, gpu=False, fp8=False, no_graphs=obstacle(device))
     # To find out takes seconds the first time.
     asked = wish.choice == "fast" or wish.attention8
     return Machine(
@@ -53,6 +56,7 @@ def machine_on(
         attention8=asked and eight_bit.available(device, head_dim),
         copied=copied,
         others=() if wish.gpus == 1 else neighbours(device),
+        no_graphs=obstacle(device),
     )
 
 
@@ -70,17 +74,22 @@ def neighbours(device: torch.device) -> tuple[Neighbour, ...]:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placed(Generic[Network]):
     """A transformer where it computes.
 
     Attributes:
         waiting: its blocks that wait in CPU memory, for `BlockOffload`.
         bring_back: has it, and the decoder that was placed with it, on the device again after another model was there.
+        note: what people should know of how it came there; empty if nothing.
+        steady: whether each call reads the weights where they lie, as CUDA graphs have to; its owner may bring, unpack
+            or patch them anew in every call.
     """
 
-    transformer: S2VTransformer
+    transformer: Network
     waiting: Sequence[WaitingBlock] = ()
     bring_back: Callable[[], None] = nothing
+    note: str = ""
+    steady: bool = True
 
 
 class TransformerSource(Protocol):
@@ -103,7 +112,9 @@ class TransformerSource(Protocol):
     def machine(self, wish: Wish) -> Machine:
         """The memory and the GPU to plan with, all other models out of the way."""
 
-    def place(self, performance: Performance, memory: int, beside: Sequence[Any], report: Report) -> Placed:
+    def place(
+        self, performance: Performance, memory: int, beside: Sequence[Any], report: Report
+    ) -> Placed[S2VTransformer]:
         """The transformer as planned, with ``memory`` bytes free; ``beside`` are host patchers that stay with it."""
 
     def identity(self) -> list[Any]:

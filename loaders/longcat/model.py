@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,11 @@ from ...engines.longcat.transformer import LongCatTransformer
 from ...engines.parts.planning.plan import NO_WISH, Machine
 from ...host.memory import bring, memory_of, patcher_of, when_displaced
 from ..identity import file_identity
-from ..liveavatar.model import CPU_PART, machine_on
+from ..liveavatar.model import CPU_PART, Placed, machine_on
 from ..lora import check_strength, resolve
 from .lora import check_version, is_distilled, read_longcat_lora
 from .precision import Precision
 from .transformer import describe, load_transformer
-
-
-@dataclass(frozen=True)
-class PlacedLongCat:
-    """A transformer where it computes.
-
-    Attributes:
-        waiting: its blocks that wait in CPU memory, for `BlockOffload`.
-        bring_back: has it, and the VAE that was placed with it, on the device again after another model was there.
-    """
-
-    transformer: LongCatTransformer
-    waiting: Sequence[WaitingBlock]
-    bring_back: Callable[[], None]
 
 
 class LongCatModel:
@@ -64,12 +50,11 @@ class LongCatModel:
         self,
         source: str | Path,
         device: torch.device | str,
-        rest: torch.device | str = "cpu",
         precision: Precision = Precision.BF16,
     ) -> None:
         self.source, self.precision = Path(source), precision
         self.loras: tuple[tuple[Path, float], ...] = ()
-        self.device, self._rest = torch.device(device), torch.device(rest)
+        self.device = torch.device(device)
         self._hollow = describe(source, precision.dtype)
         self.architecture: LongCatConfig = self._hollow.config
         precision.require(self.device, self.architecture.head_dim)
@@ -113,7 +98,9 @@ class LongCatModel:
             total, free = memory.total, int(CPU_PART * memory.available)
         return machine_on(self.device, self.architecture.head_dim, total, free, NO_WISH)
 
-    def place(self, blocks_on_cpu: int, memory: int, beside: Sequence[Any] = ()) -> PlacedLongCat:
+    def place(
+        self, blocks_on_cpu: int, memory: int, beside: Sequence[Any] = ()
+    ) -> Placed[LongCatTransformer]:
         """The transformer where it computes, with so many blocks in CPU memory and ``memory`` bytes of the device
         free; ``beside`` are host patchers that stay with it."""
         if self._model is None:
@@ -128,14 +115,14 @@ class LongCatModel:
             self._deal(blocks_on_cpu)
         if not _in_host():
             self._resident().to(self.device)
-            return PlacedLongCat(self._model, self._waiting, lambda: None)
+            return Placed(self._model, self._waiting)
         patchers = [self._patcher, *beside]
 
         def bring_back(memory: int = 0) -> None:
             bring(patchers, memory)
 
         bring_back(memory)
-        return PlacedLongCat(self._model, self._waiting, when_displaced(patchers, bring_back))
+        return Placed(self._model, self._waiting, when_displaced(patchers, bring_back))
 
     def identity(self) -> list[Any]:
         """Values that tell it from others, for `loaders.identity.fingerprint`."""
@@ -152,7 +139,7 @@ class LongCatModel:
         chosen = [blocks[index].to("cpu") for index in spread(blocks_on_cpu, len(blocks))]
         self._waiting = [WaitingBlock(block) for block in chosen]
         if _in_host():
-            self._patcher = patcher_of(self._resident(), self.device, self._rest)
+            self._patcher = patcher_of(self._resident(), self.device)
 
     def _resident(self) -> nn.ModuleList:
         """All that does not wait."""

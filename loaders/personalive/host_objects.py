@@ -72,11 +72,7 @@ class ManagedPersonaLive:
         from comfy import model_management
 
         self.engine = engine
-        self.patcher = patcher_of(
-            torch.nn.ModuleDict(networks(engine)),
-            model_management.get_torch_device(),
-            model_management.unet_offload_device(),
-        )
+        self.patcher = patcher_of(torch.nn.ModuleDict(networks(engine)), model_management.get_torch_device())
 
     def load(self, height: int, width: int) -> PersonaLive:
         """The engine with every network on the GPU, beside free memory for frames of ``height`` x ``width``."""

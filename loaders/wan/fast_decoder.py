@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...engines.parts.wan.fast_decoder import CHANNELS, WIDTHS, FastDecoder, TinyDecoder
-from ...host.memory import bring, patcher_of
+from ...host.memory import patcher_of
 from ..files import check_keys, load_state_dict
 from ..identity import weights_identity
 from ..liveavatar.folders import SHIPPED, TALKER
@@ -48,9 +48,8 @@ class HostDecoder:
     raw: bool
     patcher: Any
 
-    def load(self, vae: WanVAE, memory: int = 0) -> FastDecoder:
-        """The decoder of latents of ``vae``, on its device, with ``memory`` bytes free beside it."""
-        bring([self.patcher], memory)
+    def over(self, vae: WanVAE) -> FastDecoder:
+        """The decoder of latents of ``vae``; it computes where its patcher was brought."""
         return FastDecoder(self.network, self.name, vae if self.raw else None)
 
     def identity(self) -> list[Any]:
@@ -101,16 +100,18 @@ def load_in_host(name: str) -> HostDecoder:
     half = next(network.parameters()).dtype == torch.float16
     dtype = model_management.vae_dtype(device, [torch.float16 if half else torch.bfloat16])
     title = "tiny talker" if name == SHIPPED else Path(name).stem
-    rest = model_management.vae_offload_device()
-    return _hosted(network.to(dtype), title, RAW_MARK in title.lower(), device, rest)
+    return _hosted(network.to(dtype), title, RAW_MARK in title.lower(), device)
 
 
 def decoder_from_host(vae: Any) -> HostDecoder:
-    """The decoder in a host's VAE object, with a copy of its weights (see `loaders.wan.vae.HostVAE`).
+    """The decoder in a host's VAE object, with a copy of its weights (see `loaders.wan.vae.HostVAE`); one of ours as it
+    is.
 
     ValueError for every other VAE, and for one that the host takes for HunyuanVideo's: it does so with all files in
     float16, among them taew2_1.
     """
+    if isinstance(vae, HostDecoder):
+        return vae
     host = getattr(vae, "first_stage_model", None)
     if not isinstance(host, nn.Module):
         raise ValueError(f"The decoder input carries no VAE model; {WANTED}")
@@ -123,18 +124,12 @@ def decoder_from_host(vae: Any) -> HostDecoder:
     state = {
         name: weight.detach().to("cpu", vae.vae_dtype, copy=True) for name, weight in host.named_parameters()
     }
-    network, device, rest = (
-        _fill(_decoder_part(state, what), what),
-        vae.patcher.load_device,
-        vae.patcher.offload_device,
-    )
-    return _hosted(network, "lighttaew2_1", True, device, rest)
+    network = _fill(_decoder_part(state, what), what)
+    return _hosted(network, "lighttaew2_1", True, vae.patcher.load_device)
 
 
-def _hosted(
-    network: TinyDecoder, name: str, raw: bool, device: torch.device, rest: torch.device
-) -> HostDecoder:
-    return HostDecoder(network, name, raw, patcher_of(network, device, rest))
+def _hosted(network: TinyDecoder, name: str, raw: bool, device: torch.device) -> HostDecoder:
+    return HostDecoder(network, name, raw, patcher_of(network, device))
 
 
 def check_fits(decoder: HostDecoder, vae: WanVAE) -> None:

@@ -91,16 +91,16 @@ class HostVAE:
     dynamically, they lie on the CPU until one of the host's layers is called, which ours are not.
 
     Attributes:
-        vae: the engine's VAE; on its device after `load`.
+        vae: the engine's VAE; on its device after `load`, or after its patcher was brought there with others.
         patcher: holds the VAE for the host, which always moves it as a whole.
     """
 
     vae: WanVAE
     patcher: Any
 
-    def load(self, memory: int = 0) -> WanVAE:
-        """The VAE on its computing device, with ``memory`` bytes free beside it."""
-        bring([self.patcher], memory)
+    def load(self) -> WanVAE:
+        """The VAE on its computing device."""
+        bring([self.patcher])
         return self.vae
 
 
@@ -112,7 +112,7 @@ class OwnVAE:
     def __init__(self, vae: WanVAE, device: str | torch.device) -> None:
         self.vae, self.device = vae, torch.device(device)
 
-    def load(self, memory: int = 0) -> WanVAE:
+    def load(self) -> WanVAE:
         """The VAE on its computing device; nobody else's models are moved."""
         self.vae.model.to(self.device)
         return self.vae
@@ -149,7 +149,7 @@ def _copied(vae: Any, host: nn.Module) -> HostVAE:
     }
     model.load_state_dict(state, assign=True)
     model.eval().requires_grad_(False)
-    patcher = patcher_of(model, vae.patcher.load_device, vae.patcher.offload_device)
+    patcher = patcher_of(model, vae.patcher.load_device)
     return HostVAE(WanVAE(model), patcher)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ...conversation.roles import ServiceError
 from ...conversation.server import Server
 from ...conversation.services import wav
 from ...media.audio import duration, to_mono, usable
@@ -76,4 +77,10 @@ class AvatarSendSpeech(Node):
 
 async def _posted(server: Server, path: str, body: bytes, replace: bool) -> float:
     async with server.request("POST", f"{path}?replace={int(replace)}", data=body) as answer:
-        return float((await server.read(answer))["waiting_seconds"])
+        told = await server.read(answer)
+    seconds = told.get("waiting_seconds") if isinstance(told, dict) else None
+    if not isinstance(seconds, (int, float)):
+        raise ServiceError(
+            f"Copy the address from LiveAvatar Live Speech once more: what answers at {server.url} is none."
+        )
+    return float(seconds)

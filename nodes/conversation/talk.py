@@ -98,7 +98,7 @@ class TalkNode(Node):
     @classmethod
     def begin(cls, talk: Talk, own_id: str) -> None:
         """Let pages take part, and begin."""
-        about = {"hears": talk.hears, "push_to_talk": talk.push_to_talk}
+        about = {"hears": talk.hears, "push_to_talk": talk.push_to_talk, "barge_in": talk.barge_in}
         publish(talks, talk, talk.feed, own_id, "liveavatar.talk", cls.hidden, **about)
         talk.start()
 

@@ -13,7 +13,7 @@ from comfy_api.latest import io
 
 from ...conversation.connections import close_connections
 from ...conversation.roles import EARS_RATE, Line
-from ...conversation.sentences import sentences
+from ...conversation.sentences import Thoughts, sentences
 from ...host.progress import check_interrupt
 from ...media.audio import Resampler, duration, to_mono, usable
 from ..schema import Node, schema
@@ -164,9 +164,15 @@ class AvatarAnswer(Node):
         lines = [Line(roles[at % 2], text) for at, text in enumerate(before)]
 
         async def answer() -> str:
+            thoughts = Thoughts()
             async with aclosing(mind.answer([*lines, Line("user", question)])) as pieces:
-                return "".join([piece async for piece in pieces]).strip()
+                kept = [thoughts.without(piece) async for piece in pieces]
+            return "".join([*kept, thoughts.rest()]).strip()
 
         text = finish(answer())
+        if not text:
+            raise ValueError(
+                "Set max_tokens of the language model higher, or ask again: its answer has no words."
+            )
         told = (" ".join(part.split()) for part in (question, text))
         return io.NodeOutput(text, "\n".join([*before, *told]))

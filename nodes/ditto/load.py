@@ -167,7 +167,7 @@ class DittoPortrait(Node):
     ) -> io.NodeOutput:
         portrait, square = prepare_source(
             ditto,
-            open_frames(source, fps),
+            open_frames(source, fps, sound=False),
             who=who,
             face=face,
             longest=max_size,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ...host.progress import Progress
+from ...host.progress import Progress, show_text
 from ...loaders.files import load_state_dict
 from ...loaders.liveavatar import folders
+from ...loaders.liveavatar.stored_copy import delete_copies, keep_on_disk
 from ...loaders.liveavatar.transformer import load_host_model
 from ...loaders.lora import apply_to_host, read_lora
 from ...loaders.wan.clip import host_clip
 from ...loaders.wan.text import TextEncoder
 from ...loaders.wan.wav2vec2 import AudioEncoder
-from ..schema import Node, schema
+from ..schema import FOLDED, Node, schema
 
 DTYPES = {
     "auto": None,
@@ -22,6 +23,7 @@ DTYPES = {
     "fp32": torch.float32,
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
+OFF, ON, DELETE = COPY_CHOICES = ("off", "on", "delete")
 WAV2VEC2_FOLDER = "wav2vec2-large-xlsr-53-english"
 VAE_FILE = "Wan2.1_VAE.pth"
 DOWNLOAD_TIP = (
@@ -77,13 +79,31 @@ class LiveAvatarLoadCheckpoint(Node):
                     ),
                 ),
                 io.Boolean.Input("download", default=False, tooltip=DOWNLOAD_TIP),
+                io.Combo.Input(
+                    "float8_copy",
+                    options=list(COPY_CHOICES),
+                    default=OFF,
+                    tooltip=(
+                        "on: what fp8 computes with is kept on the disk (18 GB, in models/liveavatar_float8), so that "
+                        "the first video after a start of ComfyUI begins sooner. For models of this node only. "
+                        "delete: deletes all such copies."
+                    ),
+                    **FOLDED,
+                ),
             ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output(), io.AudioEncoder.Output()],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
     def execute(
-        cls, checkpoint: str, lora: str, lora_strength: float, precision: str, download: bool
+        cls,
+        checkpoint: str,
+        lora: str,
+        lora_strength: float,
+        precision: str,
+        download: bool,
+        float8_copy: str = OFF,
     ) -> io.NodeOutput:
         from comfy import model_management
         from comfy.sd import VAE
@@ -97,6 +117,10 @@ class LiveAvatarLoadCheckpoint(Node):
         audio_encoder = AudioEncoder.from_folder(folder / WAV2VEC2_FOLDER, dtype=dtype)
         clip = host_clip(TextEncoder.from_folder(folder))
         model = load_host_model(folder, DTYPES[precision], lora_file, lora_strength)
+        if float8_copy == ON:
+            show_text(keep_on_disk(model, folder, lora_file, lora_strength), cls.hidden)
+        elif float8_copy == DELETE:
+            show_text(delete_copies(), cls.hidden)
         return io.NodeOutput(model, clip, vae, audio_encoder)
 
 

@@ -12,6 +12,7 @@ from ..types import AvatarPerformance
 PRECISION = {"auto": None, "model": False, "fp8": True}
 GPUS = {"one": 1, "all": None, **{str(count): count for count in range(2, 9)}}
 LAST_STEP = {"forward": False, "skip": True}
+GRAPHS = {"auto": None, "on": True, "off": False}
 FORMATS = {
     "auto": {
         "auto": tuple(CacheFormat),
@@ -102,6 +103,16 @@ class LiveAvatarPerformanceOptions(Node):
                         "each step and one for the VAE are the most that help."
                     ),
                 ),
+                io.Combo.Input(
+                    "graphs",
+                    options=list(GRAPHS),
+                    optional=True,
+                    tooltip=(
+                        "Lets the GPU repeat each step as a whole (CUDA graphs), so that it does not wait for Python: "
+                        "the same frames, some more GPU memory. auto: where it pays, as on several GPUs and at small "
+                        "sizes. It needs an NVIDIA GPU, and ComfyUI started with --disable-cuda-malloc."
+                    ),
+                ),
             ],
             outputs=[AvatarPerformance.Output(display_name="options")],
         )
@@ -116,6 +127,7 @@ class LiveAvatarPerformanceOptions(Node):
         blocks_in_cpu_memory: int,
         last_step: str,
         gpus: str,
+        graphs: str = "auto",
     ) -> io.NodeOutput:
         return io.NodeOutput(
             Wish(
@@ -125,5 +137,6 @@ class LiveAvatarPerformanceOptions(Node):
                 blocks_on_cpu=None if blocks_in_cpu_memory < 0 else blocks_in_cpu_memory,
                 skip_last_step=LAST_STEP[last_step],
                 gpus=GPUS[gpus],
+                graphs=GRAPHS[graphs],
             )
         )

@@ -14,7 +14,7 @@ from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import read, read_prompt
 from ...loaders.liveavatar.host_model import HostModel
 from ...loaders.liveavatar.moods import Mood
-from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
+from ...loaders.wan.fast_decoder import decoder_from_host
 from ...loaders.wan.vae import vae_from_host
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.liveavatar import Inputs, open_video
@@ -171,14 +171,12 @@ class LiveAvatarSampler(Node):
             sink_distance=sink_distance or None,
             guidance=guidance,
         )
-        if decoder is not None and not isinstance(decoder, HostDecoder):
-            decoder = decoder_from_host(decoder)
         inputs = Inputs(
             HostModel.of(model),
             vae_from_host(vae),
             read(positive),
             speech,
-            decoder,
+            None if decoder is None else decoder_from_host(decoder),
             moods,
             None if negative is None else read_prompt(negative),
         )

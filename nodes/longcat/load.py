@@ -78,7 +78,7 @@ class LongCatLoadModel(Node):
         on_cpu = model_management.is_device_cpu(device)
         if precision == AUTO:
             precision = "fp32" if on_cpu else "bf16"
-        model = LongCatModel(source, device, model_management.unet_offload_device(), Precision(precision))
+        model = LongCatModel(source, device, Precision(precision))
         version = model.architecture.version.name
         file = folders.find_lora(lora, version, download, progress)
         if file is not None:

@@ -12,7 +12,7 @@ from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import read_prompt
 from ...loaders.longcat.conditioning import read
 from ...loaders.longcat.model import LongCatModel
-from ...loaders.wan.fast_decoder import HostDecoder, decoder_from_host
+from ...loaders.wan.fast_decoder import decoder_from_host
 from ...loaders.wan.vae import vae_from_host
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.longcat import Inputs, open_video
@@ -166,15 +166,13 @@ class LongCatSampler(Node):
             uniform_tail=not few,  # as the model's authors sample
             seed=seed,
         )
-        if decoder is not None and not isinstance(decoder, HostDecoder):
-            decoder = decoder_from_host(decoder)
         inputs = Inputs(
             longcat,
             vae_from_host(vae),
             read(positive),
             speech,
             None if negative is None else read_prompt(negative),
-            decoder,
+            None if decoder is None else decoder_from_host(decoder),
         )
         stream = open_video(
             inputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...host.progress import show_text
 from ...loaders.longcat import conditioning
@@ -12,6 +13,7 @@ from ...loaders.wan.vae import vae_from_host
 from ..schema import Node, schema
 from .load import CATEGORY
 
+NO_PICTURE = "Connect an image to LongCat Reference Image, or nothing to its prepared image: there is none."
 SIDE = {"min": 64, "max": 2048, "step": 16}
 SIZE_TIP = (
     "480p, 720p: the trained size whose shape is nearest to the picture's; without a picture to width x height. exact: "
@@ -60,7 +62,7 @@ class LongCatReferenceImage(Node):
         show_text(f"{width} x {height}", cls.hidden)
         if picture is None:
             positive = conditioning.with_size(positive, height, width)
-            return io.NodeOutput(positive, None, width, height)
+            return io.NodeOutput(positive, ExecutionBlocker(NO_PICTURE), width, height)
         pixels = fit_picture(picture, height, width)
         wan_vae = vae_from_host(vae).load()
         latent = wan_vae.encode(pixels[:, :, None])

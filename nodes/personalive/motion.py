@@ -114,7 +114,7 @@ class PersonaLiveExtractMotion(Node):
         audio=None,
         faces=None,
     ) -> io.NodeOutput:
-        audio = audio and usable(audio)
+        audio = None if audio is None else usable(audio)
         video = open_frames(driving, fps, max_frames)
         found = extract_motion(
             personalive,
@@ -187,6 +187,6 @@ class PersonaLiveLoadMotion(Node):
 
     @classmethod
     def execute(cls, file: str, audio=None) -> io.NodeOutput:
-        audio = audio and usable(audio)
+        audio = None if audio is None else usable(audio)
         motion, fps = Motion.load(motion_path(file))
         return io.NodeOutput(Driving(motion, fps, audio), len(motion))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
 import aiohttp
 import pytest
 
+from tools.caller import Caller
 from tools.host import Host, HostError
 from tools.scripted_services import Script, running_services
 
@@ -61,65 +60,17 @@ def talk(ready: Host, url: str, request: pytest.FixtureRequest) -> Iterator[Api]
     ready.interrupt()
 
 
-class Page:
-    """What a page does: joins the conversation of an id, sends, and keeps what it is told."""
-
-    def __init__(self, host: Host, id_: str):
-        self.address, self.told = f"{host.url}/liveavatar/talk/{id_}", []
-
-    async def __aenter__(self):
-        self._session = aiohttp.ClientSession()
-        for _ in range(600):
-            try:
-                self.socket = await self._session.ws_connect(self.address)
-                break
-            except aiohttp.WSServerHandshakeError as error:
-                assert error.status == 404
-                await asyncio.sleep(0.1)
-        self._listening = asyncio.create_task(self._listen())
-        return self
-
-    async def __aexit__(self, *_):
-        self._listening.cancel()
-        await self._session.close()
-
-    async def _listen(self):
-        async for message in self.socket:
-            if message.type is aiohttp.WSMsgType.TEXT:
-                self.told.append(message.json())
-
-    async def send(self, **message):
-        await self.socket.send_json(message)
-
-    async def speak(self, seconds, loudness=0.3):
-        for piece in range(round(seconds / 0.02)):
-            times = ((piece * 480 + at) / RATE for at in range(480))
-            values = (round(32767 * loudness * math.sin(2 * math.pi * 200 * time)) for time in times)
-            await self.socket.send_bytes(struct.pack("<480h", *values))
-            await asyncio.sleep(0.02)
-
-    def of(self, type_):
-        return [message for message in self.told if message["type"] == type_]
-
-    async def until(self, condition, timeout=60):
-        for _ in range(timeout * 20):
-            if found := condition():
-                return found
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"This has not happened: {self.told[-20:]}")
-
-
 def test_a_typed_and_a_spoken_question_are_answered_in_the_video(ready, talk, script):
     id_ = talk[only(talk, "AvatarConversation")]["inputs"]["id"]
     prompt = ready.submit(talk)
 
     async def converse():
-        async with Page(ready, id_) as page:
+        async with Caller(ready.url, id_) as page:
             await page.send(type="text", text="Hello.")
             await page.until(lambda: page.of("timings"))
             await page.until(lambda: page.told[-1] == {"type": "state", "state": "listening"})
-            await page.speak(0.8)
-            await page.speak(0.6, 0)
+            await page.hum(0.8)
+            await page.hum(0.6, 0)
             await page.until(lambda: len(page.of("timings")) == 2)
             await page.until(lambda: page.told[-1] == {"type": "state", "state": "listening"})
             await page.send(type="end")
@@ -155,7 +106,7 @@ def test_two_conversations_of_one_run_keep_apart(ready, talk, url):
     prompt = ready.submit(talk)
 
     async def converse(id_, words):
-        async with Page(ready, id_) as page:
+        async with Caller(ready.url, id_) as page:
             await page.send(type="text", text=words)
             await page.until(lambda: [m for m in page.of("heard") if m["final"]])
             # In which order the host makes the two videos is chance, and one that has not begun cannot end.
@@ -180,7 +131,7 @@ def test_a_service_that_is_down_is_named_and_the_avatar_idles_on(ready, talk):
     prompt = ready.submit(talk)
 
     async def converse():
-        async with Page(ready, id_) as page:
+        async with Caller(ready.url, id_) as page:
             await page.send(type="text", text="Hello.")
             await page.until(lambda: page.of("error"))
             await page.send(type="end")
@@ -201,7 +152,7 @@ def test_the_conversation_is_over_with_an_interrupted_run(ready, talk):
     ready.submit(talk)
 
     async def converse():
-        async with Page(ready, id_) as page:
+        async with Caller(ready.url, id_) as page:
             await page.until(lambda: page.of("state"))
             ready.interrupt()
             await page.until(lambda: page.of("end"))
@@ -214,9 +165,9 @@ def test_a_page_of_another_site_is_refused(ready, talk):
     ready.submit(talk)
 
     async def converse():
-        async with Page(ready, id_) as page:
+        async with Caller(ready.url, id_) as page:
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await page._session.ws_connect(page.address, headers={"Origin": "https://evil.example"})
+                await page.session.ws_connect(page.address, headers={"Origin": "https://evil.example"})
             assert refused.value.status == 403
 
     asyncio.run(converse())
@@ -296,7 +247,7 @@ def test_the_workflow_of_a_conversation_answers(ready, url, name):
     prompt = ready.submit(workflow)
 
     async def converse():
-        async with Page(ready, id_) as page:
+        async with Caller(ready.url, id_) as page:
             await page.until(lambda: {"type": "state", "state": "listening"} in page.told)
             await page.send(type="text", text="Hello.")
             await page.until(lambda: [m for m in page.of("said") if "Hello, how" in m["text"]])

@@ -68,6 +68,13 @@ AS_IN_FIREFOX = """
     };
 }
 """
+VOLUMES = """
+() => {
+    const video = document.querySelector(".liveavatar-player video");
+    window.volumes = [];
+    video.addEventListener("volumechange", () => window.volumes.push(video.volume));
+}
+"""
 VOLUME = "() => document.querySelector('.liveavatar-player video').volume"
 
 
@@ -182,9 +189,11 @@ def state(page: Page) -> str:
 
 
 @contextmanager
-def hearing(browser: Browser, tmp_path: Path, seconds: float = 12.0) -> Iterator[Browser]:
-    """A browser whose microphone hears somebody hum at 440 Hz, for these seconds of every 12."""
-    times = np.arange(48_000 * 12) / 48_000
+def hearing(
+    browser: Browser, tmp_path: Path, seconds: float = 12.0, every: float = 12.0
+) -> Iterator[Browser]:
+    """A browser whose microphone hears somebody hum at 440 Hz, for the first of every so many seconds."""
+    times = np.arange(round(48_000 * every)) / 48_000
     hum = 0.4 * np.sin(2 * np.pi * 440 * times) * (times < seconds)
     write_wav(tmp_path / "hum.wav", hum[:, None], 48_000)
     file = f"--use-file-for-fake-audio-capture={tmp_path / 'hum.wav'}"
@@ -237,9 +246,12 @@ def test_a_question_is_asked_answered_interrupted_and_asked_again(site, tmp_path
         screenshot(page, f"conversation-{'nodes2' if site.nodes_2 else 'canvas'}")
         # Interrupted.
         script.say("duck", on=True)
-        script.until(lambda: page.evaluate(VOLUME) == pytest.approx(0.2))
+        script.until(lambda: page.evaluate(VOLUME) == 0)
+        script.say("duck", on=False)
+        script.until(lambda: page.evaluate(VOLUME) == 1)
         now = page.evaluate(PLAYER)["time"]
-        script.say("interrupted", seconds=now, until=now + 1.5)
+        script.say("interrupted", seconds=now, until=now + 60)
+        script.say("void", until=now + 1.5)
         script.until(lambda: page.evaluate(VOLUME) == 0)
         script.say("state", state="listening")
         script.until(lambda: page.evaluate(VOLUME) == 1)
@@ -259,6 +271,32 @@ def test_a_question_is_asked_answered_interrupted_and_asked_again(site, tmp_path
         script.until(lambda: state(page) == "Ended")
         assert not page.get_by_role("button", name="Microphone").is_enabled()
         assert [line for _, line in lines(page)][-1] == "Now it goes on."
+
+
+def test_the_page_is_mute_before_the_server_says_that_somebody_speaks_and_not_for_long(
+    ready, browser, tmp_path
+):
+    with hearing(browser, tmp_path, 0.5, every=2.5) as browser, visited(browser) as page:
+        script = Script(page)
+        begin(page, script, tmp_path, barge_in=True)
+        watch(page, lambda shown: shown["time"] > 1)
+        page.get_by_role("button", name="Microphone").click()
+        script.until(lambda: np.abs(script.sound()).max(initial=0) > 0.2)
+        page.evaluate(VOLUMES)
+        page.wait_for_timeout(3000)
+        assert page.evaluate("() => window.volumes") == []  # nobody is interrupted
+        script.say("state", state="speaking")
+        script.until(lambda: page.evaluate("() => window.volumes") == [0])
+        script.until(lambda: page.evaluate("() => window.volumes") == [0, 1])  # the server has said nothing
+        page.wait_for_timeout(2500)
+        assert page.evaluate("() => window.volumes") == [0, 1]  # as loud as what was no speech
+        page.wait_for_timeout(10_000)  # that is forgotten
+        script.until(lambda: page.evaluate(VOLUME) == 0)
+        script.say("duck", on=True)
+        page.wait_for_timeout(600)
+        assert page.evaluate(VOLUME) == 0
+        script.say("duck", on=False)
+        script.until(lambda: page.evaluate(VOLUME) == 1)
 
 
 def test_push_to_talk_sends_sound_while_a_key_or_the_button_is_held(ready, browser, tmp_path):

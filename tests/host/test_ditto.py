@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from tools.environment import ROOT
 from tools.host import Host, HostError
+from tools.tiny_ditto import photograph as photograph_of
 from tools.tiny_ditto import write_tiny_ditto
 
 from .browser import drop_workflow, queue_and_wait, screenshot
@@ -41,15 +42,7 @@ EXPECTED = {
     LIVE: (SIZE, 15, 48_000, 1),
     "ditto_source_video": (SIZE, FRAMES, 24_000, 1),
 }
-SKY, SKIN = (70, 90, 140), (224, 172, 130)
-
-
-def photograph(*faces: tuple[int, int, int], size: tuple[int, int] = SIZE) -> Image.Image:
-    """What the tiny finder takes for faces (x, y, radius) before the sky."""
-    picture = Image.new("RGB", size, SKY)
-    for x, y, radius in faces:
-        ImageDraw.Draw(picture).ellipse((x - radius, y - radius, x + radius, y + radius), fill=SKIN)
-    return picture
+photograph = partial(photograph_of, size=SIZE)
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,7 @@ def picture(width: int, height: int) -> str:
         ({"audio": None, "text": "Good morning."}, "Give audio, or take a workflow with a voice"),
         ({"workflow": "../../secret"}, "Choose another workflow"),
         ({"workflow": "personalive"}, "Take another workflow: this one has no Load Audio"),
-        ({"guidance_scale": 2, "workflow": "ditto_core"}, "Leave guidance out"),
+        ({"guidance_scale": 2, "workflow": "ditto_core"}, "Leave guidance_scale out"),
         ({"num_inference_steps": 51}, "Set num_inference_steps to a whole number from 1 to 50: it is 51"),
         ({"fps": 60}, "Set fps to a number from 15 to 30"),
         ({"seed": -1}, "Set seed"),

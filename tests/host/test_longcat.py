@@ -8,6 +8,7 @@ from PIL import Image
 
 from tools.demo_media import portrait
 from tools.host import Host, HostError
+from tools.host_events import HostEvents
 from tools.tiny_longcat import make
 from tools.workflows.longcat import WORKFLOWS
 
@@ -25,7 +26,7 @@ from .test_page import (
 )
 from .test_personalive import write_driving
 from .workflows import TINY as TINY_LIVEAVATAR
-from .workflows import WIDE_CLIP, Api, change, every, put, shipped, tiny, ui_file
+from .workflows import WIDE_CLIP, Api, add, change, every, put, shipped, tiny, ui_file
 
 TINY = {
     **TINY_LIVEAVATAR,
@@ -84,6 +85,19 @@ def test_eight_bits_make_a_video_and_text_alone_does(studio):
     change(workflow, "LongCatLoadModel", checkpoint="tiny-1.5/base_model_int8")
     del workflow[every(workflow, "LongCatReferenceImage")[0]]["inputs"]["image"]
     check_talks(read_video(studio.video(workflow)), *EXPECTED["longcat_portrait"])
+
+
+def test_without_a_portrait_who_asks_for_the_prepared_one_is_told(studio):
+    workflow = small()
+    (reference,) = every(workflow, "LongCatReferenceImage")
+    del workflow[reference]["inputs"]["image"]
+    shown = add(workflow, "PreviewImage", images=[reference, 1])
+    with HostEvents(studio) as events:
+        entry = studio.wait(studio.submit(workflow, events.client_id))
+    (told,) = [data for kind, data in events.messages if kind == "execution_error"]
+    assert told["node_id"] == shown
+    assert "Connect an image to LongCat Reference Image" in told["exception_message"]
+    assert studio.saved_video(entry).is_file(), "the video itself needs no portrait"
 
 
 def test_version_1_0_makes_sixteen_frames_a_second_with_guidance(studio):

@@ -14,7 +14,7 @@ from tools.connection import HTTP, HostError
 from tools.host import Host
 
 from .media import check_talks, read_video
-from .workflows import Api, add, between, change, only, small
+from .workflows import Api, add, between, change, every, only, small
 
 GREEN = (0, 177, 64)
 
@@ -50,12 +50,28 @@ def test_a_prepared_portrait_talks_and_its_faults_are_a_text(ready: Host):
     (said,) = entry["outputs"][shown]["text"]
     lines = said.splitlines()
     assert lines and all(line.endswith(".") and len(line) < 120 for line in lines), said
+    assert lines[-1].startswith("Switch level off, or disconnect face"), said
 
 
 def test_an_empty_face_mask_is_refused_in_one_sentence(ready: Host):
     workflow = small()
     prepared(workflow, face=mask(workflow, 0.0, 256, 512))
     with pytest.raises(HostError, match="Paint over the face, or disconnect the face mask"):
+        ready.run(workflow)
+
+
+def test_a_batch_of_portraits_says_which_one_shows_no_face(ready: Host):
+    workflow = small()
+    whole, none = mask(workflow, 1.0, 256, 512), mask(workflow, 0.0, 256, 512)
+    masks = []
+    for part in (whole, none):
+        masks.append([add(workflow, "MaskToImage", mask=part), 0])
+    two = [add(workflow, "ImageBatch", image1=masks[0], image2=masks[1]), 0]
+    node = prepared(workflow, face=[add(workflow, "ImageToMask", image=two, channel="red"), 0])
+    (portrait,) = every(workflow, "LoadImage")
+    both = {"image1": [portrait, 0], "image2": [portrait, 0]}
+    workflow[node]["inputs"]["image"] = [add(workflow, "ImageBatch", **both), 0]
+    with pytest.raises(HostError, match="Picture 2: Paint over the face, or disconnect the face mask"):
         ready.run(workflow)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tools.connection import HostError
 from tools.host import Host
+from tools.host_events import HostEvents
 
 from .media import check_talks, read_video
 from .workflows import Api, add, change, small
@@ -20,6 +21,7 @@ def options(workflow: Api, **chosen: object) -> Api:
         "blocks_in_cpu_memory": -1,
         "last_step": "forward",
         "gpus": "one",
+        "graphs": "auto",
     }
     node = add(workflow, "LiveAvatarPerformanceOptions", **{**inputs, **chosen})
     change(workflow, "LiveAvatarSampler", options=[node, 0])
@@ -47,6 +49,7 @@ def test_options_make_a_video(ready: Host):
         ({"blocks_in_cpu_memory": 2}, "help a GPU only"),
         ({"attention": "8 bit"}, "8 bits needs an NVIDIA GPU"),
         ({"gpus": "2"}, "Set gpus to 'all' or 'one': 2 GPUs are asked for"),
+        ({"graphs": "on"}, "Set graphs to 'auto': CUDA graphs need an NVIDIA GPU"),
         ({"attention": "8 bit", "caches": "model"}, "needs caches in 8 bits; set caches to auto"),
         (None, "choose 'auto' or 'balanced'"),
     ],
@@ -68,3 +71,29 @@ def test_the_last_step_can_be_left_out(ready: Host):
 def test_options_left_alone_change_nothing(ready: Host):
     videos = [read_video(ready.video(workflow)) for workflow in (small(seed=9), options(small(seed=9)))]
     assert (videos[0].frames == videos[1].frames).all()
+
+
+def told(ready: Host, workflow: Api) -> bytes:
+    """Everything that nodes say during a run."""
+    with HostEvents(ready) as events:
+        entry = ready.wait(ready.submit(workflow, events.client_id))
+        assert ready.errors(entry) == []
+        return b"\n".join(events.previews)
+
+
+def test_the_loader_writes_a_float8_copy_only_where_one_is_used_and_deletes_what_is_there(ready: Host):
+    folder = ready.models_dir / "liveavatar_float8"
+    folder.mkdir(exist_ok=True)
+    copies, other = [folder / f"{name}.float8.safetensors" for name in "ab"], folder / "own.safetensors"
+    for path in (*copies, other):
+        path.write_bytes(b"x")
+    workflow = small(seed=21)
+    change(workflow, "LiveAvatarLoadCheckpoint", float8_copy="on")
+    assert b"No float8 copy is kept: this computer multiplies no float8 matrices." in told(ready, workflow)
+    assert sorted(folder.iterdir()) == [*copies, other]
+    change(workflow, "LiveAvatarLoadCheckpoint", float8_copy="delete")
+    assert b"2 float8 copies deleted, 0.0 GB." in told(ready, workflow)
+    assert sorted(folder.iterdir()) == [other]
+    change(workflow, "LiveAvatarLoadCheckpoint", float8_copy="../..")
+    with pytest.raises(HostError, match="choose another float8_copy than"):
+        ready.run(workflow)

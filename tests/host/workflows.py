@@ -42,6 +42,7 @@ WIDE_CLIP = {
     "lora_strength": 1.0,
     "precision": "auto",
     "download": False,
+    "float8_copy": "off",
 }
 
 Api = dict[str, dict[str, Any]]

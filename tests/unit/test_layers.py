@@ -22,6 +22,7 @@ MAY_IMPORT = {
         "jobs",
     ),
     "serving": ("serving", "sessions", "loaders", "host", "engines", "conversation", "media", "jobs"),
+    "pool": ("pool", "sessions", "engines", "media", "jobs"),
     "jobs": ("jobs",),
     "sessions": ("sessions", "loaders", "host", "engines", "media"),
     "loaders": ("loaders", "host", "engines", "conversation", "media"),
@@ -58,11 +59,13 @@ def files(folder: str) -> list[Path]:
 
 
 def imported(path: Path) -> list[str]:
-    """What a file imports: absolute names, and paths in the repository for relative ones."""
+    """What a file imports: absolute names, and paths in the repository for relative ones and those of the pack."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module.startswith("avatar."):
+            found.append(node.module.removeprefix("avatar.").replace(".", "/"))
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.append(node.module)
         elif isinstance(node, ast.ImportFrom):

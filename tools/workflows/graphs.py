@@ -48,6 +48,7 @@ def loaders() -> dict[str, Node]:
                 "lora_strength": 1.0,
                 "precision": "auto",
                 "download": False,
+                "float8_copy": "off",
             },
         )
     }

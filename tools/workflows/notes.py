@@ -159,8 +159,10 @@ TEXT_TO_SPEECH = _note(
     "A text, in a cloned voice",
     "**Change:** the text, the voice to clone (3 to 20 seconds; its words go into *transcript*), the picture.",
     "**Start a voice server first:** vllm-omni with Qwen3-TTS, for instance (`docs/CONVERSATION.md`).",
-    "**Another pack's voice:** put any node that gives AUDIO in the place of *Say*, and connect it to Encode Speech. "
-    "*Voice (this computer)* needs no server.",
+    "**Without a server:** *Voice (this computer)* in place of *Voice*.",
+    "**Another node's voice:** delete *Voice* and *Say*, and connect what gives AUDIO to Encode Speech: a node of "
+    "another pack (ComfyUI-IndexTTS2, for instance), or ComfyUI's own *ElevenLabs Text to Speech* and *HeyGen Text to "
+    "Speech* (0.29; partner nodes, which cost credits).",
     NEEDS,
     MODEL,
     SAVED,
@@ -189,7 +191,7 @@ PREPARE_PORTRAIT = _note(
     SAVED,
 )
 _DITTO = (
-    "**Needs:** *pip install onnxruntime* in ComfyUI's Python; an NVIDIA GPU with 3 GB free. On an H200 83 frames per "
+    "**Needs:** *pip install onnxruntime* in ComfyUI's Python; an NVIDIA GPU with 3 GB free. On an H200 92 frames per "
     "second were made at 1080x1440 (25 are real time), the speech network not counted.",
     "**Model:** tick *download* in Load Model (2.3 GB), or put the folders of "
     "[ditto-talkinghead](https://huggingface.co/digital-avatar/ditto-talkinghead) into "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -9,6 +10,8 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 from avatar.loaders.lora import merge_lora, read_lora
+
+pytest.importorskip("skia", reason="skia-python is not installed or lacks libraries", exc_type=ImportError)
 
 from training.distill import add_lora, fine_sigmas, lora_state
 from training.parallel import schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +10,8 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 from avatar.engines.parts.wan.fast_decoder import FastDecoder
+
+pytest.importorskip("skia", reason="skia-python is not installed or lacks libraries", exc_type=ImportError)
 
 from training.train_fast_decoder import build, decode
 

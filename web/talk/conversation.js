@@ -19,9 +19,10 @@ const PLAYED_MS = 200; // between two messages on how much of the video was show
 class Talk {
     #place = null; // what the server has told of the run
     #socket = null;
+    #speaks = false; // the avatar
     #played = null;
     #timer = setInterval(() => this.#tellPlayed(), PLAYED_MS);
-    panel = new TalkPanel();
+    panel = new TalkPanel(() => this.#beMute());
 
     /** A run waits for what is said to it. */
     open(place) {
@@ -58,18 +59,26 @@ class Talk {
     #take({ type, ...message }) {
         const { transcript } = this.panel;
         const loudness = playerOf(this.prompt)?.loudness;
-        if (type === "state") this.panel.show(message.state);
-        else if (type === "heard") transcript.heard(message.text, message.final);
+        if (type === "state") {
+            this.#speaks = message.state === "speaking";
+            this.panel.show(message.state);
+        } else if (type === "heard") transcript.heard(message.text, message.final);
         else if (type === "said") transcript.said(message.text, message.turn);
         else if (type === "duck") loudness?.duck(message.on);
         else if (type === "interrupted") {
-            loudness?.silence(message.seconds, message.until);
+            loudness?.silence(message.until);
             transcript.interrupted();
-        } else if (type === "timings") {
+        } else if (type === "void") loudness?.silence(message.until);
+        else if (type === "timings") {
             const { turn, ...parts } = message;
             transcript.timed(turn, parts);
         } else if (type === "error") transcript.note(message.message);
         else if (type === "end") this.close();
+    }
+
+    /** Somebody begins to speak: the server will know it a moment later. */
+    #beMute() {
+        if (this.#speaks && this.#place.barge_in) playerOf(this.prompt)?.loudness.suspect(() => this.panel.onset.wrong());
     }
 
     /** Tell how much has been shown, because that was heard. A page in the background tells nothing. */

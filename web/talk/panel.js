@@ -1,5 +1,6 @@
 import { addStyle, button, element } from "../elements.js";
 import { level, Microphone } from "./microphone.js";
+import { Onset } from "./onset.js";
 import { Transcript } from "./transcript.js";
 
 // What a person sees of a conversation and does in it: state, transcript, microphone, typed messages.
@@ -49,8 +50,11 @@ export class TalkPanel {
     #muted = false;
     #held = false;
     #place = {};
+    onset = new Onset();
 
-    constructor() {
+    /** `begun` is called when somebody begins to speak into the microphone. */
+    constructor(begun) {
+        this.begun = begun;
         addStyle("talk", STYLE);
         this.transcript = new Transcript();
         this.state = element("span", { className: "word", role: "status" });
@@ -150,6 +154,7 @@ export class TalkPanel {
 
     #hear(piece) {
         this.meter.value = level(piece);
+        if (this.onset.hear(this.meter.value) && !this.#place.push_to_talk) this.begun();
         if (this.#held || !this.#place.push_to_talk) this.#socket.hear(piece);
     }
 

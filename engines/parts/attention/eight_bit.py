@@ -227,6 +227,9 @@ if triton is not None:
         token, column = tl.arange(0, TILE), tl.arange(0, WIDTH)
         row = token[:, None] * WIDTH + column[None]
         room = count * TILE
+        # Continues an attention over the tiles of one tensor of keys, [slots, heads, count * TILE, WIDTH], and its
+        # scales and values, as in `_attend_kernel`: ``sums`` [TILE, WIDTH] in steps of ``unit``, ``total`` and ``top``
+        # [TILE] are what has been added up so far.
         # Scores are one tile ahead, so that the matrix unit has them ready when a tile's softmax is done.
         scores = _scores(q, tl.load(keys + head.to(tl.int64) * room * WIDTH + row), TILE)
         slot, tile = 0, 0

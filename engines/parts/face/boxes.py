@@ -210,7 +210,8 @@ def head_square(face: Box, height: int, width: int, scale: float = HEAD_SCALE) -
 
 def mask_boxes(masks: Tensor) -> Tensor:
     """Boxes ``[n, 4]`` around what is painted (above one half) in masks ``[n, H, W]``; zeros where nothing
-    is."""
+    is. ValueError for another shape."""
+    _check_shape(masks)
     boxes = torch.zeros(len(masks), 4, dtype=torch.long)
     for i, mask in enumerate(masks > 0.5):
         rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
@@ -221,14 +222,18 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 def check_masks(masks: Tensor, height: int, width: int) -> None:
     """ValueError unless masks ``[n, h, w]`` lie over pictures of ``height`` x ``width``."""
-    if masks.ndim != 3 or len(masks) == 0:
-        raise ValueError(
-            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
-        )
+    _check_shape(masks)
     if masks.shape[1:] != (height, width):
         raise ValueError(
             f"Use a face mask that was painted over this picture: the mask is {masks.shape[2]}x{masks.shape[1]}, the "
             f"picture {width}x{height}."
+        )
+
+
+def _check_shape(masks: Tensor) -> None:
+    if masks.ndim != 3 or len(masks) == 0:
+        raise ValueError(
+            f"Paint a face mask: this one is {list(masks.shape)}, not [pictures, height, width]."
         )
 
 

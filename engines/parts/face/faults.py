@@ -21,7 +21,9 @@ BLURRED = 0.01
 """Energy of a face's second differences by its variance: 0.04 to 0.6 in sharp portraits, 0.003 to 0.012 in the same
 after a blur of 1.6 % of the face."""
 DARK = 0.15
+"""Median brightness of a face, from 0 to 1, below which it is called dark."""
 MOUTH = (0.3, 0.66, 0.7, 0.96)
+"""Left, top, right and bottom of the mouth, in parts of a face box."""
 HOLE, OPEN, BEARD = 0.45, 0.12, 0.1
 """Skin is darker than a mouth's inside by this factor; the mouth's share of its box from which on it is open (a closed
 one has 0.03 at most); the share of the lowest part that only a beard darkens."""

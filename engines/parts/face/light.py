@@ -17,6 +17,7 @@ DARKEST_FACE, BRIGHTEST_FACE = 0.25, 0.65
 MOST_GAIN = 1.5
 """Of a channel; a stronger cast is the picture's mood."""
 MOST_POWER = 2.2
+"""Greatest exponent of the curve that makes a face darker; one divided by it makes it brighter."""
 
 
 def brightness(picture: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class Block(nn.Module):
         self.pwconv2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, H, W]`` to the same shape."""
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         y = self.pwconv2(self.grn(F.gelu(self.pwconv1(y))))
         return x + y.permute(0, 3, 1, 2)
@@ -89,6 +90,7 @@ class Detector(nn.Module):
         self.fc_exp = nn.Linear(dims[-1], 3 * config.keypoints)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Pictures ``[n, 3, 256, 256]`` to `HEADS`; see `MotionExtractor.heads`."""
         for down, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(down(x))
         x = self.norm(x.mean((-2, -1)))

@@ -1,7 +1,7 @@
 """Caches in less GPU memory: in 8 bits, and with windows that wait in CPU memory.
 
-The condition is kept once for all steps instead of once per step. A window in CPU memory was copied to the GPU before
-it is needed, while the layers in front of it computed.
+The condition is kept once for all steps instead of once per step. A window in CPU memory is copied to the GPU before
+it is needed, while the layers in front of it compute.
 """
 
 from __future__ import annotations

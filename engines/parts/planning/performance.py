@@ -12,12 +12,12 @@ class Performance:
     """The choices of a run; the defaults compute in the model's own format with everything on the device.
 
     Attributes:
-        fp8: multiply the transformer's large matrices in float8 (`fp8.quantise_transformer`).
+        fp8: multiply the transformer's large matrices in float8 (`fp8_blocks.quantise_transformer`).
         caches: format in which keys and values are kept.
         caches_on_cpu: number of denoising steps whose window of keys and values waits in CPU memory.
         blocks_on_cpu: number of transformer blocks whose weights wait in CPU memory (`offload.BlockOffload`).
         fast_decoder: name of a small decoder that stands in for the VAE's (`fast_decoder.FastDecoder`); empty: none.
-        graphs: replay denoising steps as CUDA graphs (`captured.CapturedSteps`); weights have to stay where they are.
+        graphs: replay denoising steps as CUDA graphs (`captured.CapturedSteps`), whose weights should not be moved.
         ahead: sample the next block while one is decoded and taken (`pipeline.generate`).
     """
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ...gpu.graphs import ASYNCHRONOUS
 from ..kv.cache import CacheFormat
 from .performance import RESIDENT, Performance
+from .replaying import graph_bytes, pays
 from .sharing import DECODING, DECODING_FAST, Neighbour, Share, partitions
 
 CACHES = {
@@ -21,6 +23,9 @@ WORKSPACE_BYTES_PER_PIXEL = 36_000
 """Room besides weights and caches. At 704x384 PyTorch held 8.4 to 9.8 GB, 7.2 of them in use: the rest are gaps."""
 AHEAD_BYTES_PER_PIXEL = 17_000
 """More of it where a block is decoded beside the next one: each has its own part of PyTorch's memory then."""
+WITHOUT_GRAPHS = "without CUDA graphs, as {}"
+NOT_RESIDENT, NO_ROOM = "caches or weights wait in CPU memory", "there is no room for them"
+RESTART = "faster with CUDA graphs, if ComfyUI is started with --disable-cuda-malloc"
 RESERVE = 0.01
 """Part of the GPU's memory that is left alone."""
 
@@ -38,6 +43,7 @@ class Machine:
         fp8: whether it multiplies float8 matrices.
         attention8: whether it attends to keys and values in 8 bits (`attention.eight_bit.available`).
         others: further GPUs of its kind, if they were asked for.
+        no_graphs: why there are no CUDA graphs (`graphs.obstacle`); empty where there are.
     """
 
     free: int
@@ -48,6 +54,7 @@ class Machine:
     attention8: bool = False
     copied: int = 0
     others: tuple[Neighbour, ...] = ()
+    no_graphs: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Wish:
         fast_decoder: see `Performance`; always as wished.
         skip_last_step: leave out the last forward pass of every block; always as wished.
         gpus: how many GPUs may share the denoising steps; None for all.
+        graphs: whether steps are CUDA graphs; None: where that is faster.
     """
 
     choice: str = "auto"
@@ -72,6 +80,7 @@ class Wish:
     fast_decoder: str = ""
     skip_last_step: bool = False
     gpus: int | None = 1
+    graphs: bool | None = None
 
     @property
     def attention8(self) -> bool:
@@ -92,11 +101,19 @@ class Costs(Protocol):
         layers: transformer blocks, whose weights can wait in CPU memory.
         weights: of the transformer as it is.
         streams: whether the model's owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
+        blocks: of the video, each of which goes through all steps; None where its end is not known.
+        window_blocks: those that a block sees, itself included.
     """
 
     height: int
     width: int
     size_multiple: int
+
+    @property
+    def blocks(self) -> int | None: ...
+
+    @property
+    def window_blocks(self) -> int: ...
 
     @property
     def steps(self) -> int: ...
@@ -116,6 +133,9 @@ class Costs(Protocol):
     def caches(self, performance: Performance, forwards: int | None = None) -> tuple[int, int]:
         """Caches on the GPU, and those that wait in CPU memory, of so many forward passes; None for all."""
 
+    def graphs(self, forwards: int) -> int:
+        """How many CUDA graphs so many forward passes are."""
+
     def fp8_weights(self) -> tuple[int, int]:
         """The transformer with float8 weights, and one of its blocks."""
 
@@ -132,7 +152,8 @@ class Plan:
 
     ``streamed`` are weights that the model's owner brings in while they are used; ``cpu`` is CPU memory for what
     waits there and for a float8 copy that is still to be made. ``steps`` says how many of the denoising steps are done,
-    ``shares`` which GPUs do them if there are several, ``note`` why there are not. The sizes are the first GPU's.
+    ``shares`` which GPUs do them if there are several, ``note`` why something is not as wished. The sizes are the first
+    GPU's.
     """
 
     performance: Performance
@@ -163,6 +184,8 @@ class Plan:
             parts.append(f"{chosen.blocks_on_cpu} blocks in CPU memory")
         if chosen.fast_decoder:
             parts.append(f"fast decoder ({chosen.fast_decoder})")
+        if chosen.graphs:
+            parts.append("CUDA graphs")
         if self.steps:
             parts.append(self.steps)
         if self.streamed:
@@ -177,6 +200,15 @@ class Plan:
             return f"{', '.join(parts)}: {' | '.join(share.text for share in self.shares)}: {memory} GB"
         line = f"{', '.join(parts)}: {sum_text((self.weights, self.caches, self.workspace), self.total)}"
         return line + (f", and {self.cpu / 1e9:.1f} GB of CPU memory" if self.cpu else "")
+
+    def noted(self, note: str) -> Plan:
+        """The same with one more note."""
+        return replace(self, note=", ".join(filter(None, (self.note, note))))
+
+    def without_graphs(self, why: str) -> Plan:
+        """The same with steps that are called one by one."""
+        plain = replace(self, performance=replace(self.performance, graphs=False))
+        return plain.noted(WITHOUT_GRAPHS.format(why))
 
 
 def sum_text(sizes: Sequence[int], total: int) -> str:
@@ -196,23 +228,22 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
     """
     _check(wish, costs, machine)
     if wish.gpus != 1 and machine.others:
-        return _shared(costs, machine, wish) or replace(
-            make_plan(costs, machine, replace(wish, gpus=1)),
-            note="1 GPU, as the model does not fit on several",
-        )
+        alone = "1 GPU, as the model does not fit on several"
+        return _shared(costs, machine, wish) or make_plan(costs, machine, replace(wish, gpus=1)).noted(alone)
     if wish.gpus is None:
-        return replace(make_plan(costs, machine, replace(wish, gpus=1)), note="1 GPU")
+        return make_plan(costs, machine, replace(wish, gpus=1)).noted("1 GPU")
     plans = [_measure(costs, machine, performance) for performance in _candidates(wish, costs, machine)]
     limit = machine.free - RESERVE * machine.total if machine.gpu else machine.free
     fits = [plan for plan in plans if plan.needed <= limit and plan.cpu <= machine.free_cpu]
     if fits:
-        return fits[0]
+        return _replayed(fits, limit, costs, machine, wish)
     if costs.streams:
         # A window in CPU memory costs less time per byte than weights do, which every step needs anew.
         for plan in reversed(plans):
             streamed = plan.needed - limit
             if not plan.performance.fp8 and streamed <= plan.weights and plan.cpu <= machine.free_cpu:
-                return replace(plan, weights=int(plan.weights - streamed), streamed=int(streamed))
+                streaming = replace(plan, weights=int(plan.weights - streamed), streamed=int(streamed))
+                return streaming.without_graphs(NOT_RESIDENT) if wish.graphs else streaming
     least = min(plans, key=lambda plan: plan.needed)
     raise MemoryError(
         f"A {costs.width}x{costs.height} video in {costs.steps} steps needs at least {least.needed / 1e9:.1f} GB of "
@@ -222,6 +253,36 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
         + (f" and {machine.free_cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
         + ". Choose 'low memory', a smaller size, fewer steps or fewer frames per clip."
     )
+
+
+def _replayed(fits: Sequence[Plan], limit: float, costs: Costs, machine: Machine, wish: Wish) -> Plan:
+    """The first of the plans that fit in ``limit``, with CUDA graphs if they are wanted, for which it may decode in
+    turn."""
+    first = fits[0]
+    chosen = first.performance
+    if chosen.caches_on_cpu or chosen.blocks_on_cpu:
+        return first.without_graphs(NOT_RESIDENT) if wish.graphs else first
+    if not _wants_graphs(costs, machine, wish, chosen, [range(costs.forwards)]):
+        return first
+    if machine.no_graphs:
+        return first.noted(RESTART)
+    more = graph_bytes(costs, costs.forwards)
+    for plan in fits:
+        same = replace(plan.performance, ahead=chosen.ahead) == chosen
+        if same and plan.needed + more <= limit:
+            replayed = replace(plan.performance, graphs=True)
+            return replace(plan, performance=replayed, workspace=plan.workspace + more)
+    return first.without_graphs(NO_ROOM) if wish.graphs else first
+
+
+def _wants_graphs(
+    costs: Costs, machine: Machine, wish: Wish, chosen: Performance, shares: Sequence[range]
+) -> bool:
+    """Whether steps shall be CUDA graphs, or would be if ComfyUI were started in another way."""
+    if wish.graphs is not None:
+        return wish.graphs
+    possible = machine.gpu and machine.no_graphs in ("", ASYNCHRONOUS)
+    return possible and pays(costs, chosen, shares)
 
 
 def _shared(costs: Costs, machine: Machine, wish: Wish) -> Plan | None:
@@ -239,20 +300,36 @@ def _shared(costs: Costs, machine: Machine, wish: Wish) -> Plan | None:
         for way in ways:
             caches = [costs.caches(performance, len(steps))[0] if steps else 0 for steps in way]
             gpus = [*others[: len(way) - 1], Neighbour(None, machine.free, machine.total)]
-            shares = tuple(
-                Share(
-                    gpu.device,
-                    steps,
-                    gpu is gpus[-1],
-                    plan.weights + plan.workspace + kept,
-                    gpu.total,
-                )
-                for gpu, steps, kept in zip(gpus, way, caches, strict=True)
+            needed = [plan.weights + plan.workspace + kept for kept in caches]
+            if plan.cpu > machine.free_cpu or not _have_room(gpus, needed):
+                continue
+            found = replace(plan, caches=caches[-1], shares=_shares(gpus, way, needed))
+            if not _wants_graphs(costs, machine, wish, performance, way):
+                return found
+            if machine.no_graphs:
+                return found.noted(RESTART)
+            more = [graph_bytes(costs, len(steps)) if steps else 0 for steps in way]
+            needed = [one + other for one, other in zip(needed, more, strict=True)]
+            if not _have_room(gpus, needed):
+                return found.without_graphs(NO_ROOM) if wish.graphs else found
+            return replace(
+                found,
+                performance=replace(performance, graphs=True),
+                workspace=plan.workspace + more[-1],
+                shares=_shares(gpus, way, needed),
             )
-            fits = all(s.needed <= g.free - RESERVE * g.total for s, g in zip(shares, gpus, strict=True))
-            if fits and plan.cpu <= machine.free_cpu:
-                return replace(plan, caches=caches[-1], shares=shares)
     return None
+
+
+def _have_room(gpus: Sequence[Neighbour], needed: Sequence[int]) -> bool:
+    return all(size <= gpu.free - RESERVE * gpu.total for gpu, size in zip(gpus, needed, strict=True))
+
+
+def _shares(gpus: Sequence[Neighbour], way: Sequence[range], needed: Sequence[int]) -> tuple[Share, ...]:
+    return tuple(
+        Share(gpu.device, steps, gpu is gpus[-1], size, gpu.total)
+        for gpu, steps, size in zip(gpus, way, needed, strict=True)
+    )
 
 
 def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
@@ -285,6 +362,10 @@ def _check(wish: Wish, costs: Costs, machine: Machine) -> None:
             "Attention in 8 bits needs an NVIDIA GPU of the Ada generation or newer with Triton; choose attention "
             "'auto'."
         )
+    if wish.graphs and machine.no_graphs:
+        raise ValueError(f"Set graphs to 'auto': CUDA graphs {machine.no_graphs}.")
+    if wish.graphs and (wish.caches_on_cpu or wish.blocks_on_cpu):
+        raise ValueError("Set graphs to 'auto': CUDA graphs need all caches and blocks in the GPU's memory.")
     if wish.gpus is not None and wish.gpus > 1 + len(machine.others):
         raise ValueError(
             f"Set gpus to 'all' or 'one': {wish.gpus} GPUs are asked for, and this program can use "

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...gpu.triton_support import power_of_two, tl, triton
 
-PAST = 2  # frames before the first one that a causal convolution sees
+PAST = 2
+"""Frames before its own that a causal convolution keeps, since it sees three."""
 TILE, WARPS = 4096, 4  # elements and warps of a program
 NORM_FLOOR = 1e-12  # as in F.normalize
 

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from . import vae_fused
 from .streaming import Cache
-
-PAST = 2
-"""Frames before its own that a causal convolution keeps, since it sees three."""
+from .vae_kernels import PAST
 
 
 class Step(NamedTuple):

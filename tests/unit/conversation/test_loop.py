@@ -10,7 +10,7 @@ import torch
 from avatar.conversation.loop import Manners
 from avatar.conversation.talk import End, Held, Hush, Played
 
-from tools.conversation_stage import on_stage
+from tools.conversation_stage import BLOCK_SECONDS, on_stage
 from tools.virtual_time import run_virtually
 
 LONG = "It is half past three in the afternoon, and the sun is shining. Tomorrow it may rain a little in the north."
@@ -126,7 +126,7 @@ async def test_an_interruption_stops_the_answer_and_only_what_was_heard_is_remem
     await stage.microphone.say("Stop", 0.5)
     ducked = stage.when("duck", on=True) - begun
     stopped = stage.when("interrupted") - begun
-    assert 0.1 <= ducked <= 0.15 and 0.25 <= stopped <= 0.3
+    assert 0.08 <= ducked <= 0.12 and 0.25 <= stopped <= 0.3
     (interrupted,) = stage.messages("interrupted")
     assert interrupted["seconds"] <= interrupted["until"]
     await stage.microphone.quiet(4)
@@ -150,10 +150,38 @@ def test_an_answer_goes_on_where_it_stopped_when_no_word_was_said(noise):
             await stage.until(lambda: stage.history())
             assert stage.history() == [("user", "Tell me"), ("assistant", LONG)]
             whole = sum(round(len(text) * 0.06 / 0.1) * 0.1 for text in stage.voice.said)
-            void = stage.messages("interrupted")[0]
-            assert stage.loud_seconds() == pytest.approx(whole + void["until"] - void["seconds"], abs=0.02)
+            (void,) = stage.messages("interrupted")
+            until = (stage.messages("void") or [void])[0]["until"]
+            assert stage.loud_seconds() == pytest.approx(whole + until - void["seconds"], abs=0.02)
 
     run_virtually(main())
+
+
+@staged()
+async def test_a_noise_too_short_to_interrupt_makes_the_page_mute_for_a_moment_only(stage):
+    stage.type("Tell me")
+    await stage.until(lambda: stage.feed.heard_seconds > 3)
+    begun = stage.loop.time()
+    await stage.microphone.say("(coughs)", 0.15)
+    await stage.microphone.quiet(2)
+    assert 0.08 < stage.when("duck", on=True) - begun <= 0.12
+    assert stage.when("duck", on=False) - begun < 0.3
+    assert len(stage.messages("duck")) == 2 and not stage.messages("interrupted")
+
+
+@staged(block_seconds=0.38, player_seconds=0.3)
+async def test_a_block_that_is_being_made_is_done_anew_in_silence_when_somebody_interrupts(stage):
+    stage.type("Tell me")
+    await stage.until(lambda: stage.feed.heard_seconds > 3)
+    taken = stage.feed.spoken_seconds
+    await stage.until(lambda: stage.feed.spoken_seconds > taken)
+    stage.talk.send(Hush())  # as the next block has been begun
+    await stage.until(lambda: stage.messages("void"))
+    (first,), (second,) = stage.messages("interrupted"), stage.messages("void")
+    assert first["until"] - second["until"] == pytest.approx(BLOCK_SECONDS)
+    asked = stage.loop.time()
+    await stage.until(lambda: stage.shown[-1][1] >= second["until"])
+    assert stage.loop.time() - asked < 0.38 + 0.3 + 0.05  # one block, and the player
 
 
 @staged()

@@ -120,7 +120,7 @@ def test_charts_are_drawn_while_it_runs(monkeypatch):
     monkeypatch.setattr(live, "DRAWN_SECONDS", 0.0)
     measured = Measured(stream_of(list(FRAMES.split(12))), 4)
     list(measured.stream.blocks())
-    assert measured.now.chart.width == 1120
+    assert measured.now.chart.width == 560
 
 
 def test_a_state_is_handed_on_to_the_source():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
-from avatar.host.memory import when_displaced
+import torch
+from avatar.host.memory import memory_of, when_displaced
 
 
 class Patcher:
@@ -44,3 +45,20 @@ def test_models_come_back_only_when_something_has_pushed_them_out(loaded):
     loaded.append(vae)
     check()
     assert len(calls) == 2
+
+
+def test_only_models_that_leave_the_gpu_count_as_free_memory(loaded):
+    """With --highvram ComfyUI's own stay there whatever happens."""
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+
+    def entry(device, rest, size):
+        return SimpleNamespace(
+            device=device, model=SimpleNamespace(offload_device=rest), model_loaded_memory=lambda: size
+        )
+
+    management = sys.modules["comfy.model_management"]
+    management.current_loaded_models = [entry(gpu, cpu, 20), entry(gpu, gpu, 300), entry(cpu, cpu, 4000)]
+    management.get_total_memory = lambda device: 1000
+    management.get_free_memory = lambda device: 500
+    management.extra_reserved_memory = lambda: 7
+    assert memory_of(gpu) == (1000, 500 + 20 - 7)

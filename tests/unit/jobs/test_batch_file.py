@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from avatar.jobs.batch_file import MOST_BYTES, TEMPLATE, content, read_rows
+from avatar.jobs.batch_file import MOST_BYTES, MOST_ROWS, TEMPLATE, check_file, content, read_rows
 
 
 def from_json(*rows):
@@ -31,6 +31,28 @@ def test_a_file_that_is_too_large_is_read_no_further_than_shows_that(tmp_path):
         read_rows(content(file), file.name)
     file.write_bytes(b"[]")
     assert content(file) == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "sentence"),
+    [
+        (b"[]", "b.json", "Write rows into"),
+        (b"{}", "b.json", "into a list"),
+        (b"image,audio\n", "b.csv", "Write rows into"),
+        (b"image,image\na,b\n", "b.csv", "Name each column"),
+        (b"image\n" + b"a.png\n" * (MOST_ROWS + 1), "b.csv", "may have 100000 rows"),
+    ],
+)
+def test_a_file_as_a_whole_is_refused_without_a_look_at_its_rows(data, name, sentence):
+    for read in (check_file, read_rows):
+        with pytest.raises(ValueError, match=sentence):
+            read(data, name)
+
+
+def test_rows_that_cannot_be_used_do_not_make_a_file_one_that_cannot_be_read():
+    data = b'[{"image": 7}]'
+    check_file(data, "b.json")
+    assert read_rows(data, "b.json")[0].fault.startswith("Set image to a text")
 
 
 def test_json_and_csv_mean_the_same():

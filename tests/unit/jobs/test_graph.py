@@ -121,3 +121,17 @@ def test_what_a_workflow_has_no_place_for_is_said(name, job, sentence):
 def test_a_workflow_in_the_pages_format_is_refused(graph):
     with pytest.raises(ValueError, match="Export the workflow with 'Export"):
         fill(graph, Job(image="a", audio="b"), "x")
+
+
+def test_a_message_calls_a_field_what_the_request_calls_it():
+    job, called = Job(image="a.png", audio="a.wav", seed=1, guidance=2.0), {"guidance": "guidance_scale"}
+    with pytest.raises(ValueError, match=r"^Leave guidance_scale out"):
+        fill(shipped("ditto_core"), job, "x", called=called)
+    with pytest.raises(ValueError, match=r"^Leave guidance out"):
+        fill(shipped("ditto_core"), job, "x")
+    graph = shipped("liveavatar_core")
+    (portrait,) = [node for node in graph.values() if node["class_type"] == "LoadImage"]
+    portrait["_meta"] = {}
+    graph["another"] = {"class_type": "LoadImage", "inputs": {"image": "b.png"}}
+    with pytest.raises(ValueError, match="2 could take reference_image"):
+        fill(graph, Job(image="a.png", audio="a.wav", seed=1), "x", called={"image": "reference_image"})

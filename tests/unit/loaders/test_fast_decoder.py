@@ -159,6 +159,11 @@ def hosted(seed: int = 0, raw: bool = False, widths: tuple[int, ...] = NARROW) -
     return HostDecoder(TinyDecoder(widths).requires_grad_(False), "tiny", raw, None)
 
 
+def test_a_decoder_of_ours_is_taken_as_it_is():
+    decoder = hosted()
+    assert decoder_from_host(decoder) is decoder
+
+
 def test_weights_and_the_kind_of_latents_tell_decoders_apart():
     found = {fingerprint(decoder.identity()) for decoder in (hosted(), hosted(1), hosted(raw=True))}
     assert len(found) == 3
@@ -196,7 +201,7 @@ with torch.inference_mode():  # as the host runs its nodes
     vae = WanVAE(AutoencoderKLWan(base_dim=2))
     found = decoder_from_host(host)
     assert found.raw, "takes raw latents"
-    decoder = found.load(vae)
+    decoder = found.over(vae)
     latents = torch.randn(1, 16, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     seen = host.decode(vae.denormalise(latents)).movedim(-1, 1) * 2 - 1  # [B, F, H, W, C] in 0..1
     ours = decoder.decode(latents)
@@ -224,13 +229,9 @@ def test_the_hosts_own_tiny_vae_gives_the_same_pictures(tmp_path):
     run_in_host(HOST_PROGRAM, needs="comfy/taesd/taehv.py", path=path)
 
 
-def test_a_loaded_decoder_knows_its_latents(monkeypatch):
-    monkeypatch.setitem(sys.modules, "comfy", SimpleNamespace())
-    management = SimpleNamespace(load_models_gpu=lambda *args, **options: None)
-    monkeypatch.setitem(sys.modules, "comfy.model_management", management)
-    monkeypatch.setattr(sys.modules["comfy"], "model_management", management, raising=False)
+def test_a_loaded_decoder_knows_its_latents():
     vae = WanVAE(AutoencoderKLWan(base_dim=2).requires_grad_(False))
     latents = noise(1, 16, 2, 2, 2)
-    raw, normalised = hosted(raw=True).load(vae), hosted().load(vae)
+    raw, normalised = hosted(raw=True).over(vae), hosted().over(vae)
     assert isinstance(raw, FastDecoder)
     torch.testing.assert_close(raw.decode(latents), normalised.decode(vae.denormalise(latents)))

@@ -198,6 +198,21 @@ def test_a_block_that_was_taken_back_sounds_as_if_its_speech_had_been_there_befo
         assert torch.equal(one, other)
 
 
+def test_a_block_whose_speech_was_called_off_is_done_anew_in_silence():
+    feed = SpeechFeed(RATE, lead_seconds=0.1, clock=lambda: 0.0)
+    source, waits = live(feed), []
+    feed.write(noise(0.9), RATE)
+    blocks = source.blocks()
+    loud = next(blocks)
+    assert not source.take_back(lambda: waits.append(1))
+    feed.write(torch.zeros(0), RATE, replace=True)
+    assert source.take_back(lambda: waits.append(1)) and len(waits) == 2
+    silent = next(blocks)
+    still = next(live(SpeechFeed(RATE, clock=lambda: 0.0)).blocks())
+    assert not torch.equal(silent, loud) and feed.spoken_seconds == pytest.approx(0.36)
+    torch.testing.assert_close(silent, still)
+
+
 def test_sound_of_silence_that_nobody_has_seen_is_not_written_into_the_video():
     feed = SpeechFeed(48_000, clock=lambda: 0.0)
     source, written = _Live(feed), []

@@ -139,7 +139,7 @@ import tools.pack
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
-from avatar.loaders.liveavatar.host_model import HostModel
+from avatar.loaders.liveavatar.host_model import HostModel, reads_in_place
 from avatar.loaders.liveavatar.transformer import load_host_model, load_transformer
 
 torch.set_num_threads(1)
@@ -186,12 +186,16 @@ with torch.inference_mode():  # as the host runs its nodes
     theirs = {{id(p) for p in host.model.diffusion_model.parameters()}}
     assert {{id(p) for p in engine.parameters()}} == theirs, "not the host's own parameters"
     check("adopted", flow(engine), plain, 1e-6)
+    cpu = torch.device("cpu")
+    assert reads_in_place(engine, cpu) and not reads_in_place(engine, torch.device("meta"))
 
     folder_paths.add_model_folder_path("loras", str(folder / "host/loras"))
     loader = nodes.LoraLoaderModelOnly()
     (patched,) = loader.load_lora_model_only(host, "tiny_lora_converted.safetensors", 1.0)
     check("the host's LoRA", flow(adopted(patched)), merged, 1e-5)
-    check("our LoRA", flow(adopted(apply_to_host(host, read_lora(lora)))), merged, 1e-5)
+    engine = adopted(apply_to_host(host, read_lora(lora)))
+    check("our LoRA", flow(engine), merged, 1e-5)
+    assert reads_in_place(engine, cpu), "it was added to the weights"
     check("without it again", flow(adopted(host)), plain, 1e-6)
 
     # as on a small GPU: most layers are cast, and get their LoRA, each time they are used
@@ -199,7 +203,9 @@ with torch.inference_mode():  # as the host runs its nodes
     patched = apply_to_host(host, read_lora(lora))
     patched.patch_model(torch.device("cpu"), lowvram_model_memory=patched.model_size() // 2)
     assert 0 < patched.lowvram_patch_counter() < len(patched.patches)
-    check("partly off-loaded", flow(HostModel.of(patched).adopt()), merged, 1e-5)
+    engine = HostModel.of(patched).adopt()
+    check("partly off-loaded", flow(engine), merged, 1e-5)
+    assert not reads_in_place(engine, cpu), "it is added in every call"
     patched.detach()
 
     narrow = flow(load_transformer(folder / "tiny", torch.float32))

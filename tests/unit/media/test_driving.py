@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -12,6 +14,8 @@ import pytest
 import torch
 from avatar.media.driving import open_driving, sound_of_frames
 from avatar.media.frames import AvatarStream
+
+from tools.environment import ROOT
 
 
 class Video:
@@ -59,6 +63,15 @@ def test_a_file_is_read_in_order_with_its_rate_and_sound(tmp_path):
     assert brightness(video) == list(range(20))
     assert brightness(video) == list(range(20))  # a second pass starts again
     assert video.audio["sample_rate"] == 16000
+
+
+def test_sound_that_nobody_wants_is_not_decoded(tmp_path):
+    def check() -> None:
+        raise AssertionError("sound is decoded")
+
+    path = write(tmp_path / "a.mp4", range(0, 80, 4), sound=True)
+    video = open_driving(Video(str(path)), fps=99, check_interrupt=check, sound=False)
+    assert video.audio is None and brightness(video) == list(range(20))
 
 
 def test_a_variable_rate_keeps_its_speed(tmp_path):
@@ -260,3 +273,21 @@ def test_skipped_frames_take_their_sound_with_them():
 
 def test_sound_that_ends_before_the_first_frame_is_none():
     assert sound_of_frames(speech(0.2), [50, 51], 25) is None
+
+
+def test_a_video_that_is_left_early_does_not_hold_up_a_process_whose_libraries_log(tmp_path):
+    """As torchvision has FFmpeg's messages logged: with PyAV 14 the threads of a decoder waited for Python's lock."""
+    film(tmp_path / "film.mp4")
+    program = (
+        "import sys, tools.pack, av\n"
+        "av.logging.set_level(av.logging.ERROR)\n"
+        "from types import SimpleNamespace\n"
+        "from avatar.media.driving import open_driving\n"
+        "video = SimpleNamespace(get_stream_source=lambda: sys.argv[1])\n"
+        "for _ in range(50):\n"
+        "    blocks = open_driving(video, 25, 1).blocks()\n"
+        "    assert len(next(blocks)) == 1\n"
+        "    blocks.close()\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "film.mp4")]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)

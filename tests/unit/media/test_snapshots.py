@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import torch
+from avatar.engines.parts.saved_tensors import save_tensors
 from avatar.media.journal import state_path
 from avatar.media.recording import Snapshots
 
@@ -70,3 +73,18 @@ def test_a_disk_without_room_costs_the_snapshot_and_not_the_run(tmp_path, monkey
     path, made, snapshots = generated(tmp_path, stream())
     assert len(made) == FRAMES and "0.0 GB of disk space are free" in snapshots.problem
     assert len(pictures(path)) == FRAMES
+
+
+def test_a_disk_that_is_too_slow_ends_them_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    """Each look at the clock comes a minute after the one before."""
+    monkeypatch.setattr("avatar.engines.parts.saved_tensors.time.monotonic", itertools.count(0, 60).__next__)
+    said: list[str] = []
+    snapshots = Snapshots(tmp_path / "v.mp4", GIGABYTE, said.append, clock=itertools.count().__next__)
+
+    class Slow(State):
+        def save(self, path: Path) -> None:
+            save_tensors(path, {"a": torch.zeros(6_000_000, dtype=torch.uint8)}, {})
+
+    snapshots.take(Slow([0.0]))
+    assert said == [snapshots.problem] == ["No snapshot is taken: the disk takes 0 MB a second."]
+    assert not list(tmp_path.iterdir()) and not snapshots.due(Slow([0.0]))

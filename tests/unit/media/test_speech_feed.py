@@ -294,6 +294,51 @@ def test_neither_speech_nor_the_end_is_taken_back(feed, clock):
     assert not feed.take_back() and feed.take(SIZE) is None
 
 
+@pytest.fixture
+def talking(clock):
+    """A feed whose speech may be called off."""
+    return SpeechFeed(RATE, lead_seconds=0.1, clock=clock)
+
+
+def test_a_block_of_speech_that_is_called_off_while_it_is_made_is_taken_back(talking, clock):
+    talking.write(speech(3 * SIZE), RATE)
+    first = talking.take(SIZE)
+    clock.now += 0.4
+    talking.take(SIZE)
+    assert talking.ready == SIZE  # of what may be taken back, no sound is in the video
+    assert not talking.take_back()
+    talking.write(torch.zeros(0), RATE, replace=True)
+    assert talking.goes_on is None
+    clock.now += 0.2
+    assert talking.take_back() and not talking.take_back()
+    assert talking.goes_on == talking.spoken_seconds == 0.48
+    assert talking.taken_before(9) == SIZE and talking.place_of(SIZE) is None
+    assert not talking.take(SIZE).any()  # at once: nothing else is waited for
+    assert torch.equal(talking.read(0, 2 * SIZE)[0], torch.cat((first, torch.zeros(SIZE))))
+
+
+def test_speech_that_was_called_off_is_said_again_under_new_numbers(talking, clock):
+    talking.write(speech(SIZE), RATE)
+    talking.take(SIZE)
+    talking.write(torch.zeros(0), RATE, replace=True)
+    again = talking.written
+    talking.write(speech(SIZE), RATE)
+    assert talking.take_back()
+    assert loud(talking.take(SIZE)) == [True, True]
+    assert talking.place_of(0) is None and talking.place_of(again) == 0
+
+
+def test_a_block_that_was_made_before_its_speech_was_called_off_stays(talking, clock):
+    talking.write(speech(2 * SIZE), RATE)
+    talking.take(SIZE)
+    talking.write(torch.zeros(0), RATE, replace=True)
+    clock.now += 0.48
+    assert not talking.take(SIZE).any() and talking.goes_on == 0.48
+    assert not talking.take_back() and talking.spoken_seconds == 0.96
+    talking.write(torch.zeros(0), RATE, replace=True)
+    assert talking.goes_on == 0.96  # silence is nothing to call off
+
+
 def test_sound_that_is_held_back_does_not_take_the_place_of_silence(clock):
     feed = SpeechFeed(RATE, ahead_seconds=0.24, clock=clock)
     feed.take(SIZE)

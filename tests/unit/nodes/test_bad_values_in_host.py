@@ -12,7 +12,7 @@ comfy.options.enable_args_parsing()
 sys.argv = ["main.py", "--cpu", "--base-directory", {base!r}]
 import comfy.cli_args
 import utils.install_util  # before other packages bring a module of this name
-import asyncio, math, os, re
+import asyncio, math, os, re, torch
 import execution, folder_paths, nodes, server
 import tools.pack
 from comfy_api.latest import io
@@ -84,6 +84,9 @@ for node in NODES:
                 refused(node, item.id, value, queued)
                 refused(node, item.id, value, run)
             for value in (["a", "list"], None):
+                refused(node, item.id, value, run)
+        elif isinstance(item, io.Combo.Input):
+            for value in (["a", "list"], None, 0, NAN, {{}}):
                 refused(node, item.id, value, run)
         elif isinstance(item, (io.Int.Input, io.Float.Input)):
             assert item.min is not None and item.max is not None, (node, item.id)
@@ -213,3 +216,55 @@ print("fine")
 
 def test_a_second_copy_of_the_pack_is_refused_by_its_folder(tmp_path):
     run_in_host(TWICE, base=str(tmp_path))
+
+
+LINKS = (
+    NODES
+    + """
+sys.path.append({root!r} + "/tests/soak")  # hosts have tests of their own
+from odd_pack.objects import odd_objects
+from avatar.nodes.links import KINDS, check_links
+
+FINE = {{  # what other packs may give, and what nodes look at by themselves
+    "IMAGE": {{
+        "NaN", "infinite", "one NaN", "huge values", "1x1", "20000x1", "1x20000", "20000x40", "1 channel",
+        "4 channels", "float16", "float64", "three pictures", "with gradient", "black",
+    }},
+    "MASK": {{
+        "NaN", "empty", "everything", "negative", "huge values", "2 dimensions", "4 dimensions", "channels last",
+        "1x1", "20000x1", "truth values", "bytes", "another size", "seven masks",
+    }},
+    "VIDEO": {{"a video that cannot be read"}},
+    "CONDITIONING": {{"an empty list", "another width", "NaN", "no words", "2 dimensions"}},
+}}
+seen = set()
+for node in NODES.values():
+    for item in node.define_schema().inputs:
+        types = item.get_io_type().split(",")
+        if hasattr(item, "default") or types == ["AUDIO"]:
+            continue
+        assert set(types) <= set(KINDS), (item.id, types)
+        seen |= set(types)
+        fine = set().union(*(FINE.get(type_, ()) for type_ in types))
+        for name, make in odd_objects(",".join(types)).items():
+            try:
+                check_links([item], {{item.id: make()}})
+            except ValueError as error:
+                said = str(error)
+                assert name not in fine and said.startswith("Connect ") and item.id in said, (name, said)
+                assert len(said) < 300 and "\\n" not in said, said
+            else:
+                assert name in fine, (item.id, types, name)
+assert seen == set(KINDS), seen ^ set(KINDS)
+
+# Nothing behind an optional link is as if there were none.
+prompt = [[torch.zeros(1, 4, 8), {{}}]]
+(mood,) = NODES["LiveAvatarMood"].execute(positive=prompt, name="happy", times="", moods=None).args[0]
+assert mood.name == "happy"
+print("fine")
+"""
+)
+
+
+def test_what_does_not_belong_behind_a_link_is_refused_by_the_inputs_name(tmp_path):
+    run_in_host(LINKS, base=str(tmp_path))

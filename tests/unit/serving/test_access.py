@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
-from avatar.serving.access import KEY, NETWORK, Refusal, check_access
+from avatar.jobs.access import KEY, NETWORK, Refusal
+from avatar.serving.access import check_access
 
 
 @pytest.fixture(autouse=True)

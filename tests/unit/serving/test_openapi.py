@@ -7,13 +7,13 @@ import re
 
 import pytest
 from avatar.jobs.job import LIMITS, LONGEST
+from avatar.jobs.request import NAMES
 
 from tools.environment import ROOT
 
 DESCRIPTION = json.loads((ROOT / "serving" / "openapi.json").read_text(encoding="utf-8"))
-REQUEST = DESCRIPTION["components"]["schemas"]["Request"]["properties"]
 SOURCE = (ROOT / "serving" / "generate.py").read_text(encoding="utf-8")
-NAMES = dict(re.findall(r'^    "(\w+)": "(\w+)",$', SOURCE, re.M))
+REQUEST = DESCRIPTION["components"]["schemas"]["Request"]["properties"]
 
 
 def test_a_request_has_the_described_inputs():

@@ -48,8 +48,9 @@ def tensors(model):
 
 def check(what, model, expected, tolerance):
     done = []
-    found = tensors(_quantised(HostModel.of(model), 0, lambda *step: done.append(step))[0])
-    assert done[-1][0] == done[-1][1] == len(model.model.diffusion_model.blocks)
+    found = tensors(_quantised(HostModel.of(model), 0, done.append)[0])
+    blocks = len(model.model.diffusion_model.blocks)
+    assert done[-1].endswith(f" {{blocks}} of {{blocks}} blocks") and len(done) == blocks + 1
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         error = (found[name].cpu() - tensor.cpu()).norm() / tensor.norm().clamp(min=1e-6)
@@ -85,7 +86,7 @@ with torch.inference_mode():
     check("the host's fp8", stored, plain, 0.1)
     comfy.model_management.unload_all_models()
 
-    made = Fp8Copy(*_quantised(HostModel.of(host), 2, lambda *step: None), device, torch.device("cpu"))
+    made = Fp8Copy(*_quantised(HostModel.of(host), 2, lambda text: None), device)
     before = tensors(made.transformer)
     for waiting in (1, 0, 3):
         made.deal(waiting)
@@ -98,8 +99,8 @@ with torch.inference_mode():
 
     if {cuda}:
         host = apply_to_host(comfy.sd.load_diffusion_model(single), read_lora(lora))
-        copy = fp8_copy(HostModel.of(host), 2, lambda *step: None)
-        assert fp8_copy(HostModel.of(host), 2, lambda *step: None) is copy
+        copy = fp8_copy(HostModel.of(host), 2, lambda text: None)
+        assert fp8_copy(HostModel.of(host), 2, lambda text: None) is copy
         for _ in range(2):
             bring([copy.patcher])
             resident = copy.patcher.model
@@ -108,12 +109,12 @@ with torch.inference_mode():
             assert all(t.device.type == "cpu" for one in copy.waiting for t in one.block.buffers())
             comfy.model_management.unload_all_models()
         assert all(t.device.type == "cpu" for t in resident.buffers())
-        assert fp8_copy(HostModel.of(host), 1, lambda *step: None) is copy and len(copy.waiting) == 1
-        assert fp8_copy(HostModel.of(apply_to_host(host, read_lora(lora))), 2, lambda *step: None) is not copy
+        assert fp8_copy(HostModel.of(host), 1, lambda text: None) is copy and len(copy.waiting) == 1
+        assert fp8_copy(HostModel.of(apply_to_host(host, read_lora(lora))), 2, lambda text: None) is not copy
         print("on the GPU")
     else:
         try:
-            fp8_copy(HostModel.of(host), 0, lambda *step: None)
+            fp8_copy(HostModel.of(host), 0, lambda text: None)
         except RuntimeError as error:
             assert "fp8 needs" in str(error)
         else:
@@ -140,7 +141,7 @@ from avatar.engines.parts.planning.plan import Wish, make_plan
 from avatar.loaders.lora import apply_to_host, read_lora
 from avatar.loaders.wan.vae import vae_from_host
 from avatar.loaders.liveavatar.conditioning import Condition
-from avatar.loaders.liveavatar.host_model import HostModel
+from avatar.loaders.liveavatar.host_model import HostModel, reads_in_place
 from avatar.media.speech import Speech
 from avatar.sessions.liveavatar import Inputs, open_video
 
@@ -204,6 +205,7 @@ if {staged}:
     except RuntimeError as error:
         assert "same device" in str(error)
     vae = vae_from_host(theirs)
+    assert not reads_in_place(HostModel.of(model).adopt(), torch.device("cpu"))
     found, _ = video(Wish("quality"))
     assert (found - plain).abs().max() <= 1, "other frames"
     from avatar.loaders.liveavatar.fp8_copy import _quantised
@@ -213,7 +215,7 @@ if {staged}:
         lora = folder / "tiny-lora/liveavatar.safetensors"
         merged = load_transformer(folder / "tiny-wide", torch.bfloat16, lora=lora)
         quantise_transformer(merged)
-        copy, _ = _quantised(HostModel.of(model), 0, lambda *step: None)
+        copy, _ = _quantised(HostModel.of(model), 0, lambda text: None)
         for (name, found), expected in zip(copy.state_dict().items(), merged.state_dict().values(), strict=True):
             if not name.endswith("scale"):
                 error = (found.float() - expected.float()).norm() / expected.float().norm().clamp(min=1e-6)

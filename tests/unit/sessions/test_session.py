@@ -14,12 +14,13 @@ from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.liveavatar.conditioning import Condition
 from avatar.loaders.liveavatar.folder_model import FolderModel
 from avatar.loaders.liveavatar.moods import with_mood
-from avatar.loaders.wan.vae import OwnVAE, load_vae
+from avatar.loaders.wan.vae import HostVAE, OwnVAE, load_vae
 from avatar.loaders.wan.wav2vec2 import AudioEncoder
 from avatar.media.speech import LiveSpeech, Speech, assign_masks
 from avatar.media.speech_feed import SpeechFeed
 from avatar.sessions.liveavatar import Inputs, open_video
 
+from tests.unit.stand_in_graphs import stand_in
 from tools.tiny_checkpoint import TEXT_DIM, make
 
 CONFIG = SamplingConfig(steps=2, frames_per_clip=24)
@@ -65,6 +66,51 @@ def test_a_session_makes_the_video_and_says_what_it_plans(inputs):
         made = torch.cat(list(stream.blocks()))
     assert made.shape == (25, 64, 64, 3) and made.float().std() > 5
     assert len(said) == 2 and "the model's own precision, caches" in said[1]
+
+
+def test_what_the_consumer_of_a_block_pushed_out_comes_back(inputs, monkeypatch):
+    made, brought, place = [], [], FolderModel.place
+
+    def placed(*args):
+        return replace(place(*args), bring_back=lambda: brought.append(len(made)))
+
+    monkeypatch.setattr(FolderModel, "place", placed)
+    with torch.inference_mode():
+        for block in open_video(inputs, CONFIG).blocks():
+            made.append(block)
+    assert len(made) > 2 and {*range(1, len(made))} <= {*brought}
+
+
+def test_model_and_vae_are_brought_together(inputs, monkeypatch):
+    """A host that keeps nothing beside what it brings would take the model away for the VAE, and the VAE for it."""
+    hosted, brought, place = HostVAE(inputs.vae.vae, object()), [], FolderModel.place
+
+    def placed(source, performance, memory, beside, report):
+        brought.append((memory > 0, *beside))
+        return place(source, performance, memory, beside, report)
+
+    monkeypatch.setattr(FolderModel, "place", placed)
+    made = frames(
+        replace(inputs, vae=hosted), max_seconds=0.5
+    )  # there is no host here that could load the VAE alone
+    assert brought == [(True, hosted.patcher)] and made.shape == (12, 64, 64, 3)
+
+
+class _Noted(FolderModel):
+    """A folder's model that has something to say about how it was placed."""
+
+    def place(self, *how):
+        how[-1]("Reading")
+        return replace(super().place(*how), note="The copy was made anew.")
+
+
+def test_what_people_should_know_of_the_model_stays_beside_the_plan(checkpoint, inputs):
+    said: list[str] = []
+    noted = replace(inputs, model=_Noted(checkpoint / "tiny", CPU, torch.float32))
+    stream = open_video(noted, CONFIG, max_seconds=0.5, say=said.append)
+    with torch.inference_mode():
+        next(iter(stream.blocks()))
+    assert said[-2:] == ["Reading", f"{stream.plan}\nThe copy was made anew."]
 
 
 def test_the_same_inputs_make_the_same_video_and_another_seed_another(inputs):
@@ -132,6 +178,40 @@ def test_several_devices_make_the_same_video_and_say_who_does_what(checkpoint, i
         assert line in said[-1]
     with pytest.raises(ValueError, match="2 GPUs are asked for"):
         open_video(inputs, CONFIG, Wish(gpus=2))
+
+
+class _Graphing(FolderModel):
+    """A folder's model on a device with CUDA graphs; its owner may bring the weights anew in every call."""
+
+    steady = True
+
+    def machine(self, wish):
+        return replace(super().machine(wish), no_graphs="")
+
+    def place(self, *args):
+        return replace(super().place(*args), steady=self.steady)
+
+
+def test_cuda_graphs_are_said_and_make_the_same_video_which_either_goes_on_with(
+    monkeypatch, checkpoint, inputs
+):
+    recorded, said = stand_in(monkeypatch), []
+    lora = checkpoint / "tiny-lora" / "liveavatar.safetensors"
+    model = _Graphing(checkpoint / "tiny", CPU, torch.float32, lora)
+    graphed = replace(inputs, model=model)
+    stream = open_video(graphed, CONFIG, Wish(graphs=True), say=said.append)
+    assert "caches, CUDA graphs: " in stream.plan
+    assert stream.resumable.fingerprint() == open_video(inputs, CONFIG).resumable.fingerprint()
+    with torch.inference_mode():
+        assert torch.equal(torch.cat(list(stream.blocks())), frames(inputs))
+    assert recorded.replays == 2 * 2 and "CUDA graphs" in said[-1]
+    model.steady, recorded.replays = False, 0
+    with torch.inference_mode():
+        assert torch.equal(torch.cat(list(stream.blocks())), frames(inputs))
+    assert recorded.replays == 0
+    assert "without CUDA graphs, as ComfyUI brings or patches the weights in every call" in said[-1]
+    with pytest.raises(ValueError, match="Set graphs to 'auto': CUDA graphs need an NVIDIA GPU"):
+        open_video(inputs, CONFIG, Wish(graphs=True))
 
 
 def test_what_does_not_fit_together_is_said_before_anything_is_loaded(inputs):

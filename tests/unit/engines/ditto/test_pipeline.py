@@ -8,6 +8,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from avatar.engines.ditto import runtime
 from avatar.engines.ditto.appearance import AppearanceConfig, AppearanceExtractor
 from avatar.engines.ditto.conditions import emotion_rows
 from avatar.engines.ditto.config import LIVE, MotionModelConfig, WindowConfig
@@ -20,6 +21,7 @@ from avatar.engines.ditto.warping import DenseMotionConfig, WarpingConfig, Warpi
 from avatar.engines.parts.face.motion_extractor import MotionExtractor, MotionExtractorConfig
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.unit.stand_in_graphs import stand_in
 from tools.tiny_ditto import drawn
 
 LANDMARKS = np.array([[30.0, 30.0], [50.0, 30.0], [40.0, 40.0], [33.0, 52.0], [47.0, 52.0]])
@@ -177,6 +179,24 @@ def test_without_a_gpu_nothing_is_captured():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert accelerate(engine()).render == engine()._render
+
+
+def test_captured_calls_of_networks_that_were_moved_are_captured_anew(monkeypatch):
+    speech, recorded = torch.rand(23, 1024), stand_in(monkeypatch)
+    monkeypatch.setattr(runtime, "obstacle", lambda device: "")
+    here = Ditto(*(copy.deepcopy(network) for network in engine().networks))
+    recorded.watched += here.networks  # their graphs fail when they are replayed elsewhere
+    checks = iter(range(100))
+
+    def move():
+        if next(checks) == 4:  # between two blocks of frames
+            assert recorded.replays > 1
+            for parameter in (parameter for network in here.networks for parameter in network.parameters()):
+                parameter.data = parameter.data.clone()
+
+    found = accelerate(here).animate(source(), [speech], QUICK, 0, check_interrupt=move)
+    assert torch.equal(torch.cat(list(found)), perform(speech))
+    assert next(checks) > 5 and len(recorded.made) == 3, "a window, and blocks before and after the move"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

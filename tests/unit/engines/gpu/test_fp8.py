@@ -37,6 +37,23 @@ def test_a_cpu_is_refused_in_one_sentence():
         require_fp8(torch.device("cpu"))
 
 
+def test_blocks_are_brought_one_by_one_and_those_that_wait_lie_in_cpu_memory():
+    model = random_transformer(CONFIG, torch.device("cpu"), torch.bfloat16)
+    before, brought = list(model.blocks), []
+    waiting = fp8.quantise_transformer(
+        model, [1, 3], lambda index: brought.append(model.blocks[index] is before[index])
+    )
+    assert brought == [True] * 4
+    assert [one.block for one in waiting] == [model.blocks[1], model.blocks[3]]
+    for one in waiting:
+        assert one.block.up.weight.data_ptr() in range(
+            one.memory.bytes.data_ptr(), one.memory.bytes.data_ptr() + one.memory.bytes.nbytes
+        )
+    assert all(isinstance(block, fp8.Fp8Block) for block in model.blocks)
+    assert all(isinstance(layer, fp8.Fp8Attention) for layer in model.audio_injector.injector)
+    assert fp8.quantise_transformer(random_transformer(CONFIG, torch.device("cpu"), torch.bfloat16)) == []
+
+
 def rollout(model: S2VTransformer, blocks: int = 5) -> Tensor:
     """Latents of some blocks, over a ring wrap and a new reference."""
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from avatar.engines.gpu.graphs import ASYNCHRONOUS
 from avatar.engines.liveavatar.config import FLOAT32_PARTS, S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts, fp8_bytes
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
@@ -338,3 +339,125 @@ def test_two_small_cards_keep_what_one_of_them_cannot():
 def test_what_several_gpus_cannot_do_is_said(machine, wish, said):
     with pytest.raises(ValueError, match=said):
         plan(machine, wish)
+
+
+def lines(machine: Machine, wish: Wish | str = "auto", **options) -> str:
+    return plan(machine, wish, **options).text
+
+
+@pytest.mark.parametrize(
+    ("gpus", "choice", "size", "expected"),
+    [
+        (1, "quality", SIZE, False),
+        (1, "auto", SIZE, False),
+        (1, "fast", SIZE, False),
+        (2, "quality", SIZE, False),
+        (2, "auto", SIZE, False),
+        (2, "fast", SIZE, True),
+        (4, "quality", SIZE, True),
+        (4, "auto", SIZE, True),
+        (4, "fast", SIZE, True),
+        (1, "fast", (256, 384), True),
+        (1, "auto", (256, 384), True),
+        (1, "quality", (64, 128), True),
+    ],
+)
+def test_steps_are_cuda_graphs_where_that_was_measured_to_be_faster(gpus, choice, size, expected):
+    found = plan(several(*[139.8] * gpus), Wish(choice, gpus=None if gpus > 1 else 1), size=size)
+    assert len(found.shares) == (gpus if gpus > 1 else 0)
+    assert found.performance.graphs == ("CUDA graphs" in found.text) == expected
+    assert not plan(
+        several(*[139.8] * gpus), Wish(choice, gpus=None if gpus > 1 else 1, graphs=False), size=size
+    ).performance.graphs
+
+
+def test_graphs_are_asked_for_or_not_whatever_pays():
+    usual, graphed = plan(card(139.8), "fast"), plan(card(139.8), Wish("fast", graphs=True))
+    assert graphed.performance == replace(usual.performance, graphs=True)
+    assert 0.5e9 < graphed.workspace - usual.workspace < 3e9 and graphed.caches == usual.caches
+    small = (256, 384)
+    assert "CUDA graphs" in lines(card(139.8), size=small)
+    assert "graphs" not in lines(card(139.8), Wish(graphs=False), size=small)
+
+
+@pytest.mark.parametrize(("blocks", "expected"), [(19, False), (20, True), (None, True)])
+def test_a_video_that_ends_before_captures_pay_has_none(blocks, expected):
+    costs = VideoCosts(BF16, 256, 384, SamplingConfig(), blocks=blocks)
+    assert make_plan(costs, card(139.8), Wish()).performance.graphs == expected
+
+
+def test_graphs_take_the_place_of_nothing_but_decoding_ahead():
+    wish = Wish("auto", graphs=True)
+    needed = plan(card(139.8), wish).needed / GIB + 1.5 + 0.6
+    sizes = [needed - step * 0.5 for step in range(20)]
+    plans = [plan(card(size), wish) for size in sizes]
+    kinds = [
+        (p.performance.graphs, p.performance.ahead)
+        for p in plans
+        if p.performance.caches is CacheFormat.MODEL
+    ]
+    assert kinds == sorted(kinds, key=[(True, True), (True, False), (False, False)].index)
+    assert {(True, True), (True, False), (False, False)} <= set(kinds)
+    for one in plans:
+        without = plan(card(139.8), Wish("auto", graphs=False)).performance
+        if one.performance.caches is CacheFormat.MODEL and not one.performance.graphs:
+            assert "without CUDA graphs, as there is no room for them" in one.text
+            assert replace(one.performance, ahead=True) == without
+
+
+@pytest.mark.parametrize(
+    ("machine", "wish"),
+    [(card(24), Wish(graphs=True)), (card(80), Wish("low memory", graphs=True))],
+    ids=["a small card", "low memory"],
+)
+def test_graphs_that_were_asked_for_and_cannot_be_are_named(machine, wish):
+    assert "without CUDA graphs, as caches or weights wait in CPU memory" in lines(machine, wish)
+    assert "graphs" not in lines(machine, replace(wish, graphs=None))
+
+
+def test_a_host_that_streams_weights_has_no_graphs():
+    found = plan(card(24, fp8=False), Wish("quality", graphs=True))
+    assert found.streamed and not found.performance.graphs
+    assert "without CUDA graphs, as caches or weights wait" in found.text
+
+
+def test_several_gpus_count_the_memory_of_their_own_graphs():
+    usual = plan(several(*[139.8] * 4), Wish("fast", gpus=None, graphs=False))
+    graphed = plan(several(*[139.8] * 4), Wish("fast", gpus=None))
+    more = [b.needed - a.needed for a, b in zip(usual.shares, graphed.shares, strict=True)]
+    assert len(set(more)) == 1 and graphed.needed == graphed.shares[-1].needed
+    alone = plan(several(*[139.8] * 5), Wish("fast", gpus=None))
+    assert alone.shares[-1].needed < alone.shares[0].needed  # it only decodes
+    full = several(*[(graphed.needed / GIB + 1.0) / 0.99] * 4)
+    assert plan(full, Wish("fast", gpus=None)).performance.graphs
+    tight = several(*[(usual.needed / GIB + 1.0) / 0.99] * 4)
+    assert not plan(tight, Wish("fast", gpus=None)).performance.graphs
+    assert "as there is no room for them" in lines(tight, Wish("fast", gpus=None, graphs=True))
+
+
+def test_the_asynchronous_allocator_is_named_where_graphs_would_be_faster():
+    machine = replace(card(139.8), no_graphs=ASYNCHRONOUS)
+    hint = "faster with CUDA graphs, if ComfyUI is started with --disable-cuda-malloc"
+    assert hint in lines(machine, size=(256, 384)) and hint not in lines(machine)
+    assert hint in lines(replace(several(*[139.8] * 4), no_graphs=ASYNCHRONOUS), Wish(gpus=None))
+    with pytest.raises(
+        ValueError, match=r"Set graphs to 'auto': CUDA graphs do not work.*--disable-cuda-malloc"
+    ):
+        plan(machine, Wish(graphs=True))
+    other = replace(card(139.8, fp8=False), no_graphs="need an NVIDIA GPU")
+    assert "graphs" not in lines(other, size=(256, 384))
+    with pytest.raises(ValueError, match="CUDA graphs need an NVIDIA GPU"):
+        plan(other, Wish(graphs=True))
+
+
+@pytest.mark.parametrize("waiting", [{"caches_on_cpu": 1}, {"blocks_on_cpu": 3}], ids=str)
+def test_graphs_and_what_waits_in_cpu_memory_exclude_each_other(waiting):
+    with pytest.raises(ValueError, match="need all caches and blocks in the GPU's memory"):
+        plan(card(80), Wish(graphs=True, **waiting))
+
+
+def test_each_step_has_a_graph_for_each_block_of_the_window():
+    usual = VideoCosts(BF16, *SIZE, SamplingConfig())
+    assert usual.graphs(4) == 16 and usual.graphs(1) == 4
+    guided = SamplingConfig(guidance=4.0, steps=20)
+    assert VideoCosts(BF16, *SIZE, guided).graphs(20) == 160

@@ -41,6 +41,12 @@ def test_a_frozen_face_has_no_sync():
     assert "Nothing in the mouth's box" in found["sync offset"].skipped
 
 
+def test_where_nobody_speaks_there_is_no_sync_to_measure():
+    found = scores(syllables(SECONDS, 1), torch.zeros(SECONDS * 25))
+    for name in ("sync r", "sync r unshifted", "sync offset"):
+        assert found[name].value is None and found[name].skipped.startswith("Nobody speaks in this sound")
+
+
 @pytest.mark.parametrize("seed", range(2, 7))
 def test_wrong_voices_and_reversed_sound_have_less(seed):
     level, other = syllables(SECONDS, 1), syllables(SECONDS, seed)

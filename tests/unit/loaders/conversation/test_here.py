@@ -12,6 +12,7 @@ from avatar.conversation.roles import EARS_RATE, Line
 from avatar.loaders.conversation import files, voice
 from avatar.loaders.conversation.ears import FasterWhisper, Whisper
 from avatar.loaders.conversation.mind import Qwen
+from avatar.loaders.conversation.smart_turn import SmartTurn
 
 from tests.unit.loaders.conversation.speaker import speak
 
@@ -192,3 +193,28 @@ def test_faster_whisper_hears_what_a_voice_says():
     folder = next(Path(models.__file__).parent.rglob("model.bin")).parent
     heard = asyncio.run(FasterWhisper(folder, "en", "cpu").transcribe(sound))
     assert heard.text.lower().strip(" ?.!") == "what time is it in london"
+
+
+def test_smart_turn_hears_eight_seconds_as_its_graph_says(tmp_path):
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, save
+    from transformers import WhisperFeatureExtractor
+
+    features = helper.make_tensor_value_info("input_features", TensorProto.FLOAT, [1, 80, 800])
+    likely = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1])
+    mean = helper.make_node("ReduceMean", ["input_features"], ["mean"], axes=[1, 2], keepdims=0)
+    shaped = helper.make_node("Unsqueeze", ["mean", "axis"], ["logits"])
+    axis = helper.make_tensor("axis", TensorProto.INT64, [1], [0])
+    graph = helper.make_graph([mean, shaped], "turn", [features], [likely], [axis])
+    opset = helper.make_opsetid("", 17)
+    save(helper.make_model(graph, opset_imports=[opset], ir_version=8), str(tmp_path / "turn.onnx"))
+
+    sound = torch.randn(2 * EARS_RATE, generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([torch.zeros(6 * EARS_RATE), sound]).numpy()
+    heard = WhisperFeatureExtractor(chunk_length=8)(
+        padded, sampling_rate=EARS_RATE, return_tensors="np", do_normalize=True
+    )
+    turn = SmartTurn(tmp_path / "turn.onnx")
+    assert turn(sound) == pytest.approx(float(heard.input_features.mean()), abs=1e-5)
+    earlier = torch.ones(3 * EARS_RATE)
+    assert turn(torch.cat([earlier, torch.tensor(padded)])) == pytest.approx(turn(sound), abs=1e-5)

@@ -1,0 +1,186 @@
+"""Ten conversations in English, Spanish and Mandarin, from a caller's voice to the avatar's, split into their parts.
+
+    python -m benchmarks.conversations.scenarios --host ~/ComfyUI --work DIR [--json scenarios.json] [--only NAME ...]
+
+A real ComfyUI runs the shipped workflow of a conversation with the shipped talker on the CPU. The caller speaks by
+espeak-ng, and so does the avatar. English is heard by Whisper tiny.en and answered by SmolLM2 where their packages are
+installed (`tools/small_models.py`). Elsewhere scripted services stand in; the tables say who did the work. A frame that
+is in the video counts as shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.caller import Caller, conversation_workflow
+from tools.comfyui import prepare_base
+from tools.environment import ROOT
+from tools.host import Host
+from tools.scripted_services import Script, running_services
+from tools.small_models import Voice, english_ears, english_mind
+
+from ..common import environment, print_table
+
+SIZE = (64, 64)
+QUIET = bytes(2 * 24_000)  # a second
+PARTS = ("turn_end", "ears", "mind", "voice", "written", "block", "lips")
+SCRIPTED = "scripted"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question, and what a scripted mind answers."""
+
+    language: str
+    words: str
+    answer: str
+
+
+SHORT = {
+    "English": Turn("English", "What time is it?", "It is half past three."),
+    "Spanish": Turn("Spanish", "¿Qué hora es?", "Son las tres y media."),
+    "Mandarin": Turn("Mandarin", "现在几点了?", "现在三点半。"),
+}
+MEDIUM = {
+    "English": Turn(
+        "English",
+        "I would like to visit the mountains this weekend, but I do not know what the weather will be like there.",
+        "It will be sunny on Saturday. On Sunday it may rain a little, so take a coat with you.",
+    ),
+    "Spanish": Turn(
+        "Spanish",
+        "Este fin de semana quiero ir a la montaña, pero no sé qué tiempo va a hacer allí.",
+        "El sábado hará sol. El domingo puede llover un poco, así que lleva un abrigo.",
+    ),
+    "Mandarin": Turn(
+        "Mandarin",
+        "这个周末我想去爬山,可是我不知道那里的天气怎么样。",
+        "星期六是晴天。星期天可能会下一点雨,请带上外套。",
+    ),
+}
+SCENARIOS: dict[str, tuple[Turn, ...]] = {
+    "English, short": (SHORT["English"],),
+    "English, medium": (MEDIUM["English"],),
+    "Spanish, short": (SHORT["Spanish"],),
+    "Spanish, medium": (MEDIUM["Spanish"],),
+    "Mandarin, short": (SHORT["Mandarin"],),
+    "Mandarin, medium": (MEDIUM["Mandarin"],),
+    "English to Spanish": (SHORT["English"], SHORT["Spanish"]),
+    "Spanish to Mandarin": (SHORT["Spanish"], SHORT["Mandarin"]),
+    "Mandarin to English": (SHORT["Mandarin"], SHORT["English"]),
+    "all three": (SHORT["English"], SHORT["Spanish"], SHORT["Mandarin"]),
+}
+
+
+class Cast:
+    """Who hears, thinks and speaks: real models where there are any."""
+
+    def __init__(self) -> None:
+        self.voice, self.ears, self.mind = Voice(), english_ears(), english_mind()
+        self.script = Script(speak=lambda text: self.voice.say(text, self._language, "+f2"))
+
+    def prepare(self, turn: Turn) -> dict[str, str]:
+        """Let the services expect a turn; who does the work."""
+        self._language, english = turn.language, turn.language == "English"
+        self.script.transcripts, self.script.answer = ((60.0, turn.words),), turn.answer
+        self.script.hear, self.script.think = (self.ears, self.mind) if english else (None, None)
+        return {
+            "hears": SCRIPTED if self.script.hear is None else "Whisper tiny.en",
+            "thinks": SCRIPTED if self.script.think is None else "SmolLM2 135M",
+        }
+
+
+async def hold(host: Host, url: str, cast: Cast, name: str) -> tuple[list[dict[str, Any]], Path]:
+    """Hold one conversation in a host; what was heard, said and measured in each turn, and the video.
+
+    RuntimeError where the host or the conversation has an error.
+    """
+    id_ = "a-scenario-" + re.sub("[^a-z]+", "-", name.lower())
+    place = {"extra_pnginfo": {"workflow": {"id": id_}}}
+    prompt = await asyncio.to_thread(host.submit, conversation_workflow(url, id_, SIZE), extra_data=place)
+    found, begun = [], asyncio.Event()
+    async with Caller(host.url, id_) as caller:
+        watching = asyncio.create_task(_watch(host, caller, id_, begun))
+        await asyncio.wait_for(begun.wait(), 300)
+        for number, turn in enumerate(SCENARIOS[name], start=1):
+            who, said = cast.prepare(turn), len(caller.of("said"))
+            sound = cast.voice.say(turn.words, turn.language)
+            await caller.say(sound + QUIET)
+            await caller.until(lambda number=number: len(caller.of("timings")) == number, 120)
+            await caller.until(lambda: caller.told[-1] == {"type": "state", "state": "listening"}, 120)
+            heard = [message["text"] for message in caller.of("heard") if message["final"]][-1]
+            answer = " ".join(message["text"] for message in caller.of("said")[said:])
+            about = {"scenario": name, "turn": number, "language": turn.language, **who}
+            about |= {"asked": turn.words, "heard": heard, "right": right(turn.words, heard), "said": answer}
+            timings = {part: caller.of("timings")[-1][part] for part in PARTS}
+            found.append(about | {"question s": len(sound) / 48_000, "seconds": timings})
+        watching.cancel()
+        await caller.send(type="end")
+        await caller.until(lambda: caller.of("end"), 120)
+        if caller.of("error"):
+            raise RuntimeError(f"{name}: {caller.of('error')}")
+    entry = await asyncio.to_thread(host.wait, prompt)
+    if errors := host.errors(entry):
+        raise RuntimeError(f"{name}: {errors}")
+    return found, next(path for path in host.files(entry) if path.suffix == ".mp4")
+
+
+async def _watch(host: Host, caller: Caller, id_: str, begun: asyncio.Event) -> None:
+    """Tell how much of the video is there, as a page tells how much it has shown."""
+    while True:
+        for stream in await asyncio.to_thread(host.get, f"/liveavatar/streams?workflow={id_}"):
+            if stream["frames"]:
+                await caller.send(type="played", seconds=stream["frames"] / stream["fps"])
+                begun.set()
+        await asyncio.sleep(0.2)
+
+
+def right(asked: str, heard: str) -> float:
+    """How much of what was asked was heard, from 0 to 1: words, or characters where there are no spaces."""
+    one, other = (re.sub(r"[^\w\s]", "", text.lower()) for text in (asked, heard))
+    if " " in one:
+        one, other = one.split(), other.split()
+    same = sum(
+        block.size for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+    )
+    return round(same / len(one), 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--host", type=Path, required=True, help="folder of a ComfyUI")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the host's files")
+    parser.add_argument("--only", nargs="*", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    args = parser.parse_args()
+    base, folder, cast = args.work.expanduser().resolve(), args.host.expanduser().resolve(), Cast()
+    prepare_base(base, folder, [ROOT])
+    rows = []
+    with (
+        running_services(cast.script) as url,
+        Host(Path(sys.executable), folder, base, cpu=not torch.cuda.is_available()) as host,
+    ):
+        for name in args.only:
+            rows += asyncio.run(hold(host, url, cast, name))[0]
+    columns = ("scenario", "turn", "hears", "thinks", "right")
+    table = [[*(row[column] for column in columns), *row["seconds"].values()] for row in rows]
+    print_table((*columns, *PARTS), table)
+    if args.json:
+        about = {"environment": environment(torch.device("cpu")), "size": list(SIZE), "turns": rows}
+        args.json.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

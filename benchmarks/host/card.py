@@ -1,0 +1,33 @@
+"""A GPU that is smaller than it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+BALLAST = """
+import sys, torch
+free, total = torch.cuda.mem_get_info()
+held = torch.empty(max(0, free - int(float(sys.argv[1]) * 2**30)), dtype=torch.uint8, device="cuda")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def card_of(gib: float) -> Iterator[None]:
+    """Leave ``gib`` of the GPU free, and let the probe say that it has no more; 0 leaves all of it."""
+    os.environ["PROBE_GIB"] = str(gib)
+    if not gib:
+        yield
+        return
+    command = [sys.executable, "-c", BALLAST, str(gib)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.stdin.close()

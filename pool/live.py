@@ -1,0 +1,135 @@
+"""Live sessions: what a person says on its way to the avatar, and the avatar's video on its way back."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from avatar.jobs.access import Refusal
+from avatar.jobs.job import Job
+
+from .line import Place
+
+LIMIT_SECONDS = 300.0
+"""Most speech that may wait to be spoken."""
+PATIENCE_SECONDS = 5.0
+"""An avatar's question for speech is answered within this time, also where there is none."""
+BEGIN_SECONDS = 60.0
+"""A session that nobody has begun by then is forgotten."""
+MOST_UNBEGUN = 64
+"""Sessions that have not begun; each holds a portrait in memory."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Speech for an avatar: float32 [S] and its rate; ``replace``: in place of what waits."""
+
+    samples: np.ndarray
+    rate: int
+    replace: bool = False
+
+
+@dataclass
+class Session:
+    """One person with one avatar.
+
+    Attributes:
+        job, picture: what the avatar is.
+        begun: whether somebody watches it, who is the only one.
+        over: nothing more is said or shown.
+        place: in the line, once it was begun.
+    """
+
+    job: Job
+    picture: bytes
+    created: float
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    begun: bool = False
+    over: bool = False
+    place: Place | None = None
+    _said: list[Sound | None] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _at_avatar: float = 0.0
+    _told: float = 0.0
+    _ended: bool = False
+
+    @property
+    def waiting_seconds(self) -> float:
+        """About how much speech waits to be spoken, here and where the avatar is."""
+        here = sum(len(sound.samples) / sound.rate for sound in self._said if sound is not None)
+        return here + self._at_avatar
+
+    def say(self, sound: Sound) -> None:
+        """Speech that the avatar says next; Refusal where too much waits, or after the end."""
+        if self._ended or self.over:
+            raise Refusal(410, "Begin another session: this one has ended.")
+        waiting = 0.0 if sound.replace else self.waiting_seconds
+        if waiting + len(sound.samples) / sound.rate > LIMIT_SECONDS:
+            raise Refusal(
+                429, f"Send it later: {waiting:.0f} s of speech wait, and at most {LIMIT_SECONDS:.0f} may."
+            )
+        if sound.replace:
+            self._said.clear()
+            self._at_avatar = 0.0
+        self._said.append(sound)
+        self._arrived.set()
+
+    def end(self) -> None:
+        """No more comes: what waits is said, then the video ends."""
+        if not self._ended:
+            self._ended = True
+            self._said.append(None)
+            self._arrived.set()
+
+    async def heard(self, at_avatar: float) -> list[Sound | None]:
+        """What was said since the avatar last asked, None for the end; it tells how many seconds wait where it is."""
+        self._at_avatar = at_avatar
+        if not self._said:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), PATIENCE_SECONDS)
+            except asyncio.TimeoutError:
+                return []
+        said, self._said = self._said, []
+        self._at_avatar += sum(len(sound.samples) / sound.rate for sound in said if sound is not None)
+        return said
+
+
+class Sessions:
+    """The live sessions by their ids, which cannot be guessed."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[str, Session] = {}
+
+    def open(self, job: Job, picture: bytes) -> Session:
+        """A new one, to be begun soon."""
+        now = self._clock()
+        unbegun = [session for session in self._known.values() if not session.begun]
+        for session in unbegun:
+            if now - session.created > BEGIN_SECONDS:
+                del self._known[session.id]
+        if len(unbegun) >= MOST_UNBEGUN:
+            raise Refusal(
+                503, "Ask again later: too many sessions were opened and not begun.", {"Retry-After": "60"}
+            )
+        session = Session(job, picture, now)
+        self._known[session.id] = session
+        return session
+
+    def find(self, id_: str) -> Session | None:
+        """A session by its id."""
+        return self._known.get(id_)
+
+    def running(self) -> int:
+        """How many have begun."""
+        return sum(session.begun for session in self._known.values())
+
+    def close(self, session: Session) -> None:
+        """Forget a session."""
+        session.over = True
+        self._known.pop(session.id, None)
