@@ -28,12 +28,14 @@ def sound(seconds):
 class Nobody:
     answer = speak = transcribe = None
 
+TALK = {{"mind": Nobody(), "voice": Nobody()}}
+
 batch = {{"waveform": torch.zeros(2, 1, 9000), "sample_rate": 1000}}
 for node, name, values, too_long in (
     (AvatarListen, "audio", {{"ears": Nobody()}}, (601, "to 10 minutes at most")),
     (AvatarSendSpeech, "audio", {{"address": LIVE}}, (301, "Send 300 s at most")),
     (AvatarVoiceNode, "sample", SERVER, (21, "3 to 20 seconds (Trim Audio): it has 21.0")),
-    (AvatarConversation, "filler", {{"mind": Nobody(), "voice": Nobody()}}, (4, "at most 3 s (Trim Audio): it has 4.0")),
+    (AvatarConversation, "filler", TALK, (4, "at most 3 s (Trim Audio): it has 4.0")),
 ):
     wrong = [(batch, "batch of 2 sounds"), (sound(too_long[0]), too_long[1])]
     if name == "audio":

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from avatar.engines.gpu import row_kernels
 from avatar.engines.gpu.fp8 import Fp8Linear, require_fp8
+from avatar.engines.gpu.row_kernels import FLOAT8, LARGEST, Rows
 from avatar.engines.liveavatar import fp8_blocks as fp8
+from avatar.engines.liveavatar.attention import Attention
 from avatar.engines.liveavatar.config import BLOCK_FRAMES, S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.engines.liveavatar.transformer import S2VTransformer
+from avatar.engines.longcat.layers import CrossAttention
 from torch import Tensor, nn
 
 from benchmarks.liveavatar_models import random_transformer
@@ -78,3 +83,53 @@ def test_a_rollout_in_fp8_stays_close():
     expected = rollout(model)
     fp8.quantise_transformer(model)
     assert relative(rollout(model), expected) < 0.1
+
+
+@pytest.fixture
+def plain_kernels(monkeypatch):
+    """PyTorch's functions in place of the kernels, so that shapes are tried on a CPU too."""
+
+    def quantise(x: Tensor, gelu: bool = False) -> Rows:
+        x = x.flatten(0, -2)
+        scale = x.abs().amax(1, keepdim=True) / LARGEST
+        return Rows((x / scale).to(FLOAT8), scale)
+
+    def product(a, b, scale_a, scale_b, bias, out_dtype, use_fast_accum):
+        return ((a.float() * scale_a) @ (b.float() * scale_b) + bias).to(out_dtype)
+
+    def rms_norm(x, weight, eps, heads, rotation=None):
+        width = weight.shape[1]
+        normed = [
+            F.rms_norm(part, (width,), w, eps) for part, w in zip(x.split(width, 1), weight, strict=False)
+        ]
+        return torch.stack(normed).unflatten(-1, (heads, -1))
+
+    monkeypatch.setattr(row_kernels, "quantise", quantise)
+    monkeypatch.setattr(row_kernels, "rms_norm", rms_norm)
+    monkeypatch.setattr(torch, "_scaled_mm", product)
+
+
+@torch.no_grad()
+def test_frames_that_hear_for_themselves_keep_their_shape(plain_kernels):
+    source = Attention(64, 2, 1e-6)
+    made = fp8.Fp8Attention(source)
+    x = torch.randn(3, 5, 64)
+    for ours, expected in (
+        (made.query(x), source.query(x)),
+        *zip(made.key_value(x), source.key_value(x), strict=True),
+    ):
+        assert ours.shape == expected.shape == (3, 5, 2, 32)
+        assert relative(ours, expected) < 0.08
+    heads = torch.randn(3, 5, 2, 32)
+    assert relative(made.output(heads), source.output(heads)) < 0.08
+
+
+@torch.no_grad()
+def test_speech_of_several_latents_keeps_its_shape(plain_kernels):
+    source = CrossAttention(64, 2, 24)
+    expected = source.key_value(torch.randn(4, 6, 24, generator=torch.Generator().manual_seed(0)))
+    source.kv_linear = Fp8Linear.from_linear(source.kv_linear)
+    found = source.key_value(torch.randn(4, 6, 24, generator=torch.Generator().manual_seed(0)))
+    for ours, exact in zip(found, expected, strict=True):
+        assert ours.shape == exact.shape == (4, 6, 2, 32)
+        assert relative(ours, exact) < 0.08
