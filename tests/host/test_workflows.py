@@ -71,7 +71,7 @@ def test_a_page_gives_each_widget_the_value_that_is_meant_for_it(host, name):
     """A page knows values by their place, so a node whose inputs have moved needs its workflows made anew."""
     info = NEWER | host.get("/object_info")
     workflow = WORKFLOWS[name]
-    if not {node["class_type"] for node in workflow.make().values()} <= info.keys():
+    if not {node.type for node in workflow.make().values()} <= info.keys():
         pytest.skip("VHS_PATH names no VideoHelperSuite")
 
     def ours(page: dict) -> list[tuple]:
