@@ -212,15 +212,14 @@ class Door:
     @app.websocket("/liveavatar/live/{id_}")
     async def socket(self, socket: WebSocket, id_: str) -> None:
         """Begin a session on a WebSocket: speech in, its video out; see docs/POOL.md."""
+        await socket.accept()  # first: whoever leaves meanwhile has begun nothing
         try:
             self._let_in(socket)
             session = self._to_begin(id_)
         except Refusal as refusal:
-            await socket.accept()
             await socket.send_json({"type": "error", "message": str(refusal), "status": refusal.status})
             await socket.close(1008)
             return
-        await socket.accept()
         works = [
             asyncio.create_task(work) for work in (self._show(socket, session), _listen(socket, session))
         ]
