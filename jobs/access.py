@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hmac import compare_digest
 
 NETWORK = "LIVEAVATAR_HTTP_NETWORK"
@@ -22,6 +23,15 @@ class Refusal(Exception):
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.headers = status, {**HEADERS, **(headers or {})}
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """A ValueError within becomes a Refusal with its sentence: the request makes no sense."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refusal(400, str(error)) from error
 
 
 def check_access(remote: str, host: str, headers: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from .access import Refusal
+from .access import Refusal, refusing
 from .job import MAX_SEED, Job, read_job
 
 NAMES = {
@@ -102,10 +102,8 @@ def _object(data: bytes) -> dict[str, Any]:
 def _job(body: dict[str, Any]) -> Job:
     # Their texts are long where they are files: these are looked at on their own.
     files = {name: body[name] for name in FILES if isinstance(body.get(name), str) and body[name]}
-    try:
+    with refusing():
         job = read_job({**body, **dict.fromkeys(files, LATER)}, NAMES)
-    except ValueError as error:
-        raise Refusal(400, str(error)) from error
     seed = secrets.randbelow(MAX_SEED + 1) if job.seed is None else job.seed
     return replace(job, image=files["reference_image"], audio=files.get("audio"), seed=seed)
 

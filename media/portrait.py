@@ -6,11 +6,12 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Literal
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from .frames import FrameStream
 from .room import check_room
@@ -107,6 +108,22 @@ def picture_format(data: bytes, name: str) -> str:
             f"{width}x{height}."
         )
     return kind
+
+
+def read_portrait(file: Path | BinaryIO) -> torch.Tensor:
+    """A picture file as IMAGE [1, H, W, C] with values 0 to 1, upright as its camera meant it; C is 4 where parts of it
+    are transparent.
+
+    Raises:
+        ValueError: it cannot be read; in one sentence.
+    """
+    try:
+        with Image.open(file) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            pixels = np.array(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError("Choose another portrait: this file is damaged, or no picture.") from error
+    return torch.from_numpy(pixels)[None] / 255
 
 
 def _ceil(value: int) -> int:

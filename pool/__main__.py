@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from avatar.engines.parts.planning.plan import CHOICES
 from avatar.jobs.access import KEY, NETWORK, loopback
+from avatar.jobs.job import LIMITS
 from avatar.media.portrait import check_size
 
 from tools.environment import ROOT
@@ -81,6 +82,9 @@ def settings_of(args: argparse.Namespace) -> Settings:
     most = max(1, args.replicas) if args.most_replicas is None else args.most_replicas
     if not 0 <= args.replicas <= most or most < 1:
         raise ValueError("Set --replicas to 0 or more, and --most-replicas to no less.")
+    least, most_steps, _ = LIMITS["steps"]
+    if not least <= args.steps <= most_steps:
+        raise ValueError(f"Set --steps to a number from {least} to {most_steps}: it is {args.steps}.")
     if args.waiting < 1:
         raise ValueError("Set --waiting to 1 or more: who comes first waits for a moment, too.")
     if not loopback(args.host) and (os.environ.get(NETWORK) != "1" or not os.environ.get(KEY)):

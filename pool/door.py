@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from avatar.jobs.access import HEADERS, Refusal, check_access
+from avatar.jobs.access import HEADERS, Refusal, check_access, refusing
 from avatar.jobs.job import Job
 from avatar.jobs.request import (
     DECODED_BYTES,
@@ -187,17 +187,15 @@ class Door:
         self._let_in(request)
         session, query = self._session(id_), request.query_params
         data = await _body(request, SPEECH_BYTES, sound=True)
-        try:
-            replace = {"": False, "0": False, "1": True}[query.get("replace", "")]
+        replace = {"": False, "0": False, "1": True}.get(query.get("replace", ""))
+        if replace is None:
+            raise Refusal(400, "Set replace to 0 or 1.")
+        with refusing():
             rate = _rate(query.get("rate"))
             if rate is None:
                 samples, rate = await asyncio.to_thread(samples_of, data, LIMIT_SECONDS)
             else:
                 samples = mono_samples(data, "s16", 1).numpy()
-        except KeyError:
-            raise Refusal(400, "Set replace to 0 or 1.") from None
-        except ValueError as error:
-            raise Refusal(400, str(error)) from error
         session.say(Sound(samples, rate, replace))
         return JSONResponse({"waiting_seconds": round(session.waiting_seconds, 3)}, headers=HEADERS)
 
@@ -212,15 +210,14 @@ class Door:
     @app.websocket("/liveavatar/live/{id_}")
     async def socket(self, socket: WebSocket, id_: str) -> None:
         """Begin a session on a WebSocket: speech in, its video out; see docs/POOL.md."""
+        await socket.accept()  # first: whoever leaves meanwhile has begun nothing
         try:
             self._let_in(socket)
             session = self._to_begin(id_)
         except Refusal as refusal:
-            await socket.accept()
             await socket.send_json({"type": "error", "message": str(refusal), "status": refusal.status})
             await socket.close(1008)
             return
-        await socket.accept()
         works = [
             asyncio.create_task(work) for work in (self._show(socket, session), _listen(socket, session))
         ]
@@ -396,14 +393,14 @@ async def _body(request: Request, most: int, sound: bool = False) -> bytes:
 def _files_of(job: Job) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
     """Picture and sound of a job, each as its format and its bytes."""
     data = _sent(job.audio, "audio", SOUND_BYTES)
-    with _as_refusals():
+    with refusing():
         kind = check_clip(data, "audio", DECODED_BYTES)
     return _picture_of(job), (kind, data)
 
 
 def _picture_of(job: Job) -> tuple[str, bytes]:
     data = _sent(job.image, "reference_image", PICTURE_BYTES)
-    with _as_refusals():
+    with refusing():
         return picture_format(data, "reference_image"), data
 
 
@@ -412,14 +409,6 @@ def _sent(value: str, name: str, most: int) -> bytes:
     if data is None:
         raise Refusal(400, f"Send {name} as base64: this pool has no files of its own.")
     return data
-
-
-@contextmanager
-def _as_refusals() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise Refusal(400, str(error)) from error
 
 
 def _rate(text: str | None) -> int | None:

@@ -20,11 +20,11 @@ from avatar.media.fragments import FragmentEncoder
 from avatar.media.frame_rate import at_frame_rate
 from avatar.media.frames import AvatarStream
 from avatar.media.mapped_sound import map_audio
+from avatar.media.portrait import read_portrait
 from avatar.media.recording import Snapshots, begin, record
 from avatar.media.speech import LiveSpeech, Speech
 from avatar.media.speech_feed import SpeechFeed
 from avatar.sessions.folder import PROMPT, FolderAvatar
-from PIL import Image
 
 from .settings import Settings
 
@@ -44,7 +44,7 @@ class Engine:
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.avatar = FolderAvatar(settings.checkpoint, settings.lora, self.device, dtype)
 
-    def warm(self) -> Iterator[None]:
+    def warm(self) -> None:
         """Make one block that nobody sees, so that weights are in place and kernels there."""
         silence = torch.zeros(1, 1, SILENCE_RATE * BLOCK_FRAMES // FPS)
         speech = Speech.of([{"waveform": silence, "sample_rate": SILENCE_RATE}], self.avatar.speech_encoder)
@@ -52,7 +52,6 @@ class Engine:
         stream = self._open(picture, speech, Job("", seed=0), 0.0, lambda: None)
         with closing(stream.blocks()) as blocks:
             next(blocks)
-        yield
 
     def file(self, folder: Path, job: Job, check: Check) -> Iterator[dict[str, Any]]:
         """Make a job's video in its folder, or go on with it there; yields after each block what has changed.
@@ -60,9 +59,7 @@ class Engine:
         Raises what ``check`` raises; the part that was made stays, with all that is needed to go on.
         """
         speech = Speech.of([map_audio(folder / job.audio, check_interrupt=check)], self.avatar.speech_encoder)
-        stream = self._open(
-            _picture((folder / job.image).read_bytes()), speech, job, job.seconds or 0.0, check
-        )
+        stream = self._open(read_portrait(folder / job.image), speech, job, job.seconds or 0.0, check)
         stream = at_frame_rate(stream, job.fps or stream.fps)
         _wait_for_writers(folder, check)
         writer = begin(
@@ -93,7 +90,7 @@ class Engine:
         """A video of speech that arrives: what it is, then an mp4 in fragments."""
         seconds = min(job.seconds or self.settings.live_seconds, self.settings.live_seconds)
         speech = LiveSpeech(feed, seconds, encoder=self.avatar.speech_encoder)
-        stream = self._open(_picture(picture), speech, job, 0.0, check)
+        stream = self._open(read_portrait(io.BytesIO(picture)), speech, job, 0.0, check)
         encoder = FragmentEncoder(
             width=stream.width, height=stream.height, fps=stream.fps, audio=feed, crf=CRF
         )
@@ -134,16 +131,6 @@ def samples_of(data: bytes, limit_seconds: float) -> tuple[np.ndarray, int]:
     """A sound file in memory as float32 [S] and its rate; ValueError for anything else."""
     samples, rate = decode_clip(data, limit_seconds)
     return samples.numpy(), rate
-
-
-def _picture(data: bytes) -> torch.Tensor:
-    with Image.open(io.BytesIO(data)) as opened:
-        return (
-            torch.from_numpy(np.array(opened.convert("RGBA" if opened.has_transparency_data else "RGB")))[
-                None
-            ]
-            / 255
-        )
 
 
 def _wait_for_writers(folder: Path, check: Check) -> None:

@@ -109,11 +109,10 @@ class Sessions:
     def open(self, job: Job, picture: bytes) -> Session:
         """A new one, to be begun soon."""
         now = self._clock()
-        unbegun = [session for session in self._known.values() if not session.begun]
-        for session in unbegun:
-            if now - session.created > BEGIN_SECONDS:
+        for session in list(self._known.values()):
+            if not session.begun and now - session.created > BEGIN_SECONDS:
                 del self._known[session.id]
-        if len(unbegun) >= MOST_UNBEGUN:
+        if len(self._known) - self.running() >= MOST_UNBEGUN:
             raise Refusal(
                 503, "Ask again later: too many sessions were opened and not begun.", {"Retry-After": "60"}
             )

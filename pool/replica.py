@@ -40,7 +40,7 @@ class Avatar:
         self._thread = OneThread()
         self._since: float | None = None  # since when nothing has come out of a call
         with torch.inference_mode():
-            list(self._engine.warm())
+            self._engine.warm()
 
     async def make(self, id_: str, attempt: str) -> AsyncIterator[dict[str, Any]]:
         """Make the file of a job; tells what has changed, in the names of a Record."""
@@ -80,9 +80,8 @@ class Avatar:
         """Asked by Ray now and then; what raises is replaced."""
         if self._since is not None and time.monotonic() - self._since > STALLED_SECONDS:
             raise RuntimeError(f"nothing was made for {STALLED_SECONDS:.0f} s")
-        if (
-            self._since is None and not self._engine.works()
-        ):  # a running session would have to wait for the answer
+        # Only between sessions: one that runs would hold up the answer.
+        if self._since is None and not self._engine.works():
             raise RuntimeError("the device does not compute any more")
 
     async def _each(

@@ -30,15 +30,15 @@ class Settings:
     lora: Path | None
     videos: Path
     size: tuple[int, int]
-    steps: int = 4
-    performance: str = "auto"
-    device: str = "cpu"
-    gpus: float = 0.0
-    cpus: float = 1.0
-    replicas: int = 1
-    most_replicas: int = 1
-    rest_seconds: float = 300.0
-    waiting: int = 32
-    live_seconds: float = 600.0
-    keep_hours: float = 24.0
-    snapshot_gb: int = 40
+    steps: int
+    performance: str
+    device: str
+    gpus: float
+    cpus: float
+    replicas: int
+    most_replicas: int
+    rest_seconds: float
+    waiting: int
+    live_seconds: float
+    keep_hours: float
+    snapshot_gb: int

@@ -18,7 +18,7 @@ import av
 from aiohttp import web
 from server import PromptServer
 
-from ..jobs.access import HEADERS, Refusal
+from ..jobs.access import HEADERS, Refusal, refusing
 from ..jobs.graph import fill
 from ..jobs.identity import identity
 from ..jobs.job import Job
@@ -133,10 +133,8 @@ async def _wanted(request: web.Request) -> Wanted:
         raise Refusal(413, "Send less, or names of files in ComfyUI's input folder.") from error
     asked = await asyncio.to_thread(read_request, data)
     graph = queue.workflow(asked.workflow)
-    try:
+    with refusing():
         fill(graph, asked.job, "http", called=INPUTS)
-    except ValueError as error:
-        raise Refusal(400, str(error)) from error
     return Wanted(asked.job, graph, asked.wait)
 
 

@@ -6,15 +6,13 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import folder_paths
 from server import PromptServer
 
 from ..host.folders import inside
-from ..jobs.access import Refusal
+from ..jobs.access import Refusal, refusing
 from ..jobs.request import DECODED_BYTES, PICTURE_BYTES, SOUND_BYTES, sent_bytes
 from ..media.audio import check_clip
 from ..media.portrait import picture_format
@@ -35,7 +33,7 @@ def picture(value: str, name: str) -> str:
     data = sent_bytes(value, name, PICTURE_BYTES, OTHER)
     if data is None:
         return _named(value, name)
-    with _refused():
+    with refusing():
         ending = picture_format(data, name)
     return _keep(data, f".{ending}")
 
@@ -45,7 +43,7 @@ def sound(value: str, name: str) -> str:
     data = sent_bytes(value, name, SOUND_BYTES, OTHER)
     if data is None:
         return _named(value, name)
-    with _refused():
+    with refusing():
         kind = check_clip(data, name, DECODED_BYTES)
     return _keep(data, ".mkv" if kind == "matroska" else f".{kind}")
 
@@ -68,21 +66,11 @@ def forget_unused() -> None:
 
 
 def _named(value: str, name: str) -> str:
-    try:
+    with refusing():
         found = inside(f"{value} [input]").is_file()
-    except ValueError as error:
-        raise Refusal(400, str(error)) from error
     if not found:
         raise Refusal(400, f"Choose another {name}: ComfyUI's input folder has no such file.")
     return value
-
-
-@contextmanager
-def _refused() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise Refusal(400, str(error)) from error
 
 
 def _keep(data: bytes, ending: str) -> str:

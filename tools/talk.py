@@ -15,15 +15,14 @@ from pathlib import Path
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-import numpy as np
 import torch
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.parts.planning.plan import CHOICES, Wish
 from avatar.media.mapped_sound import map_audio
+from avatar.media.portrait import read_portrait
 from avatar.media.speech import Speech
 from avatar.media.writer import VideoWriter
 from avatar.sessions.folder import FolderAvatar
-from PIL import Image
 
 from .environment import ROOT
 
@@ -58,7 +57,7 @@ def main() -> None:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     avatar = FolderAvatar(args.checkpoint, args.lora, device, dtype)
     stream = avatar.open(
-        torch.from_numpy(np.array(Image.open(args.portrait).convert("RGB")))[None] / 255,
+        read_portrait(args.portrait),
         Speech.of([map_audio(args.speech)], avatar.speech_encoder),
         tuple(map(int, args.size.split("x"))),
         SamplingConfig(steps=args.steps, seed=args.seed),

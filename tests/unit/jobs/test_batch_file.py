@@ -33,22 +33,6 @@ def test_a_file_that_is_too_large_is_read_no_further_than_shows_that(tmp_path):
     assert content(file) == b"[]"
 
 
-@pytest.mark.parametrize(
-    ("data", "name", "sentence"),
-    [
-        (b"[]", "b.json", "Write rows into"),
-        (b"{}", "b.json", "into a list"),
-        (b"image,audio\n", "b.csv", "Write rows into"),
-        (b"image,image\na,b\n", "b.csv", "Name each column"),
-        (b"image\n" + b"a.png\n" * (MOST_ROWS + 1), "b.csv", "may have 100000 rows"),
-    ],
-)
-def test_a_file_as_a_whole_is_refused_without_a_look_at_its_rows(data, name, sentence):
-    for read in (check_file, read_rows):
-        with pytest.raises(ValueError, match=sentence):
-            read(data, name)
-
-
 def test_rows_that_cannot_be_used_do_not_make_a_file_one_that_cannot_be_read():
     data = b'[{"image": 7}]'
     check_file(data, "b.json")
@@ -115,9 +99,11 @@ def test_a_row_with_too_many_cells_is_named():
         (b"[]", "b.txt", "Name the file .json or .csv"),
         (b'image,audio\n"a.png,a.wav', "b.csv", "Correct line 2 of b.csv"),
         (b"image,audio,image\na.png,a.wav,b.png", "b.csv", "Name each column of b.csv once: 'image' is"),
+        (b"image\n" + b"a.png\n" * (MOST_ROWS + 1), "b.csv", "Split b.csv: a batch file may have 100000 rows"),
         (b" " * (MOST_BYTES + 1), "b.json", "Split b.json"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_is_refused_as_a_whole(data, name, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        read_rows(data, name)
+    for read in (check_file, read_rows):
+        with pytest.raises(ValueError, match=sentence):
+            read(data, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from avatar.media.portrait import (
     fit_size,
     is_drawn,
     prepare_portrait,
+    read_portrait,
     resample_fps,
     resize_frames,
 )
@@ -171,3 +173,21 @@ def test_texture_as_photographs_have_it_is_no_drawing():
     pixels = np.asarray(Image.open(EXAMPLE / "portrait.png").convert("RGB")) / 255
     grain = np.random.default_rng(0).normal(0, 0.03, pixels.shape)
     assert not is_drawn(torch.from_numpy(pixels + grain)[None])
+
+
+def test_a_photograph_taken_sideways_is_read_upright():
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # of Orientation: the camera was turned by 90 degrees
+    Image.new("RGB", (8, 4), "red").save(file, "JPEG", exif=exif)
+    assert read_portrait(file).shape == (1, 8, 4, 3)
+
+
+def test_transparency_is_read_too(tmp_path):
+    Image.new("RGBA", (8, 4), (255, 0, 0, 51)).save(tmp_path / "a.png")
+    assert read_portrait(tmp_path / "a.png")[0, 0, 0].tolist() == pytest.approx([1, 0, 0, 0.2])
+
+
+def test_a_picture_that_breaks_off_is_named_in_one_sentence():
+    whole = (EXAMPLE / "portrait.png").read_bytes()
+    with pytest.raises(ValueError, match="Choose another portrait"):
+        read_portrait(io.BytesIO(whole[: len(whole) // 2]))

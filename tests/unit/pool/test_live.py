@@ -83,8 +83,10 @@ def test_sessions_that_nobody_begins_are_forgotten_and_bounded():
     assert len({one.id for one in opened}) == MOST_UNBEGUN
     assert status(lambda: sessions.open(Job("-"), b"")) == 503
     opened[0].begun = True
-    now = BEGIN_SECONDS + 1
     sessions.open(Job("-"), b"")
+    assert status(lambda: sessions.open(Job("-"), b"")) == 503
+    now = BEGIN_SECONDS + 1
+    sessions.open(Job("-"), b"")  # the forgotten ones take no room
     assert sessions.find(opened[0].id) is opened[0], "somebody watches this one"
     assert sessions.find(opened[1].id) is None and sessions.running() == 1
     sessions.close(opened[0])
