@@ -18,7 +18,6 @@ def crown(top: float, side: float, end: float, lean: float = 0.0) -> Points:
         (1.03 + side, -0.32),
         (1.015 + 0.9 * side, end),
     ]
-    left = [(-x + 2 * lean * (x < 0.9), y) for x, y in right[::-1]]
     left = [
         (-1.015 - 0.9 * side, end),
         (-1.03 - side, -0.32),
