@@ -7,7 +7,7 @@ import numpy as np
 from .curves import Points, by, mirrored, points, ribbon, smooth
 from .hair import ACCENT, BASE, DARK, Hair
 from .person import Person
-from .strands import HIGH, crown, hairline, lining, sheen, strokes, volume
+from .strands import HIGH, capped, crown, hairline, lining, sheen, strokes, volume
 
 
 def bob(who: Person) -> Hair:
@@ -176,13 +176,7 @@ def _pulled(who: Person, top: float) -> Hair:
     strands = strokes(
         line[::-1][2:-2] + by(0, -0.03, 0), over[1:-1] * (0.5, 1, 1) + by(0, 0.1, 0.2), 7, 0.024
     )
-    return Hair(
-        front=[(cap, BASE)],
-        under=lining(over),
-        shade=[cap],
-        strands=strands,
-        shine=[sheen(over, line, who, 0.5, 0.1)],
-    )
+    return capped(over, cap, strands=strands, shine=[sheen(over, line, who, 0.5, 0.1)])
 
 
 def bun(who: Person) -> Hair:
