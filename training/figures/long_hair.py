@@ -7,7 +7,7 @@ import numpy as np
 from .curves import Points, by, mirrored, points, ribbon, smooth
 from .hair import ACCENT, BASE, DARK, Hair
 from .person import Person
-from .strands import HIGH, crown, hairline, lining, sheen, strokes, volume
+from .strands import HIGH, capped, crown, hairline, lining, sheen, strokes, volume
 
 
 def bob(who: Person) -> Hair:
@@ -169,28 +169,18 @@ def waves(who: Person) -> Hair:
     return _curtain(who, crown(0.12, 0.12, 0.2), 1.72, 0.13)
 
 
-def _pulled(who: Person, top: float) -> tuple[Hair, Points, Points]:
+def _pulled(who: Person, top: float) -> Hair:
     """Hair combed back tightly."""
     over, line = crown(top, 0.02, 0.1), hairline(*HIGH)
     cap = volume(over, line)
     strands = strokes(
         line[::-1][2:-2] + by(0, -0.03, 0), over[1:-1] * (0.5, 1, 1) + by(0, 0.1, 0.2), 7, 0.024
     )
-    return (
-        Hair(
-            front=[(cap, BASE)],
-            under=lining(over),
-            shade=[cap],
-            strands=strands,
-            shine=[sheen(over, line, who, 0.5, 0.1)],
-        ),
-        over,
-        line,
-    )
+    return capped(over, cap, strands=strands, shine=[sheen(over, line, who, 0.5, 0.1)])
 
 
 def bun(who: Person) -> Hair:
-    hair, _, _ = _pulled(who, 0.09)
+    hair = _pulled(who, 0.09)
     bun = smooth(
         points(
             [
@@ -229,7 +219,7 @@ def bun(who: Person) -> Hair:
 
 
 def tail(who: Person) -> Hair:
-    hair, _, _ = _pulled(who, 0.1)
+    hair = _pulled(who, 0.1)
     s = -who.part
     tail = points(
         [
@@ -381,9 +371,9 @@ def scarf(who: Person) -> Hair:
 
 
 def beanie(who: Person) -> Hair:
-    v = 0.04
+    over = crown(0.0, 0.04, 0.28 if who.feminine else 0.1)
     tufts = volume(
-        crown(0.0, v, 0.28 if who.feminine else 0.1),
+        over,
         hairline(
             (0.95, 0.2), (0.88, -0.3), (0.5, -0.56), (0, -0.6), (-0.5, -0.56), (-0.88, -0.3), (-0.95, 0.2)
         ),
@@ -423,7 +413,7 @@ def beanie(who: Person) -> Hair:
     )
     hair = Hair(
         front=[(tufts, BASE), (dome, ACCENT), (brim, ACCENT)],
-        under=lining(crown(0.0, v, 0.28 if who.feminine else 0.1)),
+        under=lining(over),
         shade=[tufts, brim],
     )
     hair.strands = [

@@ -7,14 +7,12 @@ import numpy as np
 from .curves import by, points, ribbon, scallops, smooth
 from .hair import BASE, DARK, Hair
 from .person import Person
-from .strands import HIGH, ROUND, coil, crown, hairline, lining, parted_at, sheen, volume
+from .strands import HIGH, ROUND, capped, coil, crown, hairline, lining, parted_at, sheen, volume
 
 
 def crop(who: Person) -> Hair:
     over, line = crown(0.06 * who.volume, 0.02, 0.12), hairline(*ROUND)
-    hair = Hair(front=[(volume(over, line), BASE)], under=lining(over), shade=[volume(over, line)])
-    hair.shine = [sheen(over, line, who, 0.45, 0.09)]
-    return hair
+    return capped(over, volume(over, line), shine=[sheen(over, line, who, 0.45, 0.09)])
 
 
 def parted(who: Person) -> Hair:
@@ -45,13 +43,7 @@ def parted(who: Person) -> Hair:
         strands.append(ribbon(np.stack([root + by(0, -0.04, 0), bend, end]), (0.01, 0.03, 0.008)))
     top = over[4 - who.part] + by(0, 0.06, 0.1)
     strands.append(ribbon(np.stack([root, (root + top) / 2, top]), (0.035, 0.026, 0.006)))
-    return Hair(
-        front=[(cap, BASE)],
-        under=lining(over),
-        shade=[cap],
-        strands=strands,
-        shine=[sheen(over, line, who, 0.42, 0.11)],
-    )
+    return capped(over, cap, strands=strands, shine=[sheen(over, line, who, 0.42, 0.11)])
 
 
 def quiff(who: Person) -> Hair:
@@ -148,14 +140,7 @@ def swept(who: Person) -> Hair:
             -0.4,
         )
     )
-    return Hair(
-        back=[(back, DARK)],
-        front=[(cap, BASE)],
-        under=lining(over),
-        shade=[cap],
-        strands=strands,
-        shine=[sheen(over, line, who, 0.4, 0.12)],
-    )
+    return capped(over, cap, back=[(back, DARK)], strands=strands, shine=[sheen(over, line, who, 0.4, 0.12)])
 
 
 def curls(who: Person) -> Hair:
@@ -181,7 +166,7 @@ def curls(who: Person) -> Hair:
         x, y = rng.uniform(-0.8, 0.8), rng.uniform(-1.35, -0.85)
         strands.append(coil(x, y + 0.25 * x * x, 0.13))
     shine = [coil(who.light * a, -1.2 + b, 0.12, 0.06) for a, b in ((0.2, -0.16), (0.5, -0.05), (0.36, 0.14))]
-    return Hair(front=[(cap, BASE)], under=lining(over), shade=[cap], strands=strands, shine=shine)
+    return capped(over, cap, strands=strands, shine=shine)
 
 
 def afro(who: Person) -> Hair:
@@ -213,14 +198,7 @@ def afro(who: Person) -> Hair:
         coil(who.light * a, b, 0.13, 0.07)
         for a, b in ((0.3, -1.5), (0.68, -1.3), (0.52, -1.05), (0.95, -0.95))
     ]
-    return Hair(
-        back=[(back, DARK)],
-        front=[(cap, BASE)],
-        under=lining(over),
-        shade=[cap],
-        strands=strands,
-        shine=shine,
-    )
+    return capped(over, cap, back=[(back, DARK)], strands=strands, shine=shine)
 
 
 def bald(who: Person) -> Hair:
@@ -275,10 +253,4 @@ def pixie(who: Person) -> Hair:
         )
         for t in tips[1:]
     ]
-    return Hair(
-        front=[(cap, BASE)],
-        under=lining(over),
-        shade=[cap],
-        strands=strands,
-        shine=[sheen(over, line, who, 0.42, 0.11)],
-    )
+    return capped(over, cap, strands=strands, shine=[sheen(over, line, who, 0.42, 0.11)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .curves import Cubic, Points, by, points, ribbon, smooth
-from .hair import DARK
+from .hair import BASE, DARK, Hair
 from .head import surface
 from .person import Person
 
@@ -18,7 +18,6 @@ def crown(top: float, side: float, end: float, lean: float = 0.0) -> Points:
         (1.03 + side, -0.32),
         (1.015 + 0.9 * side, end),
     ]
-    left = [(-x + 2 * lean * (x < 0.9), y) for x, y in right[::-1]]
     left = [
         (-1.015 - 0.9 * side, end),
         (-1.03 - side, -0.32),
@@ -49,6 +48,11 @@ def lining(over: Points) -> list[tuple[Cubic, int]]:
             DARK,
         )
     ]
+
+
+def capped(over: Points, cap: Cubic, **more: list) -> Hair:
+    """Hair of one volume below the outline `over`, which throws its shadow on the face; `more` are other fields."""
+    return Hair(front=[(cap, BASE)], under=lining(over), shade=[cap], **more)
 
 
 def flip(p: Points) -> Points:
