@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 from tools.chromium import MISSING, find_chromium
@@ -40,6 +40,7 @@ from .common import environment, print_table
 WRITER = "AvatarStreamToVideo"
 FPS, BLOCK = 25, 12
 FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+QUEUE = '[data-testid="queue-button"]'
 STALL = 0.25
 """Seconds without a new frame that count as standing still."""
 
@@ -68,12 +69,12 @@ READ_FRAMES = """
     }, 10);
 }
 """
-SHOW_WRITER = f"""
-() => {{
-    const {{ graph, canvas }} = window.app;
-    canvas.centerOnNode(graph.nodes.find(({{ type }}) => type === "{WRITER}"));
+SHOW = """
+(node) => {
+    const { graph, canvas } = window.app;
+    canvas.centerOnNode(graph.nodes.find(({ type }) => type === node));
     canvas.setDirty(true, true);
-}}
+}
 """
 
 
@@ -106,13 +107,29 @@ def workflow(name: str, run: Run, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
+def open_page(browser: Browser, url: str, node: str) -> Page:
+    """The page of a host that has a node of this type, ready to be clicked."""
+    # The host's content policy with --disable-api-nodes, which forbids Media Source, is not looked at here.
+    page = browser.new_context(viewport={"width": 1600, "height": 1000}, bypass_csp=True).new_page()
+    page.goto(url)
+    page.wait_for_function("(node) => window.LiteGraph?.registered_node_types[node]", arg=node)
+    page.locator(QUEUE).first.wait_for()
+    page.wait_for_function("() => !document.querySelector('.p-blockui-mask')")
+    return page
+
+
+def load(page: Page, prompt: dict[str, Any], node: str) -> None:
+    """Load a workflow in API format, and bring its node of this type into view."""
+    page.evaluate("(prompt) => window.app.loadApiJson(prompt, 'benchmark')", prompt)
+    page.wait_for_function("(count) => window.app.graph.nodes.length === count", arg=len(prompt))
+    page.evaluate(SHOW, node)
+
+
 def play(page: Page, prompt: dict[str, Any], seconds: float) -> list[tuple[int, float]]:
     """Run a workflow from the page; the number of every frame that was shown, and when (Unix, seconds)."""
-    page.evaluate("(prompt) => window.app.loadApiJson(prompt, 'benchmark')", prompt)
-    page.wait_for_function("() => window.app.graph.nodes.length === 2")
-    page.evaluate(SHOW_WRITER)
+    load(page, prompt, WRITER)
     page.evaluate(READ_FRAMES)
-    page.locator('[data-testid="queue-button"]').first.click()
+    page.locator(QUEUE).first.click()
     page.wait_for_function("() => window.finished", timeout=seconds * 1000)
     last = prompt["1"]["inputs"]["blocks"] * BLOCK - 2
     page.wait_for_function(
@@ -176,17 +193,10 @@ def main() -> None:
     ):
         browser = playwright.chromium.launch(executable_path=str(program), args=FLAGS)
         for name in args.runs:
-            # The host's content policy with --disable-api-nodes, which forbids Media Source, is not looked at here.
-            context = browser.new_context(viewport={"width": 1600, "height": 1000}, bypass_csp=True)
-            page = context.new_page()
-            page.goto(host.url)
-            page.wait_for_function("() => window.LiteGraph?.registered_node_types['NumberedStream']")
-            page.locator('[data-testid="queue-button"]').first.wait_for()
-            page.wait_for_function("() => !document.querySelector('.p-blockui-mask')")
-            run = RUNS[name]
+            page, run = open_page(browser, host.url, "NumberedStream"), RUNS[name]
             shown = play(page, workflow(name, run, tuple(args.size)), 60 + 2 * run.blocks * run.period)
             rows.append({"run": name, **figures(host.get("/player_probe"), shown)})
-            context.close()
+            page.context.close()
         browser.close()
     columns = list(rows[0])
     print_table(columns, [[row[column] for column in columns] for row in rows])

@@ -83,8 +83,7 @@ class SpeechFeed:
         self._ended = self._closing = self._begun = self.closed = False
         self._spoken, self._spoken_start = torch.zeros(0), 0
         self._open = 0  # samples at its end that can be taken back,
-        self._open_speech = False  # which are not silence,
-        self._called_off = False  # and shall be
+        self._open_speech = False  # and are not all silence
         self._goes_on: float | None = 0.0
         self._count, self._sum, self._squares = 0, 0.0, 0.0
         self._taken = 0
@@ -122,8 +121,8 @@ class SpeechFeed:
             if replace:
                 self._waiting, self._converter = self._waiting[:0], None
                 self._changes.clear()
-                self._arrived, self._called_off = float("-inf"), self._open_speech
-                self._goes_on = None if self._called_off else self.spoken_seconds
+                self._arrived = float("-inf")
+                self._goes_on = None if self._open_speech else self.spoken_seconds
             if mood:
                 self._changes.append((len(self._waiting), mood))
             arrived = self._convert(samples.float(), rate)
@@ -213,8 +212,8 @@ class SpeechFeed:
         None at the end. The last samples are silence, so that the mouth closes."""
         with self._changed:
             now = self._clock()
-            if self._called_off:  # too late: the block was made
-                self._called_off, self._goes_on = False, self.spoken_seconds
+            if self._goes_on is None:  # too late to take it back: the block was made
+                self._goes_on = self.spoken_seconds
             if self._closing:
                 return None
             self._heard_until = max(now, self._heard_until)
@@ -274,7 +273,7 @@ class SpeechFeed:
         with self._changed:
             taken_at = self._heard_until - self._open / self.rate
             if self._open_speech:
-                void = self._called_off
+                void = self._goes_on is None
             else:
                 speech = len(self._waiting) - self._ahead
                 void = self._open > 0 and speech > (self._clock() - taken_at) * self.rate
@@ -283,8 +282,7 @@ class SpeechFeed:
             self._spoken = self._spoken[: -self._open]
             if self._open_speech:  # its samples keep their numbers, which are in no place of the video now
                 self._places.pop()
-                self._speaking = self._called_off = False
-                self._goes_on = self.spoken_seconds
+                self._speaking, self._goes_on = False, self.spoken_seconds
             self._heard_until, self._open, self._open_speech = taken_at, 0, False
             return True
 

@@ -15,11 +15,14 @@ from .environment import ROOT
 
 RATE = 24_000
 PIECE = 480  # samples, 20 ms
+BEGIN_SECONDS = 120.0
 TALKER = "tiny talker (shipped)"
 
 
 class Caller:
     """Takes part in the conversation of an id, from when it begins; an async context manager.
+
+    TimeoutError where it does not begin within two minutes.
 
     Attributes:
         told: the messages so far.
@@ -30,19 +33,26 @@ class Caller:
 
     async def __aenter__(self) -> Caller:
         self.session = aiohttp.ClientSession()
-        for _ in range(1200):
-            try:
-                self.socket = await self.session.ws_connect(self.address)
-                break
-            except aiohttp.WSServerHandshakeError as error:
-                assert error.status == 404
-                await asyncio.sleep(0.1)
+        try:
+            self.socket = await asyncio.wait_for(self._joined(), BEGIN_SECONDS)
+        except BaseException:
+            await self.session.close()
+            raise
         self._listening = asyncio.create_task(self._listen())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._listening.cancel()
         await self.session.close()
+
+    async def _joined(self) -> aiohttp.ClientWebSocketResponse:
+        while True:
+            try:
+                return await self.session.ws_connect(self.address)
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status != 404:
+                    raise
+            await asyncio.sleep(0.1)
 
     async def _listen(self) -> None:
         async for message in self.socket:

@@ -27,7 +27,7 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
 from avatar.conversation.roles import EARS_RATE
-from avatar.media.audio import Resampler
+from avatar.media.audio import resample
 
 from training.speech import Speaker
 
@@ -45,10 +45,8 @@ class Voice:
         """A text as 16-bit mono samples at ``RATE``, in a language of `VOICES`; ``variant`` is one of espeak-ng's."""
         with self._lock:
             sound, _ = self._speaker.say(text, voice=VOICES[language] + variant)
-        resampler = Resampler(self._speaker.sample_rate, RATE)
-        samples = torch.from_numpy(sound / np.float32(32768))
-        whole = torch.cat((resampler(samples), resampler(None)))
-        return (whole.clamp(-1, 1) * 32767).short().numpy().tobytes()
+        samples = resample(_floats(sound), self._speaker.sample_rate, RATE)
+        return (samples.clamp(-1, 1) * 32767).short().numpy().tobytes()
 
 
 def english_ears() -> Callable[[bytes], str] | None:
@@ -63,9 +61,8 @@ def english_ears() -> Callable[[bytes], str] | None:
     def hear(file: bytes) -> str:
         with wave.open(io.BytesIO(file)) as sound:
             samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
-            resampler = Resampler(sound.getframerate(), EARS_RATE)
-        whole = torch.cat((resampler(torch.from_numpy(samples / np.float32(32768))), resampler(None)))
-        return asyncio.run(ears.transcribe(whole)).text
+            rate = sound.getframerate()
+        return asyncio.run(ears.transcribe(resample(_floats(samples), rate, EARS_RATE)[0])).text
 
     return hear
 
@@ -91,3 +88,8 @@ def english_mind() -> Callable[[list[dict[str, Any]]], str] | None:
             return json.load(answer)["choices"][0]["message"]["content"]
 
     return think
+
+
+def _floats(samples: np.ndarray) -> torch.Tensor:
+    """16-bit samples [S] as float32 [1, S]."""
+    return torch.from_numpy(samples / np.float32(32768))[None]

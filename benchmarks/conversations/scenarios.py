@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from tools.caller import Caller, conversation_workflow
+from tools.caller import RATE, Caller, conversation_workflow
 from tools.comfyui import prepare_base
 from tools.environment import ROOT
 from tools.host import Host
@@ -32,7 +32,7 @@ from tools.small_models import Voice, english_ears, english_mind
 from ..common import environment, print_table
 
 SIZE = (64, 64)
-QUIET = bytes(2 * 24_000)  # a second
+QUIET = bytes(2 * RATE)  # a second
 PARTS = ("turn_end", "ears", "mind", "voice", "written", "block", "lips")
 SCRIPTED = "scripted"
 
@@ -123,7 +123,9 @@ async def hold(host: Host, url: str, cast: Cast, name: str) -> tuple[list[dict[s
             about = {"scenario": name, "turn": number, "language": turn.language, **who}
             about |= {"asked": turn.words, "heard": heard, "right": right(turn.words, heard), "said": answer}
             timings = {part: caller.of("timings")[-1][part] for part in PARTS}
-            found.append(about | {"question s": len(sound) / 48_000, "seconds": timings})
+            found.append(about | {"question s": len(sound) / (2 * RATE), "seconds": timings})
+        if watching.done():
+            watching.result()  # which raises: the host did not answer
         watching.cancel()
         await caller.send(type="end")
         await caller.until(lambda: caller.of("end"), 120)
@@ -170,7 +172,7 @@ def main() -> None:
     rows = []
     with (
         running_services(cast.script) as url,
-        Host(Path(sys.executable), folder, base, cpu=not torch.cuda.is_available()) as host,
+        Host(Path(sys.executable), folder, base, cpu=True) as host,
     ):
         for name in args.only:
             rows += asyncio.run(hold(host, url, cast, name))[0]

@@ -73,9 +73,11 @@ async def converse(host: Host, minutes: float) -> list[dict[str, Any]]:
                 await caller.hum(0.6)  # which interrupts
                 await caller.hum(0.8, 0)
             await caller.until(lambda: caller.told[-1] == {"type": "state", "state": "listening"}, 300)
+        if looking.done():
+            looking.result()  # which raises: figures of a part of the time would say nothing
+        looking.cancel()
         await caller.send(type="end")
         await caller.until(lambda: caller.of("end"), 300)
-        looking.cancel()
         if errors := caller.of("error"):
             raise SystemExit(f"The conversation had errors: {errors}")
     return rows
@@ -90,11 +92,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--json", type=Path, help="where to write the results")
     args = parser.parse_args()
-    base = args.work.expanduser().resolve()
-    prepare_base(base, args.host.expanduser().resolve(), [ROOT])
+    base, folder = args.work.expanduser().resolve(), args.host.expanduser().resolve()
+    prepare_base(base, folder, [ROOT])
     with (
         running_services(Script()) as url,
-        Host(Path(sys.executable), args.host.expanduser().resolve(), base, cpu=True) as host,
+        Host(Path(sys.executable), folder, base, cpu=True) as host,
     ):
         prompt = host.submit(
             conversation_workflow(url, ID, SIZE), extra_data={"extra_pnginfo": {"workflow": {"id": ID}}}
