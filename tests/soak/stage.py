@@ -16,7 +16,7 @@ from tests.host.client import Host
 from tests.host.media import make_inputs
 from tests.host.models import install_tiny_models
 from tests.host.test_personalive import write_driving
-from tests.host.workflows import Api, add, between, change, every, only, put, small
+from tests.host.workflows import Api, add, between, change, every, only, put, put_conversation, small
 from tools.comfyui import link_folder
 from tools.demo_media import portrait
 from tools.scripted_services import Script, running_services
@@ -27,7 +27,7 @@ from tools.tiny_personalive import write_tiny_personalive
 
 ODD_PACK = Path(__file__).parent / "odd_pack"
 SECONDS = 0.32
-LEAST_STEPS = {"PersonaLiveAnimate": 4, "DittoAnimate": 2}
+LEAST_STEPS = {"PersonaLiveAnimate": 4, "DittoAnimate": 2, "LongCatSampler": 8}
 ID = "a-soak-that-listens-"
 
 
@@ -40,6 +40,11 @@ class Stage(NamedTuple):
     def workflow_with(self, node: str) -> str | None:
         """The first workflow that has this node."""
         return next((name for name, graph in self.workflows.items() if every(graph, node)), None)
+
+    def check(self) -> None:
+        """HostError where a workflow fails before it is spoiled: whatever is done to it would be survived."""
+        for graph in self.workflows.values():
+            self.host.run(graph)
 
 
 @contextmanager
@@ -261,24 +266,7 @@ def _services(url: str) -> Api:
 
 def _conversation(url: str) -> Api:
     graph = small(0.0)
-    encoder = graph.pop(only(graph, "LiveAvatarEncodeSpeech"))["inputs"]["audio_encoder"]
-    filler = [only(graph, "LoadAudio"), 0]
-    mind = add(graph, "AvatarLanguageModel", url=url, model="scripted", system_prompt="Be brief.")
-    voice = add(graph, "AvatarVoice", url=url, model="scripted")
-    ears = add(graph, "AvatarEars", url=url, model="scripted")
-    put(
-        graph,
-        "LiveAvatarSampler",
-        "speech",
-        "AvatarConversation",
-        mind=[mind, 0],
-        voice=[voice, 0],
-        ears=[ears, 0],
-        audio_encoder=encoder,
-        filler=filler,
-        max_seconds=1.0,
-        id=ID + "two",
-    )
+    put_conversation(graph, url, filler=[only(graph, "LoadAudio"), 0], max_seconds=1.0, id=ID + "two")
     return graph
 
 
