@@ -37,6 +37,9 @@ class Caller:
             except aiohttp.WSServerHandshakeError as error:
                 assert error.status == 404
                 await asyncio.sleep(0.1)
+        else:
+            await self.session.close()
+            raise TimeoutError(f"No conversation has begun at {self.address}.")
         self._listening = asyncio.create_task(self._listen())
         return self
 
