@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from tests.host import test_ditto, test_longcat, test_personalive
 from tests.host.client import Host
@@ -20,7 +20,7 @@ from tests.host.workflows import Api, add, between, change, every, only, put, pu
 from tools.comfyui import link_folder
 from tools.demo_media import portrait
 from tools.scripted_services import Script, running_services
-from tools.tiny_ditto import write_tiny_ditto
+from tools.tiny_ditto import photograph, write_tiny_ditto
 from tools.tiny_ditto_graphs import write_graphs
 from tools.tiny_longcat import make as make_longcat
 from tools.tiny_personalive import write_tiny_personalive
@@ -66,12 +66,11 @@ def on_stage(folder: Path) -> Iterator[Stage]:
 def _more_inputs(folder: Path) -> None:
     face = np.asarray(Image.open(portrait(folder / "face.png", 256)))
     Image.fromarray(face[:, ::-1]).resize((512, 512)).save(folder / "portrait_2.png")
-    photograph = Image.new("RGB", (240, 320), (70, 90, 140))  # what the tiny Ditto takes for a face
-    ImageDraw.Draw(photograph).ellipse((70, 100, 170, 200), fill=(224, 172, 130))
-    photograph.save(folder / "photograph.png")
+    person = photograph((120, 150, 50), size=(240, 320))
+    person.save(folder / "photograph.png")
     write_driving(folder / "driving.mp4", [np.roll(face, 3 * number, 1) for number in range(6)])
     write_driving(folder / "old.mp4", [np.roll(face, 3 * number, 1) for number in range(24)])
-    write_driving(folder / "walking.mp4", [np.asarray(photograph)] * 6)
+    write_driving(folder / "walking.mp4", [np.asarray(person)] * 6)
     rows = [{"image": "portrait.png", "audio": "speech.wav", "output": "one", "seed": 1}]
     (folder / "rows.json").write_text(json.dumps(rows))
 
