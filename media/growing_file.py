@@ -58,7 +58,10 @@ class GrowingFile:
         self._grown = clock()
 
     def poll(self, feed: SpeechFeed) -> None:
-        """Move new sound into the feed, as much as it takes, and end the feed at the end."""
+        """Move new sound into the feed, as much as it takes, and end the feed at the end; nothing where the video ends
+        before the file does."""
+        if feed.ended:
+            return
         marked = self.path.with_name(self.path.name + ".end").exists()  # asked before the last bytes are read
         length = self._length()
         seconds = min(READ_SECONDS, feed.limit_seconds - feed.waiting_seconds)

@@ -26,8 +26,9 @@ def card_of(gib: float) -> Iterator[None]:
         return
     command = [sys.executable, "-c", BALLAST, str(gib)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        process.stdout.readline()
         try:
+            if not process.stdout.readline():
+                raise RuntimeError("The rest of the GPU's memory could not be held: see above.")
             yield
         finally:
             process.stdin.close()

@@ -51,8 +51,9 @@ def measure(host: Host, prompt: Prompt, limit: float) -> dict[str, Any]:
     except HostError:
         _clear(host)
         raise
+    finally:
+        stop.set()  # nobody speaks into a later run
     total = time.monotonic() - start
-    stop.set()
     watch()
     told = host.get("/probe")
     spent = {

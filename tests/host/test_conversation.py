@@ -14,7 +14,7 @@ from tools.host import Host, HostError
 from tools.scripted_services import Script, running_services
 
 from .test_live_speech import loudness
-from .workflows import Api, add, change, every, only, put, small, tiny
+from .workflows import Api, add, change, every, only, put_conversation, small, tiny
 
 RATE = 24_000
 ID = "a-test-that-converses-"
@@ -36,25 +36,8 @@ def talk(ready: Host, url: str, request: pytest.FixtureRequest) -> Iterator[Api]
     """A run that holds a conversation with the scripted services, under an id of its own."""
     workflow = small(seconds=0)
     name = request.node.name.split("[")[0]
-    encoder = workflow[only(workflow, "LiveAvatarEncodeSpeech")]["inputs"]["audio_encoder"]
-    for old in ("LoadAudio", "LiveAvatarEncodeSpeech"):
-        del workflow[only(workflow, old)]
-    mind = add(workflow, "AvatarLanguageModel", url=url, model="scripted", system_prompt="Be brief.")
-    voice = add(workflow, "AvatarVoice", url=url, model="scripted")
-    ears = add(workflow, "AvatarEars", url=url, model="scripted")
-    put(
-        workflow,
-        "LiveAvatarSampler",
-        "speech",
-        "AvatarConversation",
-        mind=[mind, 0],
-        voice=[voice, 0],
-        ears=[ears, 0],
-        audio_encoder=encoder,
-        longest_pause=0.4,
-        max_seconds=60.0,
-        id=ID + name,
-    )
+    del workflow[only(workflow, "LoadAudio")]
+    put_conversation(workflow, url, longest_pause=0.4, max_seconds=60.0, id=ID + name)
     change(workflow, "AvatarStreamToVideo", filename_prefix=f"video/{name}")
     yield workflow
     ready.interrupt()

@@ -113,6 +113,19 @@ def put(workflow: Api, target: str, name: str, type_: str, slot: int = 0, **inpu
     return number
 
 
+def put_conversation(workflow: Api, url: str, **inputs: Any) -> str:
+    """Put a conversation with scripted services at ``url`` in the place of Encode Speech; returns its id."""
+    encoder = workflow.pop(only(workflow, "LiveAvatarEncodeSpeech"))["inputs"]["audio_encoder"]
+    service = {"url": url, "model": "scripted"}
+    roles = {
+        "mind": [add(workflow, "AvatarLanguageModel", **service, system_prompt="Be brief."), 0],
+        "voice": [add(workflow, "AvatarVoice", **service), 0],
+        "ears": [add(workflow, "AvatarEars", **service), 0],
+    }
+    given = {**roles, "audio_encoder": encoder, **inputs}
+    return put(workflow, "LiveAvatarSampler", "speech", "AvatarConversation", **given)
+
+
 def between(workflow: Api, target: str, name: str, type_: str, own: str, **inputs: Any) -> str:
     """Add a node in front of input ``name`` of ``target``; what came in there goes to its input ``own``."""
     source = workflow[only(workflow, target)]["inputs"][name]

@@ -76,6 +76,9 @@ def _outcomes(folder: Path, kinds: list[str], only: str) -> Iterator[Outcome]:
         return
     (folder / "host").mkdir()
     with on_stage(folder / "host") as stage:
+        stage.check()
+        spared = [node for node in stage.host.pack_nodes() if stage.workflow_with(node) is None]
+        print(f"No workflow has these nodes, so they are not attacked: {', '.join(sorted(spared))}")
         for kind, attacks in WORKFLOWS.items():
             if kind in kinds:
                 yield from _of_workflows(stage, attacks, only)

@@ -103,6 +103,17 @@ def test_a_file_by_pythons_wave_module_goes_on_until_it_rests(tmp_path):
     assert feed.ended
 
 
+def test_a_video_that_ends_before_the_file_leaves_the_rest_of_it(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(header() + ramp(0, 10))
+    file, feed, _ = opened(path)
+    file.poll(feed)
+    append(path, ramp(10, 5))
+    feed.finish()
+    file.poll(feed)
+    assert heard(feed) == []
+
+
 def test_an_end_mark_ends_it_after_its_last_sample(tmp_path):
     path = tmp_path / "a.pcm"
     path.write_bytes(ramp(0, 3))
