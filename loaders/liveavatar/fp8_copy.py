@@ -15,7 +15,7 @@ from ...engines.gpu.fp8 import require_fp8
 from ...engines.gpu.offload import WaitingBlock, spread
 from ...engines.gpu.pinned import keep_while
 from ...engines.liveavatar.costs import fp8_bytes
-from ...engines.liveavatar.fp8_blocks import Fp8Attention, Fp8Block
+from ...engines.liveavatar.fp8_blocks import quantise_transformer
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.precision import Float32Layer, input_dtype
 from ...host.memory import make_room, pass_through, patcher_of, unlock
@@ -180,25 +180,21 @@ def _quantised(
     pass_through(model.patcher, WORKING_BYTES + whole - blocks_on_cpu * one)
     source, computed, device = model.adopt(), model.dtype, model.device
     copy = _empty(model)
-    total = len(copy.blocks)
-    chosen, waiting = set(spread(blocks_on_cpu, total)), {}
-    for index in range(total):
+    total, chosen = len(copy.blocks), spread(blocks_on_cpu, len(copy.blocks))
+    _take_over(copy.audio_injector, source.audio_injector, device, computed, DTYPE)
+
+    def bring(index: int) -> None:
+        unlock(model.patcher)
         report(f"Converting the model to fp8: {index} of {total} blocks")
         _take_over(copy.blocks[index], source.blocks[index], device, computed, DTYPE)
-        copy.blocks[index] = Fp8Block(copy.blocks[index])
-        if index in chosen:
-            waiting[index] = WaitingBlock(copy.blocks[index])
-        unlock(model.patcher)
-    injection = copy.audio_injector
-    _take_over(injection, source.audio_injector, device, computed, DTYPE)
-    for index, injector in enumerate(injection.injector):
-        injection.injector[index] = Fp8Attention(injector)
+
+    waiting = quantise_transformer(copy, chosen, bring)
     for name, child in copy.named_children():
         if name not in ("blocks", "audio_injector"):
             _take_over(child, source.get_submodule(name), device, computed)
     unlock(model.patcher)
     report(f"Converting the model to fp8: {total} of {total} blocks")
-    return copy, waiting
+    return copy, dict(zip(chosen, waiting, strict=True))
 
 
 def _take_over(

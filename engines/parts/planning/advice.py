@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from .plan import Costs, Machine, Wish, make_plan
+from .costs import Costs
+from .plan import Machine, Wish, make_plan
 
 SPARE = 0.9
 """Something is said to fit when the plan says so for this part of what was free, since the plan was wrong once."""
