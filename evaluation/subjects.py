@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..engines.parts.face.boxes import Box
@@ -87,12 +87,12 @@ def layout_of(numbers: Sequence[int]) -> Layout:
 
 
 def read_picture(path: Path) -> Tensor:
-    """A picture as uint8 ``[H, W, 3]``; ValueError when it cannot be read or is huge."""
+    """A picture as uint8 ``[H, W, 3]``, upright; ValueError when it cannot be read or is huge."""
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise ValueError(f"Make {path.name} smaller: it is {opened.width}x{opened.height}.")
-            return torch.from_numpy(np.array(opened.convert("RGB")))
+            return torch.from_numpy(np.array(ImageOps.exif_transpose(opened).convert("RGB")))
     except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"Choose another picture: {path} cannot be read ({error}).") from error
 

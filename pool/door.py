@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
@@ -226,7 +227,9 @@ class Door:
         finally:
             for work in works:
                 work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
+            for ended in await asyncio.gather(*works, return_exceptions=True):
+                if isinstance(ended, Exception) and not isinstance(ended, WebSocketDisconnect):
+                    logging.error("LiveAvatar: a socket has failed", exc_info=ended)
             self._sessions.close(session)
             with suppress(RuntimeError):  # the other side has closed it
                 await socket.close()

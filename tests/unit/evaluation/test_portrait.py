@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from avatar.evaluation.readers.portrait import covered
+from avatar.evaluation.subjects import read_picture
+from PIL import ExifTags, Image
 
 
 def test_a_strip_is_cut_before_it_is_enlarged():
@@ -22,3 +24,10 @@ def test_what_is_cut_off_does_not_show():
     ]
     expected = whole.clamp(0, 255)[:, :, 50:130].round().to(torch.uint8).permute(1, 2, 0)
     assert torch.equal(covered(picture, 80, 80), expected)
+
+
+def test_a_photograph_is_read_upright(tmp_path):
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "telephone.jpg", exif=turned)
+    assert read_picture(tmp_path / "telephone.jpg").shape == (30, 20, 3)
