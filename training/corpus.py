@@ -31,7 +31,7 @@ _VARIANTS = (
     "adam anika antonio aunty belinda benjamin boris caleb david ed edward linda max miguel paul pedro quincy rob "
     "robert sandro shelby steph travis victor iven grandma grandpa klatt2 klatt4"
 ).split()
-_HELD_OUT_VARIANTS = (
+HELD_OUT_VARIANTS = (
     "Alicia Mario Henrique Diogo john michel steph3 edward2 iven3 klatt3 norbert marcelo".split()
 )
 
@@ -48,7 +48,7 @@ class Recording:
 def record(speaker: Speaker, seed: int, seconds: float, held_out: bool = False) -> Recording:
     """One recording of one voice saying random sentences with pauses between them."""
     rng = random.Random(seed)
-    voice = f"{rng.choice(_LANGUAGES)}+{rng.choice(_HELD_OUT_VARIANTS if held_out else _VARIANTS)}"
+    voice = f"{rng.choice(_LANGUAGES)}+{rng.choice(HELD_OUT_VARIANTS if held_out else _VARIANTS)}"
     rate, pitch, span = rng.randint(120, 215), rng.randint(15, 85), rng.randint(25, 75)
     sound, shapes, length = [], [], 0.0
     while length < seconds:

@@ -13,6 +13,8 @@ import numpy as np
 from .speech import Phoneme
 
 TRACK_RATE = 100  # mouth shapes per second
+SYLLABLE_END = 0.045
+"""Seconds; a shorter rest is the end of a syllable, as Mandarin has them, and closes no mouth."""
 
 _SHAPES: dict[str, tuple[float, float, float]] = {
     **dict.fromkeys("aɑæɐ", (1.0, 0.15, 0.0)),
@@ -29,7 +31,7 @@ _SHAPES: dict[str, tuple[float, float, float]] = {
     **dict.fromkeys("ʃʒʂʐ", (0.26, -0.55, 0.9)),
     **dict.fromkeys("tdnlɾɫɲʎ", (0.27, 0.2, 0.45)),
     **dict.fromkeys("θð", (0.25, 0.15, 0.6)),
-    **dict.fromkeys("kɡgŋhxçɣʔqɦ", (0.36, 0.1, 0.2)),
+    **dict.fromkeys("kɡgŋhxχçɣʔqɦ", (0.36, 0.1, 0.2)),
     **dict.fromkeys("ɹrʁʀɻ", (0.28, -0.4, 0.3)),
     **dict.fromkeys("wɥ", (0.16, -1.0, 0.0)),
     **dict.fromkeys("jʝ", (0.26, 0.8, 0.4)),
@@ -50,6 +52,8 @@ def mouth_track(phonemes: list[Phoneme], samples: np.ndarray, sample_rate: int) 
     centres, widths, pulls, shapes = [], [], [], []
     ends = [p.start for p in phonemes[1:]] + [total]
     for phoneme, end in zip(phonemes, ends, strict=True):
+        if not phoneme.name and end - phoneme.start < SYLLABLE_END and phoneme is not phonemes[0]:
+            continue
         parts = _parts(phoneme.name)
         step = (end - phoneme.start) / len(parts)
         for i, (shape, pull) in enumerate(parts):

@@ -22,6 +22,10 @@ COMPONENTS = 96
 RIDGE = 3e-3
 MARGIN = 0.05
 """How far beyond its box a part may move, in parts of the picture."""
+SHUT = 0.4
+"""Lids that are further shut blink."""
+COARSE = 64
+"""Pixels of the pictures in which a person is compared with drawings."""
 
 
 class Reader:
@@ -35,6 +39,7 @@ class Reader:
         lids = np.stack([motion["blink"], self.sharpness(drawn).numpy()], 1)
         self._mouth = _Regression.fit(self._crop(drawn, "mouth"), mouth)
         self._lids = _Regression.fit(self._crop(drawn, "eyes"), lids)
+        self._coarse = self._without_mouth(drawn)
 
     def mouth(self, video: Tensor) -> Tensor:
         """Opening, width, teeth and smile [F, 4] of `video` [F, 3, S, S] in [-1, 1]."""
@@ -49,21 +54,41 @@ class Reader:
         part = _cut(video, boxes(self.who)["eyes"], MARGIN / 2)
         return part.diff(dim=-1).abs().mean((1, 2, 3)) + part.diff(dim=-2).abs().mean((1, 2, 3))
 
+    def kept(self, video: Tensor) -> Tensor:
+        """Sharpness about the eyes [F] in parts of what a drawing with the same eyes has."""
+        return self.sharpness(video) / self._lids(self._crop(video, "eyes"))[:, 1]
+
     def lid_sharpness(self, video: Tensor) -> dict[str, float]:
         """Sharpness about the eyes in parts of what a drawing with the same eyes has, where they are open (`open`)
         and where they blink (`blink`: more than 0.4 shut). ValueError for a video without one of them."""
-        read = self._lids(self._crop(video, "eyes"))
-        ratio, closed = self.sharpness(video) / read[:, 1], read[:, 0] > 0.4
+        ratio, closed = self.kept(video), self.blink(video) > SHUT
         if not closed.any() or closed.all():
             raise ValueError("Give a video in which the eyes blink and open again.")
         return {"open": float(ratio[~closed].mean()), "blink": float(ratio[closed].mean())}
 
-    def _crop(self, video: Tensor, part: str) -> Tensor:
-        """Rows of numbers [F, n]: the part and its surroundings at a quarter of a 512 picture's detail."""
+    def strangeness(self, video: Tensor) -> Tensor:
+        """Mean colour difference, 0 to 255, of each frame [F] to the drawing of this person that is most like it, both
+        coarse and without the mouth. So a head that turns is no stranger, and another person is one."""
+        seen = self._without_mouth(video)
+        return torch.cdist(seen, self._coarse, p=1).amin(1) * (127.5 / seen.shape[1])
+
+    def _without_mouth(self, video: Tensor) -> Tensor:
+        """Coarse pictures as rows of numbers [F, n]."""
+        self._check(video)
+        coarse = F.adaptive_avg_pool2d(video.float().cpu(), COARSE)
+        keep = torch.ones(COARSE, COARSE, dtype=torch.bool)
+        keep[_place(boxes(self.who)["mouth"], COARSE, MARGIN / 2)] = False
+        return coarse[:, :, keep].flatten(1)
+
+    def _check(self, video: Tensor) -> None:
         if video.shape[-1] != self.size:
             raise ValueError(
                 f"Give pictures of {self.size} pixels to this reader: these have {video.shape[-1]}."
             )
+
+    def _crop(self, video: Tensor, part: str) -> Tensor:
+        """Rows of numbers [F, n]: the part and its surroundings at a quarter of a 512 picture's detail."""
+        self._check(video)
         cut = _cut(video.float().cpu(), boxes(self.who)[part], MARGIN)
         return F.avg_pool2d(cut, max(1, self.size // 128)).flatten(1)
 
@@ -126,8 +151,12 @@ def _tensor(pixels: np.ndarray) -> Tensor:
 
 
 def _cut(video: Tensor, box: Box, margin: float) -> Tensor:
-    size = video.shape[-1]
+    return video[(slice(None), slice(None), *_place(box, video.shape[-1], margin))]
+
+
+def _place(box: Box, size: int, margin: float) -> tuple[slice, slice]:
+    """Rows and columns of a box and its margin."""
     left, top, right, bottom = (
         round(edge * size) for edge in (*(e - margin for e in box[:2]), *(e + margin for e in box[2:]))
     )
-    return video[:, :, max(top, 0) : bottom, max(left, 0) : right]
+    return slice(max(top, 0), bottom), slice(max(left, 0), right)
