@@ -11,6 +11,7 @@ from torch import Tensor
 from .measure import Measurement
 from .metric import NotMeasurable
 from .metrics import blinks, seams, sync
+from .metrics import speed as speeds
 from .tracks import Track
 
 MOST_POINTS = 600
@@ -108,6 +109,8 @@ def charts_of(found: Measurement) -> list[Chart]:
         charts.append(
             Chart("Frames per second while it was made", "FPS", (Line("FPS", made.times[1:], speed),))
         )
+        left = speeds.buffer(made, seen.fps)
+        charts.append(Chart("Buffer while it was made", "s", (Line("buffer", *_thin(left)),)))
     return charts
 
 

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained(
-    sys.argv[1], trust_remote_code=True, local_files_only=True, torch_dtype=torch.float16, device_map="auto"
+    sys.argv[1], trust_remote_code=True, local_files_only=True, attn_implementation="eager",
+    torch_dtype=torch.float16, device_map="auto"
 )
 print("ready", flush=True)
 for line in sys.stdin:

@@ -42,7 +42,16 @@ REMEDIES = {
 """What to do in a graph about something that is missing."""
 CHART_SIZE = 1024
 """Pixels of the longer side of the charts on a node, whose numbers are to be read."""
-SHOWN = ("T.Flicker", "block border", "sharpness drift", "colour drift", "FPS", "RTF", "first frame")
+SHOWN = (
+    "T.Flicker",
+    "block border",
+    "sharpness drift",
+    "colour drift",
+    "FPS",
+    "RTF",
+    "first frame",
+    "least buffer",
+)
 
 
 class AvatarMeasureStream(Node):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..metric import Metric, NotMeasurable, Observed
+from ..tracks import Track
 
 SOURCE = "from the start of the pass on, with everything included"
 
@@ -25,11 +26,27 @@ def _factor(seen: Observed) -> float:
     return seconds / (frames / seen.fps)
 
 
-def _first(seen: Observed) -> float:
+def _blocks(seen: Observed) -> Track:
+    """When each block came."""
     _made(seen)
     if len(seen.tracks["made"]) < 2:
         raise NotMeasurable("Only the time of the whole video is known.")
-    return float(seen.tracks["made"].times[0])
+    return seen.tracks["made"]
+
+
+def _first(seen: Observed) -> float:
+    return float(_blocks(seen).times[0])
+
+
+def buffer(made: Track, fps: float) -> Track:
+    """Seconds of video that a player, who begins with the first block, has left when each further block comes; below 0
+    it has waited for so long."""
+    times, frames = made.times.double(), made.values.double()
+    return Track(times[1:], frames[:-1] / fps - (times[1:] - times[0]))
+
+
+def _least(seen: Observed) -> float:
+    return float(buffer(_blocks(seen), seen.fps).values.min())
 
 
 METRICS = (
@@ -44,5 +61,14 @@ METRICS = (
         _first,
         warn=1.2,
         fail=3,
+    ),
+    Metric(
+        "least buffer",
+        "s",
+        "higher",
+        ("made",),
+        "video that is left to a player who begins with the first block; below 0 it has to wait",
+        _least,
+        warn=0,
     ),
 )

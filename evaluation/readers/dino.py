@@ -14,6 +14,7 @@ from ..tracks import Track
 
 SHORT_SIDE, SIDE = 256, 224
 """The picture's short side, and the square that is cut from its middle, as in the model's own preprocessing."""
+KINDS = ("dinov2", "dinov2_with_registers")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SECONDS = 0.5
 """Between two frames that are looked at."""
@@ -32,6 +33,10 @@ class Dino:
             model = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ValueError(f"Download {folder} again: DINOv2 cannot be read from it ({error}).") from error
+        if model.config.model_type not in KINDS:
+            raise ValueError(
+                f"Give a DINOv2 folder: {folder} holds a model of the kind {model.config.model_type}."
+            )
         self._model, self._device = model.eval().to(device), device
 
     @torch.inference_mode()

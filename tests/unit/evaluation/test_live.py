@@ -9,10 +9,13 @@ import time
 import pytest
 import torch
 from avatar.evaluation import live
+from avatar.evaluation.instruments import Subject
 from avatar.evaluation.live import Measured
+from avatar.evaluation.measure import measure
+from avatar.evaluation.metric import Layout
 from avatar.media.frames import AvatarStream
 
-from tests.unit.evaluation.videos import faces, syllables
+from tests.unit.evaluation.videos import clip_of, faces, syllables
 
 FRAMES = faces(syllables(3, 1))[:72]
 
@@ -48,6 +51,24 @@ def test_the_seam_of_a_stream_is_found_without_being_told_the_blocks(monkeypatch
     assert values["change between blocks"] == 8
     assert values["FPS"] > 0
     assert values["first frame"] is not None
+
+
+def test_a_stream_and_its_finished_frames_have_the_same_scores(monkeypatch):
+    monkeypatch.setattr(live, "WAITING", 100)
+    blocks = blocks_with_seams(8)
+    for number, block in enumerate(blocks):  # something to be sharp, and colours that drift
+        block[:, ::4, :, 0] += 3 * number
+    measured = Measured(stream_of(blocks), 4)
+    list(measured.stream.blocks())
+    finished = measure(clip_of(torch.cat(blocks)), Subject(layout=Layout(12, 4, 9)))
+    live_scores, scores = (
+        {one.metric.name: one.value for one in found.scores if one.value is not None}
+        for found in (measured.last, finished)
+    )
+    both = set(live_scores) & set(scores)
+    assert both >= {"T.Flicker", "block border", "sharpness", "sharpness drift", "colour drift"}
+    for name in both:
+        assert live_scores[name] == pytest.approx(scores[name], rel=1e-6), name
 
 
 def test_numbers_are_written_beside_the_video(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip(
@@ -21,7 +23,7 @@ from training.figures.motion import talking
 from training.figures.person import person
 from training.figures.pose import still
 
-SIZE, FRAMES = 128, 100
+SIZE, FRAMES = 96, 100
 WORDS = ([0.9, 0.1, 0.0], [0.1, 0.2, 0.6], [0.6, -0.6, 0.0], [0.0, 0.0, 0.0])
 
 
@@ -30,7 +32,8 @@ def somebody(seed: int, style: str) -> Speaking:
     draw = np.random.default_rng(seed)
     shapes = np.concatenate([np.tile(WORDS[draw.integers(4)], (draw.integers(3, 9), 1)) for _ in range(40)])
     shapes = shapes[:FRAMES]
-    shapes[60:75] = 0
+    pause = int(draw.integers(20, 80))
+    shapes[pause : pause + 15] = 0
     motion = talking(shapes, draw, "calm", lead=0)
     motion["blink"][[20, 21, 22, 62, 63]] = 1.0
     who = person(seed, style)
@@ -39,7 +42,7 @@ def somebody(seed: int, style: str) -> Speaking:
     drawn = torch.from_numpy(figure.frames(motion))
     opening = torch.from_numpy(motion["open"]).float()
     return Speaking(
-        "English", who, torch.zeros(1), opening, portrait, drawn, Reader(who, SIZE, count=300, seed=1)
+        "English", who, torch.zeros(1), opening, portrait, drawn, Reader(who, SIZE, count=200, seed=1)
     )
 
 
@@ -62,7 +65,7 @@ def test_a_drawn_mouth_follows_its_speech_and_nobody_elses(people, drawn):
     found = lips(people, drawn)
     assert found["lip sync"] > 0.9
     assert found["lags (frames)"] == [0, 0]
-    assert found["with somebody else's speech"] < 0.4
+    assert found["with somebody else's speech"] < 0.5
     assert found["opening in pauses"] < 0.1 < 0.4 < found["opening where speech opens it"]
 
 
@@ -98,9 +101,17 @@ def test_blurred_eyes_are_softer_than_drawn_ones_and_blurred_blinks_are_told_apa
     assert soft["sharpness of later frames"] < 0.7 * sharp["sharpness of later frames"]
 
 
-def test_eyes_that_stay_open_have_no_sharpness_in_blinks(people):
-    still_eyes = [one.drawn[:1].expand(40, -1, -1, -1) for one in people]
-    assert looks(people, still_eyes)["sharpness of eyes in blinks, of 1"] is None
+def test_eyes_that_stay_open_have_no_sharpness_in_blinks(people, drawn):
+    class Awake:
+        def blink(self, video):
+            return torch.zeros(len(video))
+
+        def kept(self, video):
+            return torch.ones(len(video))
+
+    found = looks([replace(one, reader=Awake()) for one in people], drawn)
+    assert found["sharpness of eyes in blinks, of 1"] is None
+    assert found["sharpness of open eyes, of 1"] == 1
 
 
 def test_a_person_is_nearer_to_the_own_drawings_than_others_and_drifting_colours_are(people):

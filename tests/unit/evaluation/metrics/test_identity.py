@@ -7,7 +7,7 @@ import torch
 from avatar.evaluation.instruments import Instruments, Subject
 from avatar.evaluation.measure import measure
 from avatar.evaluation.readers.dino import Dino
-from transformers import Dinov2Config, Dinov2Model
+from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
 
 from tests.unit.evaluation.videos import clip_of, faces, regions
 
@@ -71,3 +71,18 @@ def test_without_dino_the_score_is_skipped_by_name():
     found = {one.metric.name: one for one in measure(clip_of(faces(torch.zeros(3))), subject).scores}
     assert found["Dino-S"].value is None
     assert "facebook/dinov2-base" in found["Dino-S"].skipped
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path):
+    ViTModel(
+        ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            image_size=32,
+            patch_size=16,
+        )
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="of the kind vit"):
+        Dino(tmp_path, torch.device("cpu"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from avatar.evaluation.metric import Observed, score
 from avatar.evaluation.metrics import BY_NAME
 from avatar.evaluation.metrics.words import words
-from avatar.evaluation.readers.voice import Speaker
+from avatar.evaluation.readers.voice import Speaker, Writer
 from avatar.evaluation.readers.yin import pitch
 from avatar.media.sound import MonoSound
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 RATE = 16_000
 
@@ -98,3 +101,63 @@ def test_without_the_libraries_the_remedy_is_said(monkeypatch):
     seen = Observed(25, 1, values={"asked text": "a", "said text": "a", "language": "en"})
     assert score(BY_NAME["WER"], seen).skipped == "Install jiwer to count wrong words."
     assert "lingua" in score(BY_NAME["language"], seen).skipped
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    """A folder as openai/whisper-small is published, with one narrow layer and a handful of words."""
+    folder = tmp_path_factory.mktemp("whisper")
+    config = WhisperConfig(
+        vocab_size=16,
+        num_mel_bins=80,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_target_positions=12,
+        decoder_start_token_id=4,
+        bos_token_id=3,
+        eos_token_id=3,
+        pad_token_id=3,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    model = WhisperForConditionalGeneration(config)
+    torch.nn.init.zeros_(
+        model.proj_out.weight
+    )  # every token is as likely, so the first one is said again and again
+    made = model.generation_config
+    made.suppress_tokens = made.begin_suppress_tokens = None
+    made.is_multilingual = False
+    made.max_length = 8
+    model.save_pretrained(folder)
+    words_of = ["a", "b", "c", "<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    vocabulary = {word: number for number, word in enumerate(words_of)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "WhisperTokenizer"}), encoding="utf-8"
+    )
+    WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+    return folder
+
+
+def test_what_whisper_writes_is_read_from_a_folder_in_parts_of_half_a_minute(whisper, monkeypatch):
+    writer = Writer(whisper, torch.device("cpu"))
+    heard = []
+    generate = writer._model.generate
+    monkeypatch.setattr(
+        writer._model, "generate", lambda given, **more: heard.append(given.shape) or generate(given)
+    )
+    sound = MonoSound({"waveform": torch.zeros(1, 1, 31 * RATE), "sample_rate": RATE}, RATE)
+    said = writer.write(sound)
+    assert heard == [(1, 80, 3000)] * 2
+    assert set(said.replace(" ", "")) <= {"a"}
+
+
+def test_folders_of_other_models_are_refused(whisper, tmp_path):
+    with pytest.raises(FileNotFoundError, match="Download openai/whisper-small"):
+        Writer(tmp_path, torch.device("cpu"))
