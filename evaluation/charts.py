@@ -49,7 +49,11 @@ class Chart:
 
 
 def charts_of(found: Measurement) -> list[Chart]:
-    """The charts that this measurement has the tracks for."""
+    """The charts that this measurement has the tracks for; a single point is no chart."""
+    return [chart for chart in _charts(found) if any(len(line.x) > 1 for line in chart.lines)]
+
+
+def _charts(found: Measurement) -> list[Chart]:
     tracks, seen = found.seen.tracks, found.seen
     charts = []
     if "mouth" in tracks and "loudness" in tracks:

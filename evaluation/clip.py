@@ -124,7 +124,9 @@ def _open(part: _Part) -> av.container.InputContainer:
     try:
         return av.open(part.place)
     except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"Make {part.name} again: it cannot be read as a video ({error}).") from error
+        raise ValueError(
+            f"Make {part.name} again: it cannot be read as a video ({error.strerror})."
+        ) from error
 
 
 def _pieces(clip: Clip, part: _Part) -> Iterator[Piece]:

@@ -120,7 +120,7 @@ def _line(made: dict[str, Any]) -> str:
     shown = [name for name in ("sync r", "Sync-C", "Dino-S", "T.Flicker") if name in made["scores"]]
     values = ", ".join(f"{name} {made['scores'][name]['value']:.3g}" for name in shown)
     failed = [name for name, entry in made["scores"].items() if entry["verdict"] == "fail"]
-    return f"{values}{'; fails: ' + ', '.join(failed) if failed else ''}"
+    return f"{values or 'measured'}{'; fails: ' + ', '.join(failed) if failed else ''}"
 
 
 def _plain(made: dict[str, Any]) -> dict[str, Any]:

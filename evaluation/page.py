@@ -29,7 +29,8 @@ svg polyline{fill:none;stroke-width:1.2}.grid{stroke:#e5e7eb}.mark{stroke:#f59e0
 summary{cursor:pointer;color:#374151;margin-top:8px}li{margin:2px 0}
 @media(prefers-color-scheme:dark){body{background:#111827;color:#e5e7eb}table,.wide,figure{background:#1f2937;
 border-color:#374151}th{background:#273244}th,td{border-color:#374151}.none,.grey,summary,svg text{color:#9ca3af;
-fill:#9ca3af}.grid{stroke:#374151}.good{color:#34d399}.warn{color:#fbbf24}.fail{color:#f87171}}
+fill:#9ca3af}polyline,.dots,figcaption span{filter:brightness(1.5)}
+.grid{stroke:#374151}.good{color:#34d399}.warn{color:#fbbf24}.fail{color:#f87171}}
 """
 MARKS = {"good": "", "warn": " !", "fail": " ✕", "none": ""}
 

@@ -57,7 +57,7 @@ def test_a_stream_and_its_finished_frames_have_the_same_scores(monkeypatch):
     monkeypatch.setattr(live, "WAITING", 100)
     blocks = blocks_with_seams(8)
     for number, block in enumerate(blocks):  # something to be sharp, and colours that drift
-        block[:, ::4, :, 0] += 3 * number
+        block[:, :, ::4, 0] += 3 * (number + 1)
     measured = Measured(stream_of(blocks), 4)
     list(measured.stream.blocks())
     finished = measure(clip_of(torch.cat(blocks)), Subject(layout=Layout(12, 4, 9)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from avatar.evaluation.charts import charts_of
 from avatar.evaluation.instruments import Subject
 from avatar.evaluation.measure import measure
 from avatar.evaluation.metric import Layout
+from avatar.evaluation.picture import picture
 
 from tests.unit.evaluation.videos import clip_of
 
@@ -76,6 +78,9 @@ def test_one_frame_is_measured_as_far_as_it_can_be():
     assert found["T.Flicker"].skipped == "A single frame does not flicker."
     assert found["colour drift"].value is None
     assert found["sharpness drift"].value is None
+    alone = measure(clip_of(NOISE))
+    assert charts_of(alone) == []
+    assert picture(charts_of(alone)).width > 0
 
 
 def test_a_layout_that_cannot_be_is_refused():
