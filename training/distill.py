@@ -107,6 +107,7 @@ def main() -> None:
         given = condition_of(clips, texts)
         path = trajectory(model, given, clips.clean.shape, args.parts_per_step, device)
         lessons.append((given, path, clips.weight))
+    encoder.close()
     print(f"distill: {len(lessons) * args.batch} clips taught after {clock.elapsed:.0f}s", flush=True)
 
     added = add_lora(model)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -26,6 +28,44 @@ class Clock:
     @property
     def progress(self) -> float:
         return min(self.elapsed / self.seconds, 1.0)
+
+
+class Peers:
+    """The processes of one training, a GPU each, as `torchrun` starts them; alone without it.
+
+    All have the same weights and clips of their own, and share gradients. `device` is this one's.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        self.device = f"cuda:{self.rank}" if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(self.rank)
+        if self.count > 1:
+            torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+    def same(self, model: nn.Module) -> None:
+        """Give everybody the first one's weights."""
+        if self.count > 1:
+            for value in model.state_dict().values():
+                torch.distributed.broadcast(value, 0)
+
+    def share(self, model: nn.Module, progress: float) -> float:
+        """Average the gradients of all, and their progress, so that all stop after the same step."""
+        if self.count == 1:
+            return progress
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([*(g.flatten() for g in gradients), gradients[0].new_tensor([progress])])
+        torch.distributed.all_reduce(flat)
+        flat /= self.count
+        *parts, progress = flat.split([*(g.numel() for g in gradients), 1])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return progress.item()
+
+    def close(self) -> None:
+        if self.count > 1:
+            torch.distributed.destroy_process_group()
 
 
 class Average:

@@ -39,8 +39,9 @@ class Condition:
     sink: Tensor
 
 
-def flow(model, noisy: Tensor, sigma: Tensor, given: Condition) -> Tensor:
-    """Flow (noise minus clean) of noisy clips [B, 16, 3 * blocks, h, w] that have noise level `sigma` [B]."""
+def flow(model, noisy: Tensor, sigma: Tensor, given: Condition, window: int = WINDOW) -> Tensor:
+    """Flow (noise minus clean) of noisy clips [B, 16, 3 * blocks, h, w] that have noise level `sigma` [B], where a
+    block sees `window` blocks."""
     count, _, frames, height, width = noisy.shape
     blocks, rows, columns = frames // BLOCK, height // 2, width // 2
     tokens = rows * columns
@@ -83,7 +84,7 @@ def flow(model, noisy: Tensor, sigma: Tensor, given: Condition) -> Tensor:
         fixed = _turn(kc[:, tokens:], past)
         seen = []
         for b in range(blocks):
-            low, high = max(0, b + 1 - WINDOW) * BLOCK * tokens, (b + 1) * BLOCK * tokens
+            low, high = max(0, b + 1 - window) * BLOCK * tokens, (b + 1) * BLOCK * tokens
             keys = torch.cat([_turn(kc[:, :tokens], sinks[b]), fixed, k[:, low:high]], 1)
             values = torch.cat([vc, v[:, low:high]], 1)
             seen.append(_attend(q[:, high - BLOCK * tokens : high], keys, values))
@@ -98,12 +99,12 @@ def flow(model, noisy: Tensor, sigma: Tensor, given: Condition) -> Tensor:
     return x.permute(0, 6, 1, 2, 4, 3, 5).flatten(5).flatten(3, 4)
 
 
-def sample(model, noise: Tensor, given: Condition, sigmas: Tensor) -> list[Tensor]:
+def sample(model, noise: Tensor, given: Condition, sigmas: Tensor, window: int = WINDOW) -> list[Tensor]:
     """Euler steps from `noise` through `sigmas` [steps + 1] for whole clips; the latents at every noise level."""
     states = [noise]
     for now, then in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         level = torch.full((len(noise),), now, device=noise.device)
-        states.append(states[-1] + (then - now) * flow(model, states[-1], level, given).float())
+        states.append(states[-1] + (then - now) * flow(model, states[-1], level, given, window).float())
     return states
 
 

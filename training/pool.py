@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .corpus import Recording
-from .figures.clips import Clip, ClipSource
+from .figures.clips import Ahead, Clip, ClipSource
 from .motion import FPS
 from .parallel import Condition
 from .texts import Texts
@@ -72,23 +72,43 @@ class Encoded:
 
 
 class Encoder:
-    """Draws clips and encodes picture and sound. `chunk` clips are drawn at once."""
+    """Draws clips and encodes picture and sound. `chunk` clips are drawn at once, ahead of being asked for."""
 
     def __init__(self, vae: VAE, tracks: list[Tensor], source: ClipSource, size: int, chunk: int) -> None:
         self.vae, self.tracks, self.source, self.size, self.chunk = vae, tracks, source, size, chunk
+        depth = 1 + source.drawers.count // chunk
+        self._ahead = Ahead(lambda: source.draw(chunk, FRAMES, LEAD), self._pixels, depth)
+
+    def close(self) -> None:
+        """Draw nothing more."""
+        self._ahead.close()
+
+    def encode(self, clip: Clip) -> Encoded:
+        return self._encode(clip, *self._pixels(clip))
+
+    def draw(self, count: int) -> Encoded:
+        """`count` new clips."""
+        parts = []
+        for _ in range(0, count, self.chunk):
+            clip, drawn = self._ahead.next()
+            parts.append(self._encode(clip, *drawn).parts())
+        return Encoded(*(torch.cat(part)[:count] for part in zip(*parts, strict=True)))
+
+    def _pixels(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        return clip.rest_bytes(self.size), clip.bytes(self.size)
 
     @torch.no_grad()
-    def encode(self, clip: Clip) -> Encoded:
+    def _encode(self, clip: Clip, rest: Tensor, video: Tensor) -> Encoded:
         device = self.source.device
-        with torch.autocast(device, torch.bfloat16):
-            rest = self.vae.encode(clip.at_rest(self.size, STILL))
-            clean = self.vae.encode(clip.pixels(self.size))[:, :, 1 + LEAD // 4 :]
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            rest = self.vae.encode(clip.shown(rest).expand(-1, -1, STILL, -1, -1))
+            clean = self.vae.encode(clip.shown(video))[:, :, 1 + LEAD // 4 :]
         features = [
             clip_features(self.tracks[i], start, FRAMES)
             for i, start in zip(clip.recording, clip.start, strict=True)
         ]
         weight = clip.face_weight(self.size, 4.0, cell=8)
-        kind = torch.bfloat16 if device == "cuda" else torch.float32
+        kind = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
         return Encoded(
             clean.to(kind),
             rest.to(kind),
@@ -97,13 +117,6 @@ class Encoder:
             clip.from_rest.to(device),
             torch.tensor([MOODS.index(mood) for mood in clip.moods], device=device),
         )
-
-    def draw(self, count: int) -> Encoded:
-        """`count` new clips."""
-        parts = []
-        for _ in range(0, count, self.chunk):
-            parts.append(self.encode(self.source.draw(self.chunk, FRAMES, LEAD)).parts())
-        return Encoded(*(torch.cat(part)[:count] for part in zip(*parts, strict=True)))
 
 
 def motion_of(rest: Tensor) -> Tensor:

@@ -84,7 +84,8 @@ class Speaker:
         while events[i].type != _EVENT_END:
             if events[i].type == _EVENT_PHONEME:
                 name = events[i].id.string.decode("utf-8", "ignore")
-                self._phonemes.append(Phoneme(name, events[i].audio_position / 1000))
+                if not name.startswith("("):  # "(en)" says that a word is spoken in another language
+                    self._phonemes.append(Phoneme(name, events[i].audio_position / 1000))
             i += 1
         return 0
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import corpus, loop
-from .figures.clips import SIZE, Clip, ClipSource, Drawers
+from .figures.clips import SIZE, Ahead, Clip, ClipSource, Drawers
 from .start import linear_start
 from .vae import VAE
 
@@ -57,16 +56,15 @@ class Pool:
         self.video = torch.zeros(count, 3, FRAMES, size, size, dtype=torch.uint8, device=device)
         self.weight = torch.zeros(count, 1, 1, size, size, device=device)
         self.mouth = torch.zeros(count, 2)
-        self.ahead = ThreadPoolExecutor(1)
-        self.coming = self.ahead.submit(self._made)
+        depth = 1 + source.drawers.count // chunk
+        self.ahead = Ahead(self._clip, lambda clip: clip.bytes(size), depth)
         for _ in range(0, count, chunk):
             self.renew()
 
     @torch.no_grad()
     def renew(self) -> None:
         """Put in `chunk` clips that were drawn meanwhile, and have the next ones drawn."""
-        clip, video = self.coming.result()
-        self.coming = self.ahead.submit(self._made)
+        clip, video = self.ahead.next()
         place = slice(self.next, self.next + self.chunk)
         self.video[place] = video.to(self.video.device)
         self.weight[place] = clip.face_weight(self.size, MOUTH)
@@ -75,13 +73,12 @@ class Pool:
 
     def close(self) -> None:
         """Wait for what is being drawn; nothing more is."""
-        self.ahead.shutdown(cancel_futures=True)
+        self.ahead.close()
 
-    def _made(self) -> tuple[Clip, Tensor]:
+    def _clip(self) -> Clip:
         """`chunk` clips; a quarter of them with mouths much wider open than speech has them."""
         clip = self.source.draw(self.chunk, FRAMES - LEAD, lead=LEAD)
-        clip = clip.wider(1 + 1.2 * (self.source.rng.random(self.chunk) < 0.25))
-        return clip, clip.bytes(self.size)
+        return clip.wider(1 + 1.2 * (self.source.rng.random(self.chunk) < 0.25))
 
     def draw(self, frames: int, window: int, count: int) -> tuple[Tensor, Tensor]:
         """Squares [count, 3, frames, window, window] in [-1, 1] and their loss weights."""
@@ -121,23 +118,25 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    clock = loop.Clock(args.seconds)
-    torch.manual_seed(args.seed)
+    clock, peers = loop.Clock(args.seconds), loop.Peers()
+    device, kind = peers.device, torch.device(peers.device).type
     torch.backends.cudnn.benchmark = True
     model = VAE(*WIDTHS).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=0.01)
     step = first = loop.resume(args.resume, model)
+    seed = args.seed + step + 7919 * peers.rank
+    torch.manual_seed(seed)
     recordings = corpus.load(args.corpus)
     drawers = Drawers(args.workers)
-    pool = Pool(ClipSource(recordings, args.seed + step, device, drawers), args.size, args.pool, args.chunk)
+    pool = Pool(ClipSource(recordings, seed, device, drawers), args.size, args.pool, args.chunk)
     print(f"vae: pool of {args.pool} clips after {clock.elapsed:.0f}s", flush=True)
     if not step:
         linear_start(model, pool.draw(13, 96, 24)[0])
         print(f"vae: linear start after {clock.elapsed:.0f}s", flush=True)
+    peers.same(model)
 
     def losses(video: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(kind, torch.bfloat16):
             latents = model.encode(video)
             spread = latents.detach().float().std(dim=(0, 2, 3, 4), keepdim=True)
             noisy = latents + LATENT_NOISE * spread * torch.randn_like(latents)
@@ -146,13 +145,16 @@ def main() -> None:
         return loss + LATENT_PULL * (latents.float().square().mean() - 1).square(), latents
 
     average = loop.Average(model, 0.999)
-    while clock.progress < 1:
-        loop.set_rate(optimizer, loop.learning_rate(args.rate, step - first, clock.progress))
+    begin = progress = clock.progress
+    while progress < 1:
+        rate = loop.learning_rate(args.rate, step - first, (progress - begin) / (1 - begin))
+        loop.set_rate(optimizer, rate)
         if step % args.renew == 0:
             pool.renew()
         loss, latents = losses(*pool.draw(*KINDS[step % len(KINDS)]))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        progress = peers.share(model, clock.progress)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update(model, step - first)
@@ -163,11 +165,13 @@ def main() -> None:
     average.copy_to(model)
     model.eval()
     pool.close()
-    held_out = ClipSource(corpus.load(args.corpus, held_out=True), 77, device, drawers)
-    model.fold_statistics(*statistics(model, held_out, args.size, 4, 12))
-    loop.save(args.out / "vae.safetensors", model, step)
-    report(model, held_out, args.size, args.out / "vae.jpg")
+    if peers.rank == 0:
+        held_out = ClipSource(corpus.load(args.corpus, held_out=True), 77, device, drawers)
+        model.fold_statistics(*statistics(model, held_out, args.size, 4, 12))
+        loop.save(args.out / "vae.safetensors", model, step)
+        report(model, held_out, args.size, args.out / "vae.jpg")
     drawers.close()
+    peers.close()
 
 
 @torch.no_grad()

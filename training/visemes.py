@@ -21,7 +21,7 @@ _SHAPES: dict[str, tuple[float, float, float]] = {
     **dict.fromkeys("ʌ", (0.8, 0.1, 0.0)),
     **dict.fromkeys("ɛe", (0.62, 0.6, 0.15)),
     **dict.fromkeys("əɜɚɘɵ", (0.45, 0.0, 0.1)),
-    **dict.fromkeys("iɪɨ", (0.32, 1.0, 0.4)),
+    **dict.fromkeys("iɪɨᵻ", (0.32, 1.0, 0.4)),
     **dict.fromkeys("oɔɒ", (0.7, -0.7, 0.0)),
     **dict.fromkeys("uʊɯ", (0.34, -1.0, 0.0)),
     **dict.fromkeys("yøœʏ", (0.36, -0.9, 0.0)),
@@ -34,9 +34,9 @@ _SHAPES: dict[str, tuple[float, float, float]] = {
     **dict.fromkeys("kɡgŋhxχçɣʔqɦ", (0.36, 0.1, 0.2)),
     **dict.fromkeys("ɹrʁʀɻ", (0.28, -0.4, 0.3)),
     **dict.fromkeys("wɥ", (0.16, -1.0, 0.0)),
-    **dict.fromkeys("jʝ", (0.26, 0.8, 0.4)),
+    **dict.fromkeys("jʝʲ", (0.26, 0.8, 0.4)),
 }
-_VOWELS = set("aɑæɐʌɛeəɜɚiɪɨoɔɒuʊɯyøœʏɘɵ")
+_VOWELS = set("aɑæɐʌɛeəɜɚiɪɨᵻoɔɒuʊɯyøœʏɘɵ")
 _CLOSURES = set("mbpfvβɓʋɱ")
 _REST = (0.0, 0.0, 0.0)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +23,8 @@ from .pose import Motion, still
 SIZE = 256
 """Pixels of the talker's pictures."""
 
+Drawn = TypeVar("Drawn")
+
 
 def draw(who: Person, motion: Motion, size: int) -> np.ndarray:
     """Pictures uint8 [T, size, size, 3]; what a worker does."""
@@ -31,6 +36,7 @@ class Drawers:
 
     def __init__(self, count: int) -> None:
         context, threads = get_context("spawn"), (1,)
+        self.count = count
         self._pool = ProcessPoolExecutor(count, context, torch.set_num_threads, threads) if count else None
 
     def __call__(self, people: list[Person], motions: list[Motion], size: int) -> torch.Tensor:
@@ -68,11 +74,11 @@ class Clip:
 
     def pixels(self, size: int) -> torch.Tensor:
         """[B, 3, T, size, size] in [-1, 1]."""
-        return self._shown(self.motions, size)
+        return self.shown(self.bytes(size))
 
     def at_rest(self, size: int, frames: int = 1) -> torch.Tensor:
         """The reference pictures, shown for `frames` frames: [B, 3, frames, size, size]."""
-        return self._shown([still(1)] * len(self.people), size).expand(-1, -1, frames, -1, -1)
+        return self.shown(self.rest_bytes(size)).expand(-1, -1, frames, -1, -1)
 
     def opening(self) -> torch.Tensor:
         """What the mouths do: [B, T]."""
@@ -103,8 +109,38 @@ class Clip:
         """The pixels as they are drawn: uint8 [B, 3, T, size, size], on the CPU."""
         return self.drawers(self.people, self.motions, size)
 
-    def _shown(self, motions: list[Motion], size: int) -> torch.Tensor:
-        return self.drawers(self.people, motions, size).to(self.device).float() / 127.5 - 1
+    def rest_bytes(self, size: int) -> torch.Tensor:
+        """The reference pictures as they are drawn: uint8 [B, 3, 1, size, size], on the CPU."""
+        return self.drawers(self.people, [still(1)] * len(self.people), size)
+
+    def shown(self, drawn: torch.Tensor) -> torch.Tensor:
+        """Drawn pixels in [-1, 1], on the device."""
+        return drawn.to(self.device).float() / 127.5 - 1
+
+
+class Ahead(Generic[Drawn]):
+    """Batches of clips whose pixels are drawn before they are asked for, as many at a time as keep the drawers busy.
+
+    `draw` gives the next clip, `pixels` what is drawn of it; batches come in the order of `draw`.
+    """
+
+    def __init__(self, draw: Callable[[], Clip], pixels: Callable[[Clip], Drawn], depth: int) -> None:
+        self._draw, self._pixels = draw, pixels
+        self._threads = ThreadPoolExecutor(depth)
+        self._coming: deque = deque()
+        self._depth = depth
+
+    def next(self) -> tuple[Clip, Drawn]:
+        """The next clip and its pixels."""
+        while len(self._coming) <= self._depth:
+            clip = self._draw()
+            self._coming.append((clip, self._threads.submit(self._pixels, clip)))
+        clip, drawn = self._coming.popleft()
+        return clip, drawn.result()
+
+    def close(self) -> None:
+        """Wait for what is being drawn; nothing more is."""
+        self._threads.shutdown(cancel_futures=True)
 
 
 class ClipSource:

@@ -51,7 +51,7 @@ class Reader:
 
     def sharpness(self, video: Tensor) -> Tensor:
         """Mean difference of neighbouring pixels about the eyes, per frame [F]."""
-        part = _cut(video, boxes(self.who)["eyes"], MARGIN / 2)
+        part = _cut(video.float().cpu(), boxes(self.who)["eyes"], MARGIN / 2)
         return part.diff(dim=-1).abs().mean((1, 2, 3)) + part.diff(dim=-2).abs().mean((1, 2, 3))
 
     def kept(self, video: Tensor) -> Tensor:

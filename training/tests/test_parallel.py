@@ -30,8 +30,8 @@ def model() -> S2VTransformer:
     return model
 
 
-@pytest.mark.parametrize(("start", "sink", "rows"), [(0, 30, 7), (33, 7, 4)])
-def test_parallel_flow_equals_cached_flow(model, start, sink, rows):
+@pytest.mark.parametrize(("start", "sink", "rows", "window"), [(0, 30, 7, 4), (33, 7, 4, 2)])
+def test_parallel_flow_equals_cached_flow(model, start, sink, rows, window):
     given = Condition(
         reference=torch.randn(1, 16, 1, SIDE, SIDE),
         motion=torch.randn(1, 16, 19, SIDE, SIDE),
@@ -44,7 +44,7 @@ def test_parallel_flow_equals_cached_flow(model, start, sink, rows):
     noisy = torch.randn(1, 16, 3 * BLOCKS, SIDE, SIDE)
     sampler = BlockSampler(
         model,
-        SamplingConfig(sink_distance=sink, replace_sink=False),
+        SamplingConfig(sink_distance=sink, replace_sink=False, frames_per_clip=12 * window),
         context=given.text[0, :rows],
         reference=given.reference,
         motion=given.motion,
@@ -55,7 +55,7 @@ def test_parallel_flow_equals_cached_flow(model, start, sink, rows):
         inputs = sampler.prepare_block(given.features[..., 12 * b : 12 * b + 12])
         expected.append(sampler.predict(inputs, noisy[:, :, 3 * b : 3 * b + 3], 2))
         sampler.block_index += 1
-    made = flow(model, noisy, sampler.schedule.sigmas[2:3], given)
+    made = flow(model, noisy, sampler.schedule.sigmas[2:3], given, window)
     torch.testing.assert_close(made, torch.cat(expected, 2), atol=2e-5, rtol=1e-4)
 
 
