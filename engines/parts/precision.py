@@ -9,6 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+_SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+def short(dtype: torch.dtype) -> str:
+    """A number format as people call it."""
+    return _SHORT.get(dtype, str(dtype).removeprefix("torch."))
+
+
 class CastLayer(nn.Module):
     """A layer that computes in ``dtype`` although its weights are stored in another format.
 

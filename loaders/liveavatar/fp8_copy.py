@@ -71,12 +71,14 @@ class Fp8Copy:
         """Let another number of blocks wait from now on; only those that change places are moved."""
         blocks = self.transformer.blocks
         chosen = set(spread(blocks_on_cpu, len(blocks)))
-        for index in self._waiting.keys() - chosen:
-            # Not where the block has lain: that memory is locked, and can hold another one.
-            self._waiting.pop(index).leave()
-        for index in chosen - self._waiting.keys():
-            self._waiting[index] = WaitingBlock(blocks[index])
-        self._register()
+        try:
+            for index in self._waiting.keys() - chosen:
+                # Not where the block has lain: that memory is locked, and can hold another one.
+                self._waiting.pop(index).leave()
+            for index in chosen - self._waiting.keys():
+                self._waiting[index] = WaitingBlock(blocks[index])
+        finally:  # where memory ends in between, those that do not wait are the host's to move all the same
+            self._register()
 
     def _register(self) -> None:
         resident = nn.ModuleList(

@@ -23,6 +23,7 @@ sys.path.insert(0, {root!r})
 import tools.pack
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.host.memory import bring
+from avatar.loaders.liveavatar import fp8_copy as copies
 from avatar.loaders.liveavatar.fp8_copy import Fp8Copy, _quantised, fp8_copy
 from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.lora import apply_to_host, read_lora
@@ -95,6 +96,23 @@ with torch.inference_mode():
         assert [id(block) in inside for block in made.transformer.blocks].count(False) == waiting
         after = tensors(made.transformer)
         assert all(torch.equal(after[name].cpu(), tensor.cpu()) for name, tensor in before.items())
+    locked, room = copies.WaitingBlock, [1]
+    def waiting_block(block):
+        if not room:
+            raise MemoryError("The system does not lock that much.")
+        room.pop()
+        return locked(block)
+    copies.WaitingBlock = waiting_block
+    made.deal(0)
+    try:
+        made.deal(3)
+        raise AssertionError("locked all the same")
+    except MemoryError:
+        copies.WaitingBlock = locked
+    inside = {{id(module) for module in made.patcher.model.modules()}}
+    assert [id(block) in inside for block in made.transformer.blocks].count(False) == made.blocks_on_cpu == 1
+    made.deal(3)
+    assert made.blocks_on_cpu == 3
     print("dealt out again")
 
     if {cuda}:
