@@ -52,7 +52,7 @@ def fetch(
         DownloadStopped: the connection failed for good.
         AccessDenied: the server wants a login.
         OSError: the disk is full.
-        ValueError: the hash is wrong.
+        ValueError: the hash is wrong, or more comes than the file has.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = partial_path(target, identity)
@@ -62,7 +62,7 @@ def fetch(
             part.unlink()
             continue
         reason: Exception | None = None
-        with closing(_receive(url, part, done, headers)) as chunks:
+        with closing(_receive(url, part, done, size, headers)) as chunks:
             while reason is None:
                 try:
                     count = next(chunks)
@@ -94,7 +94,9 @@ def fetch(
     part.replace(target)
 
 
-def _receive(url: str, part: Path, start: int, headers: Mapping[str, str]) -> Generator[int, None, None]:
+def _receive(
+    url: str, part: Path, start: int, size: int, headers: Mapping[str, str]
+) -> Generator[int, None, None]:
     request = Request(url)
     for name, value in headers.items():
         # "Unredirected" keeps the token away from the storage server that the hub redirects to.
@@ -106,8 +108,10 @@ def _receive(url: str, part: Path, start: int, headers: Mapping[str, str]) -> Ge
             start = 0
         with part.open("ab" if start else "wb") as file:
             while chunk := response.read(CHUNK):
-                file.write(chunk)
                 start += len(chunk)
+                if start > size:
+                    raise ValueError(f"{response.url:.200} gives another file: more than {size:,} bytes")
+                file.write(chunk)
                 yield start
 
 

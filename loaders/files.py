@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 SAFETENSORS = (".safetensors", ".sft")
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+STEM = "diffusion_pytorch_model"
+"""What names of a transformer's weight files begin with."""
 MOST_JSON = 100_000_000
 """Bytes of a JSON file, or of the header of a safetensors file (that format's own limit)."""
 
@@ -86,7 +88,7 @@ def _is_filled(tensor: Tensor) -> bool:
 
 
 def load_sharded(
-    folder: str | Path, stem: str = "diffusion_pytorch_model", device: str | torch.device = "cpu"
+    folder: str | Path, stem: str = STEM, device: str | torch.device = "cpu"
 ) -> dict[str, Tensor]:
     """All tensors of a Hugging Face folder: ``<stem>.safetensors`` (or .bin/.pth), or the shards of its
     index.
@@ -105,6 +107,12 @@ def load_sharded(
         if single.is_file():
             return load_state_dict(single, device)
     raise FileNotFoundError(f"{folder} has neither {stem}.safetensors nor {stem}.safetensors.index.json")
+
+
+def weight_files(folder: str | Path, *stems: str) -> list[Path]:
+    """The files that `load_sharded` may read for one of ``stems``, whatever their format."""
+    weights = (path for path in Path(folder).iterdir() if path.suffix in (*SAFETENSORS, *PICKLES))
+    return sorted(path for path in weights if path.name.startswith(stems))
 
 
 def _is_packed(path: Path) -> bool:

@@ -31,14 +31,14 @@ class Kind(NamedTuple):
 
 
 def check_links(inputs: Iterable[io.Input], values: Mapping[str, Any]) -> None:
-    """ValueError, naming the input, for an object that is not of its input's type.
+    """ValueError, naming the input, for an object that is not of its input's type; None is left to the caller.
 
     Values of widgets are for `values.check_values`, and sounds for `media.audio.usable`.
     """
     for item in inputs:
         value = values.get(item.id)
         kinds = [KINDS.get(type_) for type_ in item.get_io_type().split(",")]
-        if item.id not in values or None in kinds:
+        if value is None or None in kinds:
             continue
         if not any(kind.fits(value) for kind in kinds):
             words = " or ".join(kind.words for kind in kinds)
@@ -46,8 +46,6 @@ def check_links(inputs: Iterable[io.Input], values: Mapping[str, Any]) -> None:
 
 
 def _told(value: Any) -> str:
-    if value is None:
-        return "nothing"
     shape = getattr(value, "shape", None)
     return type(value).__name__ + ("" if shape is None else f" {[*shape]}")
 

@@ -41,18 +41,23 @@ class Node(io.ComfyNode):
     @classmethod
     def check(cls, values: dict[str, Any]) -> None:
         """ValueError for values that the node cannot work with; ``values`` lacks those that are not known yet."""
-        check_values(cls.define_schema().inputs, values)
+        inputs = cls.define_schema().inputs
+        check_values(inputs, values)
+        check_links(inputs, values)
 
 
 def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+    parameters = inspect.signature(execute).parameters.values()
+    optional = {parameter.name for parameter in parameters if parameter.default is not parameter.empty}
+
     @functools.wraps(execute)
     def run(cls: type[Node], **values: Any) -> io.NodeOutput:
-        inputs = cls.define_schema().inputs
-        # Nothing behind an optional link is what an unconnected one gives.
-        links = {item.id for item in inputs if item.optional and not hasattr(item, "default")}
-        values = {name: value for name, value in values.items() if value is not None or name not in links}
         cls.check(values)
-        check_links(inputs, values)
+        # Nothing behind an optional link is what an unconnected one gives.
+        values = {name: value for name, value in values.items() if value is not None or name not in optional}
+        for name, value in values.items():
+            if value is None:
+                raise ValueError(f"Connect something else to {name}: nothing comes through its link.")
         return execute(cls, **values)
 
     return run

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from comfy_api.latest import io
 
 SHOWN_CHOICES = 20
@@ -41,6 +42,8 @@ def _fault(item: io.Input, value: Any) -> str | None:
         return _out_of_range(item, value, Integral, "a whole number")
     if isinstance(item, io.Float.Input):
         return _out_of_range(item, value, Real, "a number")
+    if isinstance(item, io.Boolean.Input) and not isinstance(value, (Integral, np.bool_)):
+        return f"Set {item.id} to true or false: it is {shown(value)}."  # any text is true, also "false"
     if isinstance(item, io.String.Input):
         return _not_a_line(item, value)
     return None

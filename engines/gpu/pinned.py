@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import weakref
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -45,29 +48,38 @@ MUCH_LARGER = 8
 """A kept piece so many times as large as what is asked for stays, for one who asks for as much."""
 _kept: list[Tensor] = []
 _keepers: weakref.WeakSet[Any] = weakref.WeakSet()
+_changing = threading.Lock()
+"""Held by whoever changes what is kept."""
+_returned: deque[Tensor] = deque()
+"""What was given back and is not yet kept or unlocked. Python collects objects in any thread and at any place, so
+nothing more than this may happen there while somebody changes what is kept."""
 
 
 def keep_while(owner: Any) -> None:
     """Keep locked memory that is given back while ``owner`` lives, such as the model that will ask for it again."""
     if owner not in _keepers:
         _keepers.add(owner)
-        weakref.finalize(owner, _let_go).atexit = False
+        weakref.finalize(owner, _settle).atexit = False
 
 
 def kept_bytes() -> int:
     """Locked memory that nobody uses at present."""
-    return sum(piece.nbytes for piece in _kept)
+    return sum(piece.nbytes for piece in (*_kept, *_returned))
 
 
 def _kept_piece(size: int) -> Tensor | None:
-    fitting = [piece for piece in _kept if size <= piece.nbytes <= 2 * size]
-    if not fitting:
-        # They would only take room from the new piece; but one block of weights is not worth a whole video's caches.
-        _unlock_kept(MUCH_LARGER * size)
-        return None
-    piece = min(fitting, key=lambda piece: piece.nbytes)
-    _kept[:] = [other for other in _kept if other is not piece]
-    torch.cuda.synchronize()  # a copy may still be on its way
+    with _changing:
+        _take_back()
+        fitting = [piece for piece in _kept if size <= piece.nbytes <= 2 * size]
+        piece = min(fitting, key=lambda piece: piece.nbytes, default=None)
+        if piece is None:
+            # They would only take room from the new piece; but one block of weights is not worth a whole video's
+            # caches.
+            _unlock_kept(MUCH_LARGER * size)
+        else:
+            _kept[:] = [other for other in _kept if other is not piece]
+            torch.cuda.synchronize()  # a copy may still be on its way
+    _settle()
     return piece
 
 
@@ -76,6 +88,7 @@ def _locked(size: int) -> Tensor:
     # All cores find its pages while it is filled: 0.11 s per GB in all, where locking alone finds them in 0.42.
     piece = torch.empty(size, dtype=torch.uint8).zero_()
     if int(torch.cuda.cudart().cudaHostRegister(piece.data_ptr(), size, 0)) != 0:
+        _forget_error()
         raise MemoryError(
             f"The system does not lock {size / 1e9:.1f} GB of memory for the GPU; close other programs or choose a "
             "smaller video."
@@ -83,15 +96,36 @@ def _locked(size: int) -> Tensor:
     return piece
 
 
+def _forget_error() -> None:
+    """Take CUDA's note of an error that was told already, which the next kernel would raise."""
+    with suppress(RuntimeError):
+        torch.zeros(1, device="cuda")
+
+
 def _give_back(piece: Tensor) -> None:
-    _kept.append(piece)
-    if not list(_keepers):  # its length counts those that are just dying
+    _returned.append(piece)
+    _settle()
+
+
+def _settle() -> None:
+    """Keep what was given back, or unlock it where nobody wants it kept; whoever holds the lock does it when he has
+    let go."""
+    while (_returned or (_kept and not _wanted())) and _changing.acquire(blocking=False):
+        try:
+            _take_back()
+        finally:
+            _changing.release()
+
+
+def _take_back() -> None:
+    while _returned:
+        _kept.append(_returned.popleft())
+    if not _wanted():
         _unlock_kept()
 
 
-def _let_go() -> None:
-    if not list(_keepers):  # its length counts those that are just dying
-        _unlock_kept()
+def _wanted() -> bool:
+    return bool(list(_keepers))  # its length counts those that are just dying
 
 
 def _unlock_kept(most: float = math.inf) -> None:

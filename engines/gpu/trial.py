@@ -5,13 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
+
+from .tidy import give_back
 
 
 def passes(trial: Callable[[], None], complaint: str) -> bool:
-    """Whether ``trial`` ends without an error; ``complaint`` is logged otherwise, with the problem in its ``%s``."""
+    """Whether ``trial`` ends without an error; ``complaint`` is logged otherwise, with the problem in its ``%s``.
+
+    Raises:
+        torch.OutOfMemoryError: there is no room for the trial, which says nothing about what is tried.
+    """
     try:
-        trial()
+        try:
+            trial()
+        except torch.OutOfMemoryError:
+            give_back()
+            trial()
+    except torch.OutOfMemoryError:
+        raise
     except Exception as problem:  # compilers and beta versions raise all kinds
         logging.warning(complaint, problem)
         return False

@@ -10,6 +10,7 @@ import torch
 from ..parts.kv.cache import CacheShape
 from ..parts.kv.packed import caches_bytes
 from ..parts.planning.performance import Performance
+from ..parts.precision import short
 from ..parts.wan.geometry import SPATIAL_STRIDE
 from .config import BLOCK_LATENTS, FLOAT32_PARTS, SIZE_MULTIPLE, S2VConfig, SamplingConfig
 from .transformer import S2VTransformer
@@ -75,6 +76,11 @@ class VideoCosts:
     @property
     def weights(self) -> int:
         return self.model.bytes
+
+    @property
+    def precision(self) -> str:
+        """See `Costs`."""
+        return short(self.model.dtype)
 
     @property
     def streams(self) -> bool:

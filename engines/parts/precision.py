@@ -8,22 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
-class Float32Layer(nn.Module):
-    """A layer that computes in float32 although its weights are stored in another format.
+
+def short(dtype: torch.dtype) -> str:
+    """A number format as people call it."""
+    return _SHORT.get(dtype, str(dtype).removeprefix("torch."))
+
+
+class CastLayer(nn.Module):
+    """A layer that computes in ``dtype`` although its weights are stored in another format.
 
     Args:
         layer: the layer whose weights are used.
         forward: how to call it so that it casts its weights to the dtype of its input.
     """
 
-    def __init__(self, layer: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, layer: nn.Module, forward: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.dtype = layer, dtype
         self._forward = forward
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._forward(x.float())
+        return self._forward(x.to(self.dtype))
 
 
 def input_dtype(layer: nn.Module, dtype: torch.dtype) -> torch.dtype:
@@ -32,8 +39,9 @@ def input_dtype(layer: nn.Module, dtype: torch.dtype) -> torch.dtype:
     A loader may keep sensitive layers in float32. The layer may also be a host's own (quantised, off-loaded,
     patched): its weight's dtype then says nothing about the arithmetic, which follows the input.
     """
-    exact = isinstance(layer, Float32Layer) or layer.weight.dtype == torch.float32
-    return torch.float32 if exact else dtype
+    if isinstance(layer, CastLayer):
+        return layer.dtype
+    return torch.float32 if layer.weight.dtype == torch.float32 else dtype
 
 
 def run(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -16,6 +16,7 @@ from ...engines.liveavatar.fp8_blocks import quantise_transformer
 from ...engines.liveavatar.transformer import S2VTransformer
 from ...engines.parts.planning.performance import Performance
 from ...engines.parts.planning.plan import Machine, Wish
+from ..files import STEM, weight_files
 from ..identity import file_identity
 from .model import CPU_PART, Placed, Report, machine_on
 from .transformer import load_transformer, read_config
@@ -96,4 +97,4 @@ class FolderModel:
 
 
 def _files(folder: str | Path, lora: str | Path | None) -> list[Path]:
-    return [*sorted(Path(folder).glob("*.safetensors")), *([] if lora is None else [Path(lora)])]
+    return [*weight_files(folder, STEM), *([] if lora is None else [Path(lora)])]

@@ -17,7 +17,7 @@ from ...engines.gpu.pinned import keep_while
 from ...engines.liveavatar.costs import fp8_bytes
 from ...engines.liveavatar.fp8_blocks import quantise_transformer
 from ...engines.liveavatar.transformer import S2VTransformer
-from ...engines.parts.precision import Float32Layer, input_dtype
+from ...engines.parts.precision import CastLayer, input_dtype
 from ...host.memory import make_room, pass_through, patcher_of, unlock
 from .host_model import CASTS, HostModel
 from .model import Report
@@ -71,12 +71,14 @@ class Fp8Copy:
         """Let another number of blocks wait from now on; only those that change places are moved."""
         blocks = self.transformer.blocks
         chosen = set(spread(blocks_on_cpu, len(blocks)))
-        for index in self._waiting.keys() - chosen:
-            # Not where the block has lain: that memory is locked, and can hold another one.
-            self._waiting.pop(index).leave()
-        for index in chosen - self._waiting.keys():
-            self._waiting[index] = WaitingBlock(blocks[index])
-        self._register()
+        try:
+            for index in self._waiting.keys() - chosen:
+                # Not where the block has lain: that memory is locked, and can hold another one.
+                self._waiting.pop(index).leave()
+            for index in chosen - self._waiting.keys():
+                self._waiting[index] = WaitingBlock(blocks[index])
+        finally:  # where memory ends in between, those that do not wait are the host's to move all the same
+            self._register()
 
     def _register(self) -> None:
         resident = nn.ModuleList(
@@ -178,7 +180,8 @@ def _quantised(
     """A float8 transformer on the MODEL's device, and its blocks that wait."""
     whole, one = fp8_bytes(model.architecture, DTYPE)
     pass_through(model.patcher, WORKING_BYTES + whole - blocks_on_cpu * one)
-    source, computed, device = model.adopt(), model.dtype, model.device
+    computed, device = model.host_dtype, model.device
+    source = model.adopt(computed)
     copy = _empty(model)
     total, chosen = len(copy.blocks), spread(blocks_on_cpu, len(copy.blocks))
     _take_over(copy.audio_injector, source.audio_injector, device, computed, DTYPE)
@@ -212,7 +215,7 @@ def _take_over(
     for path, layer in target.named_modules():
         theirs = source.get_submodule(path)
         for name, value in _as_it_acts(theirs, layer, device, computed).items():
-            exact = isinstance(theirs, Float32Layer) or (
+            exact = isinstance(theirs, CastLayer) or (
                 computed != torch.float32 and getattr(_layer(theirs), name).dtype == torch.float32
             )
             value = value.to(kept or (torch.float32 if exact else DTYPE), copy=True)
@@ -270,4 +273,4 @@ def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor]
 
 
 def _layer(layer: nn.Module) -> nn.Module:
-    return layer.layer if isinstance(layer, Float32Layer) else layer
+    return layer.layer if isinstance(layer, CastLayer) else layer

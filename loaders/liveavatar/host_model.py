@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...engines.liveavatar.config import FLOAT32_PARTS, S2VConfig
 from ...engines.liveavatar.transformer import S2VTransformer
-from ...engines.parts.planning.performance import Performance
-from ...engines.parts.planning.plan import Machine, Wish
-from ...engines.parts.precision import Float32Layer
-from ...host.memory import bring, memory_of, when_displaced
+from ...engines.parts.precision import CastLayer
 from ..identity import looked_at, tensors_of_patch, weights_identity
-from .model import Placed, Report, machine_on
 
 logger = logging.getLogger(__name__)
 
 CASTS = "forward_comfy_cast_weights"
 """The method of ComfyUI's layers that casts their weights to the dtype of the input."""
-PATCHES = ("weight_function", "bias_function")
-"""Where ComfyUI's layers keep what is to be done to their weights in every call."""
+CHOSEN = "manual_cast_dtype"
+"""The patch with which ComfyUI's ModelComputeDtype and `load_host_model` name a format."""
 
 
 @dataclass(frozen=True)
 class HostModel:
-    """A `TransformerSource` over a MODEL of ComfyUI, from whichever loader, with the LoRAs on it.
+    """What a MODEL of ComfyUI is, from whichever loader, with the LoRAs on it; `HostSource` places it.
 
     Attributes:
         patcher: the MODEL.
+        float16: why it computes in float16, which the model was not trained in; empty where it does not.
     """
 
     patcher: Any
@@ -41,6 +37,7 @@ class HostModel:
     dtype: torch.dtype
     device: torch.device
     streams: bool = True
+    float16: str = ""
 
     @classmethod
     def of(cls, model: Any) -> HostModel:
@@ -56,50 +53,33 @@ class HostModel:
                 f"The MODEL input is {kind}, which cannot listen to speech; load Wan2.2-S2V-14B (with the LiveAvatar "
                 "LoRA)."
             )
-        return cls(model, _architecture(module), model.model_size(), _compute_dtype(model), model.load_device)
+        dtype, float16 = _format(model)
+        size, device = model.model_size(), model.load_device
+        return cls(model, _architecture(module), size, dtype, device, float16=float16)
+
+    @property
+    def host_dtype(self) -> torch.dtype:
+        """The number format in which the host would compute."""
+        return _host_dtype(self.patcher)
 
     @property
     def module(self) -> nn.Module:
         """The host's S2V module."""
         return self.patcher.model.diffusion_model
 
-    def machine(self, wish: Wish) -> Machine:
-        """See `TransformerSource`."""
-        from .fp8_copy import copied_bytes
-
-        total, free = memory_of(self.device)
-        head_dim, copied = self.architecture.head_dim, copied_bytes(self)
-        return machine_on(self.device, head_dim, total, free, wish, copied)
-
-    def place(self, performance: Performance, memory: int, beside: Sequence[Any], report: Report) -> Placed:
-        """See `TransformerSource`; the host's own model stays where it is when its float8 copy runs."""
-        from .fp8_copy import fp8_copy
-
-        if performance.fp8:
-            copy = fp8_copy(self, performance.blocks_on_cpu, report)
-            patchers, waiting = [copy.patcher, *beside], copy.waiting
-        else:
-            copy, patchers, waiting = None, [self.patcher, *beside], []
-        note = "" if copy is None else copy.note
-
-        def bring_back(memory: int = 0) -> None:
-            bring(patchers, memory, whole=copy is not None)
-
-        bring_back(memory)
-        transformer = self.adopt() if copy is None else copy.transformer
-        steady = copy is not None or reads_in_place(transformer, self.device)
-        return Placed(transformer, waiting, when_displaced(patchers, bring_back), note, steady)
-
-    def adopt(self) -> S2VTransformer:
-        """The engine's transformer over the layers of the host's module; no weight is copied.
+    def adopt(self, dtype: torch.dtype | None = None) -> S2VTransformer:
+        """The engine's transformer over the layers of the host's module, computing in ``dtype`` or else in that of the
+        video; no weight is copied.
 
         The host's leaf layers take the places of ours, so LoRAs, fp8 and GGUF weights, partial off-loading and the
         host's memory management go on working. They are called, never read: where weights are loaded dynamically, one
         appears only while its layer is called. Call this after the host has loaded the model: parameters that belong to
         no leaf layer are taken over as they are then.
         """
+        dtype = dtype or self.dtype
+        as_the_host = dtype == self.host_dtype
         with torch.device("meta"):
-            engine = S2VTransformer(self.architecture, self.dtype)
+            engine = S2VTransformer(self.architecture, dtype)
         try:
             for path, module in list(engine.named_modules()):
                 own = dict(module.named_parameters(recurse=False))
@@ -107,7 +87,11 @@ class HostModel:
                     continue
                 theirs = self.module.get_submodule(path)
                 if next(module.children(), None) is None and "weight" in own:
-                    _replace(engine, path, _in_float32(theirs) if path.startswith(FLOAT32_PARTS) else theirs)
+                    if path.startswith(FLOAT32_PARTS):
+                        theirs = _in_float32(theirs)
+                    elif not as_the_host:
+                        theirs = _in_format(theirs, dtype)
+                    _replace(engine, path, theirs)
                 else:
                     for name in own:
                         module.register_parameter(name, getattr(theirs, name))
@@ -131,30 +115,40 @@ class HostModel:
         return [weights_identity(own, self.dtype), looked_at(patches)]
 
 
-def reads_in_place(transformer: nn.Module, device: torch.device) -> bool:
-    """Whether the host's layers compute with their weights as they lie on ``device``.
+def _format(model: Any) -> tuple[torch.dtype, str]:
+    """The number format in which a MODEL's video is computed, and why that is float16 if it is.
 
-    They do not where weights are loaded dynamically or off-loaded, come in a packed form of their own (GGUF), or are
-    patched in each call, as by a LoRA that was not added to them.
+    The model was trained in bfloat16, whose range is larger, and ComfyUI prefers float16 where a GPU has both.
     """
-    for layer in transformer.modules():
-        if any(getattr(layer, name, None) for name in PATCHES):
-            return False
-        own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
-        if any(type(x) not in (torch.Tensor, nn.Parameter) or x.device != device for x in own):
-            return False
-    return True
+    from comfy import model_management
+    from comfy.cli_args import args
+
+    own = _host_dtype(model)
+    if own != torch.float16:
+        return own, ""
+    if model.object_patches.get(CHOSEN) == own or args.fp16_unet or model_management.PRIORITIZE_FP16:
+        return own, "as asked for"
+    if not model_management.should_use_bf16(model.load_device):
+        return own, "as this device computes in no bf16"
+    if not all(map(_can_cast, model.model.diffusion_model.modules())):
+        return own, "as this loader's layers cast no weights; ComfyUI's --bf16-unet may help"
+    return torch.bfloat16, ""
 
 
-def _compute_dtype(model: Any) -> torch.dtype:
-    """The number format in which a MODEL computes, whatever its weights are stored in, loaded or not.
+def _host_dtype(model: Any) -> torch.dtype:
+    """The number format in which the host computes with a MODEL, whatever its weights are stored in, loaded or not.
 
     That of the host's ModelComputeDtype counts; its "default" is what the host had chosen for the weights.
     """
-    name = "manual_cast_dtype"
     # While a model is loaded, its attributes are those of whichever clone was loaded last.
-    chosen = model.object_patches_backup.get(name, model.model.manual_cast_dtype)
-    return model.object_patches.get(name) or chosen or model.model.get_dtype()
+    chosen = model.object_patches_backup.get(CHOSEN, model.model.manual_cast_dtype)
+    return model.object_patches.get(CHOSEN) or chosen or model.model.get_dtype()
+
+
+def _can_cast(layer: nn.Module) -> bool:
+    """Whether a layer of the host's can compute in another format than the float16 of its weights."""
+    weight = getattr(layer, "weight", None)
+    return hasattr(layer, CASTS) or not isinstance(weight, Tensor) or weight.dtype != torch.float16
 
 
 def _architecture(module: nn.Module) -> S2VConfig:
@@ -183,11 +177,19 @@ def _replace(root: nn.Module, path: str, layer: nn.Module) -> None:
     setattr(root.get_submodule(parent), name, layer)
 
 
+def _in_format(layer: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A host layer that computes in ``dtype`` instead of in the host's format; as it is where it follows its input."""
+    cast = getattr(layer, CASTS, None)
+    if cast is None or isinstance(layer, nn.Embedding) or layer.weight.dtype == torch.float32:
+        return layer
+    return CastLayer(layer, cast, dtype)
+
+
 def _in_float32(layer: nn.Module) -> nn.Module:
     """A host layer that casts its weights to its input's dtype can compute in float32; others stay as they are."""
     cast = getattr(layer, CASTS, None)
     if cast is not None:
-        return Float32Layer(layer, cast)
+        return CastLayer(layer, cast, torch.float32)
     if layer.weight.dtype != torch.float32:
         logger.warning(
             "LiveAvatar: use ComfyUI's own loader if the lips look wrong: %s casts no weights, so this part of the "

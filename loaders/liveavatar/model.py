@@ -34,6 +34,8 @@ def multiplies_fp8(device: torch.device) -> bool:
     """Whether ``device`` multiplies float8 matrices with what is installed."""
     try:
         require_fp8(device)
+    except torch.OutOfMemoryError:
+        raise  # there was no room to find out
     except RuntimeError:
         return False
     return True

@@ -186,14 +186,14 @@ def _place(model: HostModel, folder: Path, lora: Path | None, strength: float) -
     files = [folder / "config.json", *weights, *([] if lora is None else [lora])]
     # A file that was written anew in its place has another time, wherever in it the difference is.
     sources = [[*file_identity(path), path.stat().st_mtime_ns] for path in files]
-    identity = fingerprint(FORMAT, model.architecture, sources, strength, str(stored), str(model.dtype))
+    identity = fingerprint(FORMAT, model.architecture, sources, strength, str(stored), str(model.host_dtype))
     parts = [folder.resolve().name[:LONGEST]]
     if lora is not None:
         parts.append(f"{lora.stem[:LONGEST]} {strength:g}")
     name = ", ".join([*parts, str(stored).removeprefix("torch.")]) + SUFFIX
     roots = _roots()
     path = next((root / name for root in roots if (root / name).is_file()), roots[0] / name)
-    whole, _ = fp8_bytes(model.architecture, model.dtype)
+    whole, _ = fp8_bytes(model.architecture, model.host_dtype)
     return StoredCopy(path, identity, whole)
 
 

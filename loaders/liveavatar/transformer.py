@@ -13,6 +13,7 @@ from ...engines.liveavatar.transformer import S2VTransformer
 from ..files import check_keys, load_sharded, read_json
 from ..lora import apply_to_host, merge_lora, read_lora
 from ..sizes import check_layers, check_whole, empty
+from .host_model import CHOSEN
 
 MOST_TOKENS = 4096
 """Upper limit of a prompt's tokens, padding included."""
@@ -143,4 +144,6 @@ def load_host_model(
     # Newer hosts have their own choice of patcher here: the one that loads weights as they are needed.
     patcher = getattr(model_patcher, "CoreModelPatcher", model_patcher.ModelPatcher)
     loaded = patcher(host, load_device=device, offload_device=offload_device)
+    if dtype == torch.float16 and found.manual_cast_dtype is None:
+        loaded.add_object_patch(CHOSEN, dtype)  # else nobody could tell that somebody wants it
     return loaded if pairs is None else apply_to_host(loaded, pairs, strength)

@@ -29,8 +29,8 @@ from .speech import (
 )
 
 WANTED = {
-    "1.0": "chinese-wav2vec2-base from LongCat Load Model",
-    "1.5": "whisper-large-v3, from LongCat Load Model or ComfyUI's own loader",
+    "1.0": "chinese-wav2vec2-base (from LongCat Load Model)",
+    "1.5": "whisper-large-v3 (from LongCat Load Model or ComfyUI's own loader)",
 }
 NAME = "longcat"
 """How what is heard is remembered, before its length; its version is that of the speech's encoder."""

@@ -22,13 +22,18 @@ from ...engines.longcat.int8 import Int8Linear
 from ...engines.longcat.plan import Weights
 from ...engines.longcat.transformer import LongCatTransformer
 from ...engines.parts.planning.plan import NO_WISH, Machine
-from ...host.memory import bring, memory_of, patcher_of, when_displaced
+from ...host.memory import bring, make_room, memory_of, patcher_of, when_displaced
+from ..files import STEM, weight_files
 from ..identity import file_identity
 from ..liveavatar.model import CPU_PART, Placed, machine_on
 from ..lora import check_strength, resolve
 from .lora import check_version, is_distilled, read_longcat_lora
 from .precision import Precision
-from .transformer import describe, load_transformer
+from .transformer import EIGHT_BITS_STEM, describe, load_transformer
+
+WORKING_BLOCKS = 6
+"""GPU memory for the conversion of one block, in blocks of float8: it comes in 16 bits, and a layer of it goes through
+float32."""
 
 
 class LongCatModel:
@@ -104,11 +109,7 @@ class LongCatModel:
         """The transformer where it computes, with so many blocks in CPU memory and ``memory`` bytes of the device
         free; ``beside`` are host patchers that stay with it."""
         if self._model is None:
-            self._model = load_transformer(self.source, self.precision.dtype, "cpu", self.loras)
-            if self.precision.float8:
-                for block in self._model.blocks:
-                    use_fp8(block.to(self.device))
-                    block.to("cpu")
+            self._model = self._loaded()
             if self.device.type == "cuda":
                 keep_while(self._model)
         if self._waiting is None or len(self._waiting) != blocks_on_cpu:
@@ -127,17 +128,36 @@ class LongCatModel:
     def identity(self) -> list[Any]:
         """Values that tell it from others, for `loaders.identity.fingerprint`."""
         loras = [[file_identity(path), strength] for path, strength in self.loras]
-        files = [self.source] if self.source.is_file() else sorted(self.source.glob("*.safetensors"))
+        one = self.source.is_file()
+        files = [self.source] if one else weight_files(self.source, STEM, EIGHT_BITS_STEM)
         return [self.precision.value, list(map(file_identity, files)), loras]
+
+    def _loaded(self) -> LongCatTransformer:
+        """The transformer from its files, in CPU memory."""
+        model = load_transformer(self.source, self.precision.dtype, "cpu", self.loras)
+        if self.precision.float8:
+            if _in_host():
+                make_room(self.device, WORKING_BLOCKS * self.weights.block)
+            for block in model.blocks:
+                use_fp8(block.to(self.device))
+                block.to("cpu")
+        return model
 
     def _deal(self, blocks_on_cpu: int) -> None:
         """Let so many blocks wait from now on, in locked memory; the others are the host's to move."""
-        for block in self._waiting or ():
+        before, self._waiting = self._waiting or (), None  # anew, if this fails
+        for block in before:
             block.leave()
-        blocks = self._model.blocks
-        # A host may have left them on the GPU, or in memory of its own.
-        chosen = [blocks[index].to("cpu") for index in spread(blocks_on_cpu, len(blocks))]
-        self._waiting = [WaitingBlock(block) for block in chosen]
+        blocks, waiting = self._model.blocks, []
+        try:
+            for index in spread(blocks_on_cpu, len(blocks)):
+                # A host may have left it on the GPU, or in memory of its own.
+                waiting.append(WaitingBlock(blocks[index].to("cpu")))
+        except BaseException:
+            for block in waiting:
+                block.leave()  # their locked memory is given back
+            raise
+        self._waiting = waiting
         if _in_host():
             self._patcher = patcher_of(self._resident(), self.device)
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from ...engines.longcat.config import LongCatConfig
 from ...engines.longcat.int8 import use_int8
 from ...engines.longcat.transformer import LongCatTransformer
-from ..files import check_keys, load_sharded, read_json
+from ..files import STEM, check_keys, load_sharded, read_json
 from ..sizes import check_layers, check_whole, empty
 from .lora import apply_longcat_lora, read_longcat_lora
 from .single_file import read_single_file
 
 EIGHT_BITS = "int8_per_channel_symmetric"
 EIGHT_BITS_FILE = "quantization_config.json"
+EIGHT_BITS_STEM = "quantized_model"
 SCALE = "weight_scale"
 
 
@@ -93,7 +94,7 @@ def _read(
         config, state = read_single_file(source, dtype, hollow)
         return config, state, False
     config, packed = read_config(source), _is_packed(source)
-    state = load_sharded(source, "quantized_model" if packed else "diffusion_pytorch_model")
+    state = load_sharded(source, EIGHT_BITS_STEM if packed else STEM)
     check_layers(source / "config.json", {"depth": config.depth}, state)
     # The published configs leave it open for version 1.0.
     return replace(config, audio_prenorm="blocks.0.pre_audio_crs_attn_norm.weight" in state), state, packed

@@ -12,7 +12,7 @@ from ...engines.liveavatar.config import BLOCK_FRAMES, SamplingConfig
 from ...engines.parts.planning.plan import CHOICES, NO_WISH, Wish
 from ...host.progress import check_interrupt, show_text
 from ...loaders.liveavatar.conditioning import read, read_prompt
-from ...loaders.liveavatar.host_model import HostModel
+from ...loaders.liveavatar.host_source import HostSource
 from ...loaders.liveavatar.moods import Mood
 from ...loaders.wan.fast_decoder import decoder_from_host
 from ...loaders.wan.vae import vae_from_host
@@ -172,7 +172,7 @@ class LiveAvatarSampler(Node):
             guidance=guidance,
         )
         inputs = Inputs(
-            HostModel.of(model),
+            HostSource.of(model),
             vae_from_host(vae),
             read(positive),
             speech,

@@ -18,7 +18,7 @@ PARTS = {
     "reading the float8 copy": ("loaders.liveavatar.stored_copy", "StoredCopy.read"),
     "writing the float8 copy": ("loaders.liveavatar.stored_copy", "StoredCopy.write"),
     "conversion": ("loaders.liveavatar.fp8_copy", "fp8_copy"),
-    "placing": ("loaders.liveavatar.host_model", "HostModel.place"),
+    "placing": ("loaders.liveavatar.host_source", "HostSource.place"),
     "first block": ("sessions.liveavatar", "generate"),
     "snapshot": ("engines.liveavatar.state", "GenerationState.save"),
     "first segment": ("sessions.longcat", "generate"),

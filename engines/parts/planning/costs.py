@@ -16,6 +16,7 @@ class Costs(Protocol):
         forwards: those that have a forward pass, and so caches of their own: all, or all but the last.
         layers: transformer blocks, whose weights can wait in CPU memory.
         weights: of the transformer as it is.
+        precision: in which it computes as it is, for people.
         streams: whether the model's owner brings weights that do not fit to the GPU layer by layer (ComfyUI does).
         blocks: of the video, each of which goes through all steps; None where its end is not known.
         window_blocks: those that a block sees, itself included.
@@ -42,6 +43,9 @@ class Costs(Protocol):
 
     @property
     def weights(self) -> int: ...
+
+    @property
+    def precision(self) -> str: ...
 
     @property
     def streams(self) -> bool: ...

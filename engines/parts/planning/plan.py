@@ -96,9 +96,9 @@ class Plan:
     """What is going to be done, and the memory that it takes; bytes.
 
     ``streamed`` are weights that the model's owner brings in while they are used; ``cpu`` is CPU memory for what
-    waits there and for a float8 copy that is still to be made. ``steps`` says how many of the denoising steps are done,
-    ``shares`` which GPUs do them if there are several, ``note`` why something is not as wished. The sizes are the first
-    GPU's.
+    waits there and for a float8 copy that is still to be made. ``precision`` says what is computed in, ``steps`` how
+    many of the denoising steps are done, ``shares`` which GPUs do them if there are several, ``note`` why something is
+    not as wished. The sizes are the first GPU's.
     """
 
     performance: Performance
@@ -108,6 +108,7 @@ class Plan:
     streamed: int
     cpu: int
     total: int
+    precision: str
     steps: str
     shares: tuple[Share, ...] = ()
     note: str = ""
@@ -121,7 +122,7 @@ class Plan:
     def text(self) -> str:
         """One line for people."""
         chosen = self.performance
-        parts = ["fp8" if chosen.fp8 else "the model's own precision"]
+        parts = [self.precision]
         parts.append(CACHES[chosen.caches])
         if chosen.caches_on_cpu:
             parts[-1] += f" ({chosen.caches_on_cpu} in CPU memory)"
@@ -372,4 +373,5 @@ def _measure(costs: Costs, machine: Machine, performance: Performance) -> Plan:
     per_pixel = WORKSPACE_BYTES_PER_PIXEL + performance.ahead * AHEAD_BYTES_PER_PIXEL if machine.gpu else 0
     workspace = per_pixel * costs.height * costs.width
     steps = "" if costs.forwards == costs.steps else f"{costs.steps} steps without the last one's forward"
-    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total, steps)
+    precision = "fp8" if performance.fp8 else f"the model's own precision ({costs.precision})"
+    return Plan(performance, weights, caches, workspace, 0, waiting + cpu, machine.total, precision, steps)

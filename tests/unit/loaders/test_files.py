@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from avatar.loaders.files import check_file, check_keys, load_sharded, load_state_dict
+from avatar.loaders.files import STEM, check_file, check_keys, load_sharded, load_state_dict, weight_files
 from safetensors.torch import save_file
 
 WEIGHTS = {"a.weight": torch.arange(600.0).view(20, 30), "a.bias": torch.zeros(20, dtype=torch.bfloat16)}
@@ -175,6 +175,13 @@ def test_shards_are_joined(tmp_path):
 def test_single_file_of_a_folder(tmp_path, name):
     save(tmp_path / name)
     assert_same(load_sharded(tmp_path, "model"))
+
+
+def test_files_that_tell_a_model_from_others_are_those_that_are_read(tmp_path):
+    for name in (f"{STEM}.bin", f"{STEM}-00001-of-00002.safetensors", "vae.pth", "config.json"):
+        (tmp_path / name).write_bytes(b"x")
+    found = [path.name for path in weight_files(tmp_path, STEM)]
+    assert found == [f"{STEM}-00001-of-00002.safetensors", f"{STEM}.bin"]
 
 
 def test_absent_shards_are_listed(tmp_path):

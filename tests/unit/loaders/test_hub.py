@@ -295,6 +295,16 @@ def test_damaged_content_never_becomes_the_file(tmp_path, server):
     assert_complete(resolve_snapshot(REPO, FILES, tmp_path, download=True))
 
 
+def test_an_answer_without_end_is_not_written_to_the_disk(tmp_path, server):
+    good = contents()["weights.safetensors"]
+    server.corrupt = {"weights.safetensors": good + bytes(3 << 20)}
+    with pytest.raises(ValueError, match=r"another file: more than 1,2.* bytes"):
+        resolve_snapshot(REPO, FILES, tmp_path, download=True)
+    assert all(path.stat().st_size <= len(good) for path in (tmp_path / "model").glob("weights*"))
+    server.corrupt = {}
+    assert_complete(resolve_snapshot(REPO, FILES, tmp_path, download=True))
+
+
 def test_token_goes_to_the_hub_but_not_to_its_storage(tmp_path, server):
     resolve_snapshot(REPO, ["config.json"], tmp_path, download=True)
     tokens = {name.split("/")[1]: token for name, _, token in server.requests if not name.startswith("/api")}

@@ -32,7 +32,8 @@ from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.loaders.liveavatar.fp8_copy import _as_it_acts, _quantised
 from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
 from avatar.loaders.identity import fingerprint
-from avatar.loaders.liveavatar.host_model import HostModel, reads_in_place
+from avatar.loaders.liveavatar.host_model import HostModel
+from avatar.loaders.liveavatar.host_source import reads_in_place
 from avatar.loaders.liveavatar.transformer import load_transformer
 
 

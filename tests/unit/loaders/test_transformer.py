@@ -139,7 +139,8 @@ import tools.pack
 from avatar.engines.liveavatar.config import SamplingConfig
 from avatar.engines.liveavatar.sampler import BlockSampler
 from avatar.loaders.lora import apply_to_host, merge_lora, read_lora
-from avatar.loaders.liveavatar.host_model import HostModel, reads_in_place
+from avatar.loaders.liveavatar.host_model import HostModel
+from avatar.loaders.liveavatar.host_source import reads_in_place
 from avatar.loaders.liveavatar.transformer import load_host_model, load_transformer
 
 torch.set_num_threads(1)
@@ -254,6 +255,74 @@ print("fine")
 
 def test_a_model_computes_in_the_format_that_the_hosts_model_compute_dtype_names(checkpoint):
     run_in_host(COMPUTE_PROGRAM, folder=str(checkpoint))
+
+
+FLOAT16_PROGRAM = (
+    HOST_PROGRAM.partition("with torch.inference_mode")[0]
+    + """
+from comfy import model_management
+from comfy.cli_args import args
+from comfy_extras.nodes_model_advanced import ModelComputeDtype
+from avatar.engines.parts.planning.performance import Performance
+from avatar.loaders.liveavatar.host_source import HostSource
+
+# As on a GPU that computes in both formats.
+model_management.should_use_fp16 = model_management.should_use_bf16 = lambda *how, **more: True
+single = str(folder / "host/diffusion_models/large.safetensors")
+
+def known(model, dtype, why):
+    found = HostModel.of(model)
+    assert (found.dtype, found.float16) == (dtype, why), (found.dtype, found.float16)
+    return found
+
+def placed(model):
+    return HostSource.of(model).place(Performance(), 0, [], print)
+
+with torch.inference_mode():
+    # Values inside of a block are larger than any in float16, as they may be in a model trained in bfloat16.
+    state = comfy.utils.load_torch_file(str(folder / "host/diffusion_models/tiny_s2v.safetensors"))
+    for name in ("ffn.0.weight", "ffn.0.bias"):
+        state["blocks.0." + name] *= 1e5
+    state["blocks.0.ffn.2.weight"] *= 1e-5
+    comfy.utils.save_torch_file({{name: value.bfloat16() for name, value in state.items()}}, single)
+    exact = flow(adopted(comfy.sd.load_diffusion_model(single, model_options={{"dtype": torch.float32}})))
+
+    host = comfy.sd.load_diffusion_model(single)
+    assert host.model.get_dtype() == torch.float16, "what the host prefers"
+    assert known(host, torch.bfloat16, "").host_dtype == torch.float16
+    made = placed(host)
+    assert made.transformer.dtype == torch.bfloat16 and made.note == "" and made.steady
+    check("bf16 over float16 weights", flow(made.transformer), exact, 0.03 * exact.abs().max())
+    (chosen,) = ModelComputeDtype().patch(host, "fp16")
+    known(chosen, torch.float16, "as asked for")
+    assert not torch.isfinite(flow(adopted(chosen))).all(), "float16 would have done"
+    note = "Computing in fp16, as asked for: the model was trained in bf16."
+    assert placed(chosen).note == note, placed(chosen).note
+
+    patched = apply_to_host(host, read_lora(lora))
+    error = (flow(adopted(patched)) - flow(adopted(host))).abs().max()
+    assert error > 0.01, "the LoRA counts"
+    known(load_host_model(folder / "tiny-wide", torch.float16), torch.float16, "as asked for")
+    for stored in (torch.float32, torch.bfloat16):
+        known(load_host_model(folder / "tiny-wide", stored), stored, "")
+
+    args.fp16_unet = True
+    known(host, torch.float16, "as asked for")
+    args.fp16_unet = False
+    model_management.should_use_bf16 = lambda *how, **more: False
+    known(host, torch.float16, "as this device computes in no bf16")
+    model_management.should_use_bf16 = lambda *how, **more: True
+    theirs = host.model.diffusion_model.blocks[1].ffn[0]
+    foreign = torch.nn.Linear(theirs.in_features, theirs.out_features, dtype=torch.float16)
+    host.model.diffusion_model.blocks[1].ffn[0] = foreign
+    known(host, torch.float16, "as this loader's layers cast no weights; ComfyUI's --bf16-unet may help")
+print("fine")
+"""
+)
+
+
+def test_a_model_that_the_host_keeps_in_float16_computes_in_the_format_that_it_was_trained_in(checkpoint):
+    run_in_host(FLOAT16_PROGRAM, folder=str(checkpoint))
 
 
 def test_speech_keeps_the_format_of_the_hidden_states_where_a_loader_keeps_its_layers_in_float32(checkpoint):

@@ -102,6 +102,9 @@ for node in NODES:
                 refused(node, item.id, value, queued)
                 refused(node, item.id, value, run)
             refused(node, item.id, None, run)
+        elif isinstance(item, io.Boolean.Input):
+            for value in ("false", "", None, NAN, [True], {{}}):
+                refused(node, item.id, value, run)
         if hasattr(item, "default"):
             linked = {{"2": {{"class_type": "PrimitiveInt", "inputs": {{"value": 1}}}}}}
             prompt = {{"1": {{"class_type": node, "inputs": good(node) | {{item.id: ["2", 0]}}}}}} | linked
@@ -118,6 +121,14 @@ for node in NODES:
 for seed in (2**32, 2**63, 2**64 - 1):
     for node in ("LiveAvatarSampler", "PersonaLiveAnimate"):
         assert queued(node, good(node) | {{"seed": seed}}) is None
+
+# Lists of choices are read from the disk, once for each execution.
+for node, cls in NODES.items():
+    values, counted, define = good(node), [], cls.define_schema.__func__
+    cls.define_schema = classmethod(lambda own: counted.append(1) or define(own))
+    run(node, values)
+    cls.define_schema = classmethod(define)
+    assert len(counted) <= 2, (node, len(counted))  # one of them by `run` itself
 
 refused("LiveAvatarSampler", "frames_per_clip", 50, queued)
 refused("LiveAvatarSampler", "sink_distance", 3, queued)
@@ -247,6 +258,8 @@ for node in NODES.values():
         seen |= set(types)
         fine = set().union(*(FINE.get(type_, ()) for type_ in types))
         for name, make in odd_objects(",".join(types)).items():
+            if name == "None":
+                continue
             try:
                 check_links([item], {{item.id: make()}})
             except ValueError as error:
@@ -261,6 +274,9 @@ assert seen == set(KINDS), seen ^ set(KINDS)
 prompt = [[torch.zeros(1, 4, 8), {{}}]]
 (mood,) = NODES["LiveAvatarMood"].execute(positive=prompt, name="happy", times="", moods=None).args[0]
 assert mood.name == "happy"
+for node, name in {{"LiveAvatarSampler": "model", "AvatarStreamToVideo": "stream", "DittoAnimate": "ditto"}}.items():
+    said = run(node, good(node))
+    assert said == f"Connect something else to {{name}}: nothing comes through its link.", (node, said)
 print("fine")
 """
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from avatar.engines.gpu.offload import WaitingBlock
 from avatar.engines.longcat.config import SamplingConfig
 from avatar.engines.parts.wan.vae import WanVAE
 from avatar.loaders.longcat import model
@@ -209,6 +210,44 @@ def test_blocks_that_wait_give_the_same_video(given):
     placed = inputs.model.place(2, 0)
     assert len(placed.waiting) == 2
     assert torch.equal(frames(inputs, max_seconds=0.4), once), "and come back"
+
+
+def test_a_model_whose_conversion_ended_early_is_read_anew(checkpoint, monkeypatch):
+    """Not used as it is, half of it in float8."""
+    monkeypatch.setattr(Precision, "require", lambda *_: None)
+    folder = checkpoint / "LongCat-Video-Avatar-1.5/base_model"
+    found, convert, fail = LongCatModel(folder, CPU, Precision.FP8), model.use_fp8, [False, True]
+
+    def use_fp8(block: torch.nn.Module) -> None:
+        if fail and fail.pop(0):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        convert(block)
+
+    monkeypatch.setattr(model, "use_fp8", use_fp8)
+    with pytest.raises(torch.OutOfMemoryError):
+        found.place(0, 0)
+    assert all(block.float8 for block in found.place(0, 0).transformer.blocks)
+
+
+def test_blocks_keep_their_weights_when_memory_for_waiting_ends(given, monkeypatch):
+    found = given().model
+    values = [parameter.clone() for parameter in found.place(0, 0).transformer.parameters()]
+    made: list[WaitingBlock] = []
+
+    def waiting(block: torch.nn.Module) -> WaitingBlock:
+        if made:
+            raise MemoryError("The system does not lock that much.")
+        made.append(WaitingBlock(block))
+        return made[0]
+
+    monkeypatch.setattr(model, "WaitingBlock", waiting)
+    with pytest.raises(MemoryError):
+        found.place(2, 0)
+    made.pop().memory.bytes.zero_()  # whoever gets that memory next
+    monkeypatch.setattr(model, "WaitingBlock", WaitingBlock)
+    placed = found.place(2, 0)
+    assert len(placed.waiting) == 2
+    assert all(torch.equal(x, y) for x, y in zip(placed.transformer.parameters(), values, strict=True))
 
 
 def test_another_seed_or_portrait_listens_to_nothing_again(given, monkeypatch):

@@ -23,6 +23,7 @@ sys.path.insert(0, {root!r})
 import tools.pack
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.host.memory import bring
+from avatar.loaders.liveavatar import fp8_copy as copies
 from avatar.loaders.liveavatar.fp8_copy import Fp8Copy, _quantised, fp8_copy
 from avatar.loaders.liveavatar.host_model import HostModel
 from avatar.loaders.lora import apply_to_host, read_lora
@@ -95,6 +96,23 @@ with torch.inference_mode():
         assert [id(block) in inside for block in made.transformer.blocks].count(False) == waiting
         after = tensors(made.transformer)
         assert all(torch.equal(after[name].cpu(), tensor.cpu()) for name, tensor in before.items())
+    locked, room = copies.WaitingBlock, [1]
+    def waiting_block(block):
+        if not room:
+            raise MemoryError("The system does not lock that much.")
+        room.pop()
+        return locked(block)
+    copies.WaitingBlock = waiting_block
+    made.deal(0)
+    try:
+        made.deal(3)
+        raise AssertionError("locked all the same")
+    except MemoryError:
+        copies.WaitingBlock = locked
+    inside = {{id(module) for module in made.patcher.model.modules()}}
+    assert [id(block) in inside for block in made.transformer.blocks].count(False) == made.blocks_on_cpu == 1
+    made.deal(3)
+    assert made.blocks_on_cpu == 3
     print("dealt out again")
 
     if {cuda}:
@@ -141,7 +159,7 @@ from avatar.engines.parts.planning.plan import Wish, make_plan
 from avatar.loaders.lora import apply_to_host, read_lora
 from avatar.loaders.wan.vae import vae_from_host
 from avatar.loaders.liveavatar.conditioning import Condition
-from avatar.loaders.liveavatar.host_model import HostModel, reads_in_place
+from avatar.loaders.liveavatar.host_source import HostSource, reads_in_place
 from avatar.media.speech import Speech
 from avatar.sessions.liveavatar import Inputs, open_video
 
@@ -159,7 +177,7 @@ config = SamplingConfig(steps=2, frames_per_clip=24)
 class Hearing:
     # An audio encoder that hears noise in everything.
     def encode_audio(self, audio, rate):
-        sizes = HostModel.of(model).architecture
+        sizes = HostSource.of(model).architecture
         features = values(3, sizes.audio_layers, 1, (audio.shape[-1] - 400) // 320 + 1, sizes.audio_dim)
         return {{"encoded_audio_all_layers": list(features)}}
 
@@ -168,7 +186,7 @@ def values(seed, *shape):
 
 @torch.inference_mode()
 def video(wish):
-    known = HostModel.of(model)
+    known = HostSource.of(model)
     architecture = known.architecture
     condition = Condition(
         context=values(0, 5, architecture.text_dim),
@@ -205,7 +223,7 @@ if {staged}:
     except RuntimeError as error:
         assert "same device" in str(error)
     vae = vae_from_host(theirs)
-    assert not reads_in_place(HostModel.of(model).adopt(), torch.device("cpu"))
+    assert not reads_in_place(HostSource.of(model).adopt(), torch.device("cpu"))
     found, _ = video(Wish("quality"))
     assert (found - plain).abs().max() <= 1, "other frames"
     from avatar.loaders.liveavatar.fp8_copy import _quantised
@@ -215,7 +233,7 @@ if {staged}:
         lora = folder / "tiny-lora/liveavatar.safetensors"
         merged = load_transformer(folder / "tiny-wide", torch.bfloat16, lora=lora)
         quantise_transformer(merged)
-        copy, _ = _quantised(HostModel.of(model), 0, lambda text: None)
+        copy, _ = _quantised(HostSource.of(model), 0, lambda text: None)
         for (name, found), expected in zip(copy.state_dict().items(), merged.state_dict().values(), strict=True):
             if not name.endswith("scale"):
                 error = (found.float() - expected.float()).norm() / expected.float().norm().clamp(min=1e-6)

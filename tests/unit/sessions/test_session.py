@@ -65,7 +65,7 @@ def test_a_session_makes_the_video_and_says_what_it_plans(inputs):
     with torch.inference_mode():
         made = torch.cat(list(stream.blocks()))
     assert made.shape == (25, 64, 64, 3) and made.float().std() > 5
-    assert len(said) == 2 and "the model's own precision, caches" in said[1]
+    assert len(said) == 2 and "the model's own precision (fp32), caches" in said[1]
 
 
 def test_what_the_consumer_of_a_block_pushed_out_comes_back(inputs, monkeypatch):

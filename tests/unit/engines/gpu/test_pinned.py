@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import threading
 import weakref
+from collections import deque
 
 import pytest
 import torch
@@ -39,6 +43,7 @@ def runtime(monkeypatch):
     monkeypatch.setattr(torch.cuda, "cudart", lambda: made)
     monkeypatch.setattr(pinned, "_kept", [])
     monkeypatch.setattr(pinned, "_keepers", weakref.WeakSet())
+    monkeypatch.setattr(pinned, "_returned", deque())
     yield made
     assert not made.locked
 
@@ -86,7 +91,59 @@ def test_a_size_that_no_kept_piece_fits_unlocks_all_but_those_far_larger(runtime
     del memory, model
 
 
-def test_memory_that_the_system_does_not_lock_is_an_error_in_words(runtime, monkeypatch):
+def test_memory_that_the_system_does_not_lock_is_an_error_in_words_and_once(runtime, monkeypatch):
+    asked = []
+
+    def zeros(*_, device: str) -> None:
+        asked.append(device)
+        raise torch.OutOfMemoryError("of the call before")
+
     monkeypatch.setattr(runtime, "cudaHostRegister", lambda *_: 1)
+    monkeypatch.setattr(torch, "zeros", zeros)
     with pytest.raises(MemoryError, match="close other programs"):
         PinnedMemory(MB)
+    assert asked == ["cuda"], "CUDA would tell it again at the next kernel"
+
+
+def test_threads_that_take_and_give_back_at_once_never_share_a_piece(runtime, monkeypatch):
+    monkeypatch.setattr(pinned, "GRANULE", 4096)
+    model, faults, used = Model(), [], set()
+    keep_while(model)
+
+    class Cycle:
+        """Found by the collector only, whoever's turn it is."""
+
+        def __init__(self) -> None:
+            self.itself, self.memory = self, PinnedMemory(4096)
+
+    def work() -> None:
+        try:
+            for number in range(400):
+                if number % 4 == 0:
+                    Cycle()
+                memory = PinnedMemory(4096)
+                address = memory.bytes.data_ptr()
+                if address in used:
+                    faults.append("two have the same piece")
+                used.add(address)
+                used.remove(address)
+                del memory
+        except Exception as error:
+            faults.append(error)
+
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(5)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+    gc.collect()
+    assert not faults, faults[0]
+    assert sum(runtime.locked.values()) == kept_bytes(), "a piece was lost"
+    del model

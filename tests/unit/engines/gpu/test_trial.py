@@ -23,3 +23,17 @@ def test_a_trial_that_fails_is_named_in_the_log(caplog):
     assert passes(lambda: None, "not used: %s") and not caplog.text
     assert not passes(broken, "not used: %s")
     assert "not used: no such instruction" in caplog.text
+
+
+def test_a_full_gpu_is_no_verdict(monkeypatch, caplog):
+    given_back = []
+    monkeypatch.setattr("avatar.engines.gpu.trial.give_back", lambda: given_back.append(1))
+
+    def full(times: int) -> None:
+        if len(given_back) < times:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert passes(lambda: full(1), "not used: %s") and given_back == [1]
+    with pytest.raises(torch.OutOfMemoryError):
+        passes(lambda: full(9), "not used: %s")
+    assert not caplog.text
