@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 import skia
 
-from . import backdrop, body, cuts, extras, eyes, hair, head, mouth
+from . import backdrop, body, extras, eyes, head, mouth
 from .curves import View
+from .hair import cuts, paint
 from .pen import Pen
 from .person import Person
 from .pose import Motion, Pose, poses
@@ -62,9 +63,9 @@ class Figure:
         who, pen, locks = self.who, self._pen, self._hair
         self._pixels[:] = self._backdrop
         still, view = self.views(how)
-        hair.draw_back(pen, view, locks, who)
+        paint.draw_back(pen, view, locks, who)
         body.draw(pen, still, view, self._head, who, how.open)
-        hair.draw_under(pen, view, locks, who)
+        paint.draw_under(pen, view, locks, who)
         head.draw_ears(pen, view, self._head, who)
         outline = head.draw(pen, view, self._head, who, how)
         extras.draw_beard(pen, view, outline, who, how)
@@ -72,9 +73,9 @@ class Figure:
         mouth.draw(pen, view, who, how)
         extras.draw_moustache(pen, view, who, how)
         head.draw_nose(pen, view, who, how)
-        hair.draw_shadow(pen, view, locks, outline, who)
+        paint.draw_shadow(pen, view, locks, outline, who)
         eyes.draw(pen, view, who, how)
         eyes.draw_brows(pen, view, who, how)
-        hair.draw_front(pen, view, locks, who)
+        paint.draw_front(pen, view, locks, who)
         head.draw_earrings(pen, view, who)
         extras.draw_glasses(pen, view, who)

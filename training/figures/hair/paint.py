@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import skia
 
-from .colours import WHITE, mix
-from .curves import Cubic, View
-from .pen import Pen
-from .person import Person
+from ..colours import WHITE, mix
+from ..curves import Cubic, View
+from ..pen import Pen
+from ..person import Person
 
 BASE, DARK, LIGHT, ACCENT, CLOTH = range(5)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .curves import Cubic, Points, by, points, ribbon, smooth
-from .hair import BASE, DARK, Hair
-from .head import surface
-from .person import Person
+from ..curves import Cubic, Points, by, points, ribbon, smooth
+from ..head import surface
+from ..person import Person
+from .paint import BASE, DARK, Hair
 
 
 def crown(top: float, side: float, end: float, lean: float = 0.0) -> Points:

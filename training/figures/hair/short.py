@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .curves import by, points, ribbon, scallops, smooth
-from .hair import BASE, DARK, Hair
-from .person import Person
+from ..curves import by, points, ribbon, scallops, smooth
+from ..person import Person
+from .paint import BASE, DARK, Hair
 from .strands import HIGH, ROUND, capped, coil, crown, hairline, lining, parted_at, sheen, volume
 
 
