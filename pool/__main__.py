@@ -129,6 +129,8 @@ def main() -> int:
     # the cluster's token may use them.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would let its processes wait for everybody else's (15), and speech is live.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         from .start import start, stop
     except ImportError as error:

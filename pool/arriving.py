@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from avatar.jobs.access import Refusal, refusing
 from avatar.jobs.job import Job
-from avatar.jobs.memory import COPIES, Memory
+from avatar.jobs.memory import COPIES, Memory, patience, too_slow
 from avatar.jobs.request import DECODED_BYTES, PICTURE_BYTES, SOUND_BYTES, sent_bytes
 from avatar.media.audio import check_clip
 from avatar.media.portrait import picture_format
@@ -19,8 +19,6 @@ BODY_BYTES = 136 << 20
 """A picture and a sound at their limits, in base64."""
 PORTRAIT_BODY_BYTES = 44 << 20
 SPEECH_BYTES = 32 << 20
-LEAST_SECONDS, SLOWEST = 20.0, 256 << 10
-"""A body may take so long, and so many bytes more per second."""
 
 
 @asynccontextmanager
@@ -46,10 +44,10 @@ async def body(request: Request, most: int, memory: Memory) -> AsyncIterator[byt
     if len(told) > 12 or int(told) > most:
         raise Refusal(413, f"Send less: a request may have {most >> 20} MB.")
     with memory.holding(COPIES * int(told)):
-        yield await _read(request, LEAST_SECONDS + int(told) / SLOWEST)
+        yield await _read(request, int(told))
 
 
-async def _read(request: Request, seconds: float) -> bytearray:
+async def _read(request: Request, size: int) -> bytearray:
     async def pieces() -> bytearray:
         data = bytearray()
         async for piece in request.stream():  # not body(), which the request would keep
@@ -57,9 +55,9 @@ async def _read(request: Request, seconds: float) -> bytearray:
         return data
 
     try:
-        return await asyncio.wait_for(pieces(), seconds)
+        return await asyncio.wait_for(pieces(), patience(size))
     except asyncio.TimeoutError as error:
-        raise Refusal(408, f"Send it faster: a body of this size may take {seconds:.0f} s.") from error
+        raise too_slow(size) from error
     except ClientDisconnect as error:
         raise Refusal(400, "Send the whole body: the connection ended before.") from error
 

@@ -6,6 +6,7 @@ There is one, because it knows everybody who waits. It moves bytes and computes 
 from __future__ import annotations
 
 import asyncio
+import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -51,6 +52,8 @@ BASE64_BYTES = 256 << 20
 """A larger video is not put into JSON; its file is there."""
 DECODED_AT_ONCE = 4
 """Sound files of live sessions; one may take 120 MB meanwhile."""
+FRESH_SECONDS = 1.0
+"""Ray is asked for the avatars no more often, because its answer takes its time."""
 MP4 = "video/mp4"
 app = FastAPI(openapi_url=None)
 
@@ -72,6 +75,7 @@ class Door:
         self._memory = Memory(MEMORY_BYTES)
         self._sessions = Sessions(self._memory)
         self._decoding = asyncio.Semaphore(DECODED_AT_ONCE)
+        self._avatars_seen: tuple[float, asyncio.Task[dict[str, int]]] | None = None
         self._files.begin_again()
 
     # For avatars.
@@ -227,17 +231,23 @@ class Door:
     async def health(self, request: Request) -> Response:
         """Whether further ones may wait; 503 where not."""
         self._let_in(request)
-        told = await asyncio.to_thread(serve.status)
-        avatars = told.applications[APP].deployments[Avatar.__name__].replica_states
+        avatars = await self._count_avatars()
         ready = self._line.open
         figures = {
             "ready": ready,
-            "avatars": {state.lower(): count for state, count in avatars.items()},
+            "avatars": avatars,
             "queue": {"running": self._line.running, "waiting": self._line.waiting},
         }
         return JSONResponse(figures, 200 if ready else 503, HEADERS)
 
     # Within.
+
+    async def _count_avatars(self) -> dict[str, int]:
+        """How many avatars there are, by their state; many who ask at once are told the same."""
+        now = time.monotonic()
+        if self._avatars_seen is None or now - self._avatars_seen[0] > FRESH_SECONDS:
+            self._avatars_seen = now, asyncio.create_task(asyncio.to_thread(_avatars_by_state))
+        return await asyncio.shield(self._avatars_seen[1])
 
     def _let_in(self, connection: HTTPConnection) -> None:
         """Refusal for who may not use the pool, and for pages of other origins."""
@@ -358,6 +368,11 @@ class Door:
         figures = {name: getattr(record, name) for name in names}
         figures |= {"ahead": self._files.ahead(record.id), "seed": record.job.seed, **_addresses(record.id)}
         return JSONResponse(figures, headers=HEADERS)
+
+
+def _avatars_by_state() -> dict[str, int]:
+    states = serve.status().applications[APP].deployments[Avatar.__name__].replica_states
+    return {state.lower(): count for state, count in states.items()}
 
 
 async def _fragments(pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:

@@ -26,7 +26,7 @@ from tools.comfyui import free_port
 from tools.environment import ROOT
 
 EXAMPLE = ROOT / "talker" / "example"
-START_SECONDS, PATIENCE_SECONDS = 300.0, 240.0
+START_SECONDS, PATIENCE_SECONDS = 600.0, 480.0
 RATE = 24_000
 
 
