@@ -25,11 +25,13 @@ from avatar.jobs.access import KEY, NETWORK, loopback
 from avatar.jobs.job import LIMITS
 from avatar.media.portrait import check_size
 
+from tools import talker
 from tools.environment import ROOT
 
 from .settings import Settings
 
-TALKER = ROOT / "talker"
+USUAL_SIZE = "704x384"
+"""Of LiveAvatar, in the table of speeds."""
 POLL_SECONDS = 1.0
 
 
@@ -40,9 +42,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     cuda = torch.cuda.is_available()
-    add("--checkpoint", type=Path, default=TALKER / "base", help="folder of the model (the tiny talker)")
+    add("--checkpoint", type=Path, default=talker.BASE, help="folder of the model (the tiny talker)")
     add("--lora", type=Path, help="LiveAvatar's LoRA (the tiny talker's, with the tiny talker)")
-    add("--size", default="128x128", help="WIDTHxHEIGHT of all videos, multiples of 64 (%(default)s)")
+    own = f"{talker.SIDE}x{talker.SIDE}"
+    add("--size", help=f"WIDTHxHEIGHT of all videos, multiples of 64 ({USUAL_SIZE}; tiny talker: {own})")
     add("--steps", type=int, default=4, help="denoising steps of videos that name none (%(default)s)")
     add("--performance", choices=CHOICES, default="auto", help="as the sampler's input of this name")
     add("--device", choices=["cuda", "cpu"], default="cuda" if cuda else "cpu")
@@ -69,16 +72,11 @@ def parser() -> argparse.ArgumentParser:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Checked settings; ValueError in one sentence for what cannot be."""
-    lora = args.lora
-    if lora is None and args.checkpoint == TALKER / "base":
-        lora = next((TALKER / "lora").glob("*.safetensors"))
+    shipped = args.checkpoint.resolve() == talker.BASE
+    lora = talker.lora() if shipped and args.lora is None else args.lora
     for path in (args.checkpoint, lora):
         if path is not None and not path.exists():
             raise ValueError(f"Name another path: there is no {path}.")
-    width, _, height = args.size.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise ValueError(f"Set --size to WIDTHxHEIGHT, such as 704x384: it is {args.size}.")
-    check_size(int(height), int(width))
     most = max(1, args.replicas) if args.most_replicas is None else args.most_replicas
     if not 0 <= args.replicas <= most or most < 1:
         raise ValueError("Set --replicas to 0 or more, and --most-replicas to no less.")
@@ -93,7 +91,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         checkpoint=args.checkpoint.resolve(),
         lora=None if lora is None else lora.resolve(),
         videos=args.videos.resolve(),
-        size=(int(width), int(height)),
+        size=(talker.SIDE, talker.SIDE) if shipped and args.size is None else _size(args.size or USUAL_SIZE),
         steps=args.steps,
         performance=args.performance,
         device=args.device,
@@ -107,6 +105,14 @@ def settings_of(args: argparse.Namespace) -> Settings:
         keep_hours=args.keep_hours,
         snapshot_gb=args.snapshot_gb,
     )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise ValueError(f"Set --size to WIDTHxHEIGHT, such as {USUAL_SIZE}: it is {text}.")
+    check_size(int(height), int(width))
+    return int(width), int(height)
 
 
 def main() -> int:
@@ -123,6 +129,8 @@ def main() -> int:
     # the cluster's token may use them.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would let its processes wait for everybody else's (15), and speech is live.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         from .start import start, stop
     except ImportError as error:

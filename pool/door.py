@@ -6,55 +6,55 @@ There is one, because it knows everybody who waits. It moves bytes and computes 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
+import time
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from avatar.jobs.access import HEADERS, Refusal, check_access, refusing
-from avatar.jobs.job import Job
-from avatar.jobs.request import (
-    DECODED_BYTES,
-    PICTURE_BYTES,
-    SOUND_BYTES,
-    read_live_request,
-    read_request,
-    sent_bytes,
-)
-from avatar.media.audio import check_clip, mono_samples
-from avatar.media.portrait import picture_format
+from avatar.jobs.memory import Memory
+from avatar.jobs.request import read_live_request, read_request
+from avatar.media.audio import mono_samples
 from fastapi import FastAPI, Request, WebSocket
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.websockets import WebSocketDisconnect
 
+from .arriving import (
+    BODY_BYTES,
+    PORTRAIT_BODY_BYTES,
+    SPEECH_BYTES,
+    body,
+    files_of,
+    json_body,
+    picture_of,
+    rate_of,
+)
 from .engine import samples_of
 from .files import Files, Lost
 from .following import Cut, follow
-from .line import Line
-from .live import LIMIT_SECONDS, Session, Sessions, Sound
-from .replica import APP, RATE, Avatar
+from .line import Line, Place
+from .live import BEGIN_SECONDS, LIMIT_SECONDS, LOST, Session, Sessions, Sound
+from .replica import APP, Avatar
 from .settings import Settings
 from .store import Record, Store
+from .talking import talk, tell
 
-BODY_BYTES = 136 << 20
-"""A picture and a sound at their limits, in base64."""
-SPEECH_BYTES = 32 << 20
+MEMORY_BYTES = 2 << 30
+"""What clients send takes no more of the door's memory, with what becomes of it."""
 BASE64_BYTES = 256 << 20
 """A larger video is not put into JSON; its file is there."""
-MESSAGE_BYTES = 2 * RATE
-"""Most bytes of one message on a WebSocket: a second of sound."""
-TELL_SECONDS = 0.5
+DECODED_AT_ONCE = 4
+"""Sound files of live sessions; one may take 120 MB meanwhile."""
+FRESH_SECONDS = 1.0
+"""Ray is asked for the avatars no more often, because its answer takes its time."""
 MP4 = "video/mp4"
-LOST = "Begin another session: the machine of this avatar was lost."
 app = FastAPI(openapi_url=None)
 
 
@@ -72,7 +72,10 @@ class Door:
         self._line = Line(settings.waiting)
         self._store = Store(settings.videos)
         self._files = Files(self._store, self._line, self._made, settings.keep_hours * 3600)
-        self._sessions = Sessions()
+        self._memory = Memory(MEMORY_BYTES)
+        self._sessions = Sessions(self._memory)
+        self._decoding = asyncio.Semaphore(DECODED_AT_ONCE)
+        self._avatars_seen: tuple[float, asyncio.Task[dict[str, int]]] | None = None
         self._files.begin_again()
 
     # For avatars.
@@ -100,16 +103,10 @@ class Door:
     async def generate(self, request: Request) -> Response:
         """Make a file: answered with JSON, with the file while it grows, or at once with its addresses."""
         self._let_in(request)
-        self._line.check_room()
-        asked = await asyncio.to_thread(read_request, await _body(request, BODY_BYTES))
-        if asked.workflow is not None:
-            raise Refusal(400, "Leave workflow out: all avatars of this pool are alike.")
-        if asked.job.audio is None:
-            raise Refusal(400, "Send audio in place of text: this pool has no voice.")
-        picture, sound = await asyncio.to_thread(_files_of, asked.job)
-        id_ = (await self._files.add(asked.job, picture, sound)).id
-        if not asked.wait:
-            told = {"id": id_, "seed": asked.job.seed, **_addresses(id_)}
+        made, wait = await self._taken_in(request)
+        id_ = made.id
+        if not wait:
+            told = {"id": id_, "seed": made.job.seed, **_addresses(id_)}
             return JSONResponse(told, 202, {**HEADERS, "Location": told["status"]})
         try:
             if MP4 in request.headers.get("Accept", ""):
@@ -154,9 +151,14 @@ class Door:
         """A live session: a portrait that waits to be begun."""
         self._let_in(request)
         self._line.check_room()
-        job = await asyncio.to_thread(read_live_request, await _body(request, BODY_BYTES))
-        picture = await asyncio.to_thread(_picture_of, job)
-        one = f"/liveavatar/live/{(session := self._sessions.open(job, picture[1])).id}"
+        self._sessions.check_room()
+        async with json_body(request, PORTRAIT_BODY_BYTES, self._memory) as data:
+            job = await asyncio.to_thread(read_live_request, data)
+            _, picture = await asyncio.to_thread(picture_of, job)
+            session = self._sessions.open(replace(job, image=""), picture)
+        # A little later, because clocks are not the same everywhere.
+        asyncio.get_running_loop().call_later(BEGIN_SECONDS + 1, self._sessions.forget_unbegun)
+        one = f"/liveavatar/live/{session.id}"
         told = {"id": session.id, "seed": job.seed, "socket": one}
         told |= {name: f"{one}/{name}" for name in ("stream", "speech", "end")}
         return JSONResponse(told, 201, {**HEADERS, "Location": one})
@@ -187,17 +189,18 @@ class Door:
         """
         self._let_in(request)
         session, query = self._session(id_), request.query_params
-        data = await _body(request, SPEECH_BYTES, sound=True)
-        replace = {"": False, "0": False, "1": True}.get(query.get("replace", ""))
-        if replace is None:
+        replaces = {"": False, "0": False, "1": True}.get(query.get("replace", ""))
+        if replaces is None:
             raise Refusal(400, "Set replace to 0 or 1.")
         with refusing():
-            rate = _rate(query.get("rate"))
-            if rate is None:
-                samples, rate = await asyncio.to_thread(samples_of, data, LIMIT_SECONDS)
-            else:
-                samples = mono_samples(data, "s16", 1).numpy()
-        session.say(Sound(samples, rate, replace))
+            rate = rate_of(query.get("rate"))
+            async with body(request, SPEECH_BYTES, self._memory) as data:
+                if rate is None:
+                    async with self._decoding:
+                        samples, rate = await asyncio.to_thread(samples_of, data, LIMIT_SECONDS)
+                else:
+                    samples = mono_samples(data, "s16", 1).numpy()
+                session.say(Sound(samples, rate, replaces))
         return JSONResponse({"waiting_seconds": round(session.waiting_seconds, 3)}, headers=HEADERS)
 
     @app.post("/liveavatar/live/{id_}/end")
@@ -216,39 +219,35 @@ class Door:
             self._let_in(socket)
             session = self._to_begin(id_)
         except Refusal as refusal:
-            await socket.send_json({"type": "error", "message": str(refusal), "status": refusal.status})
+            await tell(socket, str(refusal), status=refusal.status)
             await socket.close(1008)
             return
-        works = [
-            asyncio.create_task(work) for work in (self._show(socket, session), _listen(socket, session))
-        ]
         try:
-            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            await talk(socket, session, self._shown(session), lambda: self._line.ahead(session.place))
         finally:
-            for work in works:
-                work.cancel()
-            for ended in await asyncio.gather(*works, return_exceptions=True):
-                if isinstance(ended, Exception) and not isinstance(ended, WebSocketDisconnect):
-                    logging.error("LiveAvatar: a socket has failed", exc_info=ended)
-            self._sessions.close(session)
-            with suppress(RuntimeError):  # the other side has closed it
-                await socket.close()
+            self._close(session)
 
     @app.get("/liveavatar/health")
     async def health(self, request: Request) -> Response:
         """Whether further ones may wait; 503 where not."""
         self._let_in(request)
-        told = await asyncio.to_thread(serve.status)
-        avatars = told.applications[APP].deployments[Avatar.__name__].replica_states
+        avatars = await self._count_avatars()
         ready = self._line.open
         figures = {
             "ready": ready,
-            "avatars": {state.lower(): count for state, count in avatars.items()},
+            "avatars": avatars,
             "queue": {"running": self._line.running, "waiting": self._line.waiting},
         }
         return JSONResponse(figures, 200 if ready else 503, HEADERS)
 
     # Within.
+
+    async def _count_avatars(self) -> dict[str, int]:
+        """How many avatars there are, by their state; many who ask at once are told the same."""
+        now = time.monotonic()
+        if self._avatars_seen is None or now - self._avatars_seen[0] > FRESH_SECONDS:
+            self._avatars_seen = now, asyncio.create_task(asyncio.to_thread(_avatars_by_state))
+        return await asyncio.shield(self._avatars_seen[1])
 
     def _let_in(self, connection: HTTPConnection) -> None:
         """Refusal for who may not use the pool, and for pages of other origins."""
@@ -278,8 +277,24 @@ class Door:
         if session.begun:
             raise Refusal(409, "Open another session: somebody has begun this one.")
         self._line.check_room()
-        session.begun = True
+        session.begun, session.place = True, self._line.wait(Place())
         return session
+
+    def _close(self, session: Session) -> None:
+        self._sessions.close(session)
+        self._line.leave(session.place)
+
+    async def _taken_in(self, request: Request) -> tuple[Record, bool]:
+        """The job of a request, once it waits, and whether whoever asked does so too."""
+        with self._line.coming() as place:
+            async with json_body(request, BODY_BYTES, self._memory) as data:
+                asked = await asyncio.to_thread(read_request, data)
+                if asked.workflow is not None:
+                    raise Refusal(400, "Leave workflow out: all avatars of this pool are alike.")
+                if asked.job.audio is None:
+                    raise Refusal(400, "Send audio in place of text: this pool has no voice.")
+                picture, sound = await asyncio.to_thread(files_of, asked.job)
+                return await self._files.add(asked.job, picture, sound, place), asked.wait
 
     def _made(self, id_: str, attempt: str) -> AsyncIterator[dict[str, Any]]:
         return self._told_by(self._avatars.make.remote(id_, attempt))
@@ -294,42 +309,16 @@ class Door:
         finally:
             call.cancel()
 
-    async def _shown(self, session: Session) -> AsyncIterator[Any]:
+    async def _shown(self, session: Session) -> AsyncGenerator[Any, None]:
         """What a session's avatar makes; the session is over when this ends or is left."""
         try:
-            with self._line.place() as place:
-                session.place = place
-                call = self._avatars.live.remote(session.id, session.job, session.picture)
-                async with aclosing(self._told_by(call)) as items:
-                    async for item in items:
-                        self._line.begin(place)
-                        yield item
+            call = self._avatars.live.remote(session.id, session.job, session.picture)
+            async with aclosing(self._told_by(call)) as items:
+                async for item in items:
+                    self._line.begin(session.place)
+                    yield item
         finally:
-            self._sessions.close(session)
-
-    async def _show(self, socket: WebSocket, session: Session) -> None:
-        telling = asyncio.create_task(self._tell_place(socket, session))
-        try:
-            async with aclosing(self._shown(session)) as pieces:
-                async for piece in pieces:
-                    telling.cancel()
-                    if isinstance(piece, bytes):
-                        await socket.send_bytes(piece)
-                    else:
-                        await socket.send_json(piece)
-            await socket.send_json({"type": "ended"})
-        except Lost:
-            await socket.send_json({"type": "error", "message": LOST})
-        finally:
-            telling.cancel()
-
-    async def _tell_place(self, socket: WebSocket, session: Session) -> None:
-        told = None
-        while True:
-            await asyncio.sleep(TELL_SECONDS)
-            if session.place is not None and (ahead := self._line.ahead(session.place)) != told:
-                await socket.send_json({"type": "waiting", "ahead": ahead})
-                told = ahead
+            self._close(session)
 
     async def _growing(self, id_: str, leave_with_reader: bool = False) -> Response:
         record = self._files.find(id_)
@@ -381,45 +370,9 @@ class Door:
         return JSONResponse(figures, headers=HEADERS)
 
 
-async def _body(request: Request, most: int, sound: bool = False) -> bytes:
-    """The body of a request, whose size has to be told before; Refusal where it is too large."""
-    if not sound and request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
-        raise Refusal(415, "Send JSON, with 'Content-Type: application/json'.")
-    length = request.headers.get("Content-Length", "")
-    if not (length.isascii() and length.isdigit()):
-        raise Refusal(411, "Send Content-Length: the size of a request has to be known before it is read.")
-    if len(length) > 12 or int(length) > most:
-        raise Refusal(413, f"Send less: a request may have {most >> 20} MB.")
-    return await request.body()
-
-
-def _files_of(job: Job) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
-    """Picture and sound of a job, each as its format and its bytes."""
-    data = _sent(job.audio, "audio", SOUND_BYTES)
-    with refusing():
-        kind = check_clip(data, "audio", DECODED_BYTES)
-    return _picture_of(job), (kind, data)
-
-
-def _picture_of(job: Job) -> tuple[str, bytes]:
-    data = _sent(job.image, "reference_image", PICTURE_BYTES)
-    with refusing():
-        return picture_format(data, "reference_image"), data
-
-
-def _sent(value: str, name: str, most: int) -> bytes:
-    data = sent_bytes(value, name, most)
-    if data is None:
-        raise Refusal(400, f"Send {name} as base64: this pool has no files of its own.")
-    return data
-
-
-def _rate(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 8000 <= int(text) <= 96_000):
-        raise ValueError("Set rate to a number from 8000 to 96000.")
-    return int(text)
+def _avatars_by_state() -> dict[str, int]:
+    states = serve.status().applications[APP].deployments[Avatar.__name__].replica_states
+    return {state.lower(): count for state, count in states.items()}
 
 
 async def _fragments(pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:
@@ -429,35 +382,6 @@ async def _fragments(pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:
             if not isinstance(piece, bytes):
                 raise Lost(piece["message"])
             yield piece
-
-
-async def _listen(socket: WebSocket, session: Session) -> None:
-    """Take what comes on a WebSocket, until it is closed."""
-    with suppress(WebSocketDisconnect):
-        while (message := await socket.receive())["type"] != "websocket.disconnect":
-            try:
-                if message.get("bytes") is None:
-                    _obey(message.get("text") or "", session)
-                elif len(message["bytes"]) > MESSAGE_BYTES:
-                    raise ValueError("Send at most a second of sound in a message.")
-                else:
-                    session.say(Sound(mono_samples(message["bytes"], "s16", 1).numpy(), RATE))
-            except (Refusal, ValueError) as error:
-                await socket.send_json({"type": "error", "message": str(error)})
-
-
-def _obey(text: str, session: Session) -> None:
-    """Do what a text on a WebSocket says; ValueError where it says nothing."""
-    try:
-        kind = json.loads(text)["type"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        kind = None
-    if kind == "end":
-        session.end()
-    elif kind == "replace":
-        session.say(Sound(np.zeros(0, np.float32), RATE, replace=True))
-    else:
-        raise ValueError('Send sound in binary messages, {"type": "replace"} or {"type": "end"}.')
 
 
 def _addresses(id_: str) -> dict[str, str]:

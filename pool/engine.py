@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -137,9 +138,16 @@ def _wait_for_writers(folder: Path, check: Check) -> None:
     """Wait until nobody writes the folder's videos: an avatar that was cut off notices it a little later."""
     end = time.monotonic() + LOCKED_SECONDS
     for video in folder.glob(f"{NAME}_*_.mp4"):
-        while time.monotonic() < end:
+        while True:
             check()
             with abandoned(video) as alone:
                 if alone:
                     break
+            if time.monotonic() > end:
+                logging.warning(
+                    "LiveAvatar: %s is still being written after %.0f s: a new video is begun beside it",
+                    video,
+                    LOCKED_SECONDS,
+                )
+                break
             time.sleep(0.2)

@@ -49,15 +49,21 @@ class Files:
         for record in self._store.all():
             self._records[record.id] = record
             if not record.over:
-                self._start(record.id)
+                self._start(record.id, Place())
 
-    async def add(self, job: Job, picture: tuple[str, bytes], sound: tuple[str, bytes]) -> Record:
-        """A new job, which is on the disk before it is told; Refusal where too many wait."""
-        self._line.check_room()
+    async def add(
+        self, job: Job, picture: tuple[str, bytes], sound: tuple[str, bytes], place: Place
+    ) -> Record:
+        """A new job, which is on the disk before it is told, and waits in its place."""
         await self._sweep()
-        record = await asyncio.to_thread(self._store.add, job, picture, sound)
+        writing = asyncio.create_task(asyncio.to_thread(self._store.add, job, picture, sound))
+        try:
+            record = await asyncio.shield(writing)
+        except asyncio.CancelledError:  # whoever asked is gone, and the thread writes on
+            self._store.remove((await writing).id)
+            raise
         self._records[record.id] = record
-        self._start(record.id)
+        self._start(record.id, place)
         return record
 
     def find(self, id_: str) -> Record | None:
@@ -91,17 +97,23 @@ class Files:
         for task in self._tasks.values():
             task.cancel()
 
-    def _start(self, id_: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(id_))
+    def _start(self, id_: str, place: Place) -> None:
+        self._places[id_] = self._line.wait(place)
+        task = asyncio.get_running_loop().create_task(self._run(id_, place))
         self._tasks[id_] = task
-        task.add_done_callback(lambda _: self._tasks.pop(id_, None))
+        task.add_done_callback(lambda _: self._leave(id_))
 
-    async def _run(self, id_: str) -> None:
+    def _leave(self, id_: str) -> None:
+        self._tasks.pop(id_)
+        self._line.leave(self._places.pop(id_))
+
+    async def _run(self, id_: str, place: Place) -> None:
         while not self._records[id_].over:
             before = self._records[id_].frames
             try:
-                await self._attempt(id_)
+                await self._attempt(id_, place)
             except Lost:
+                self._line.wait(place)
                 record = self._records[id_]
                 losses = record.losses + 1 if record.frames == before else 0
                 if losses == MOST_LOSSES:
@@ -112,21 +124,18 @@ class Files:
                 logging.exception("LiveAvatar: the job %s cannot be shared out", id_)
                 self._change(id_, state="failed", error=FAILED)
 
-    async def _attempt(self, id_: str) -> None:
+    async def _attempt(self, id_: str, place: Place) -> None:
         attempt = secrets.token_urlsafe(16)
         self._attempts.add(attempt)
         try:
-            with self._line.place() as place:
-                self._places[id_] = place
-                async with aclosing(self._make(id_, attempt)) as told:
-                    async for change in told:
-                        self._line.begin(place)
-                        self._change(id_, **{"state": "running", **change})
+            async with aclosing(self._make(id_, attempt)) as told:
+                async for change in told:
+                    self._line.begin(place)
+                    self._change(id_, **{"state": "running", **change})
             if not self._records[id_].over:
                 raise Lost  # it has left without a word
         finally:
             self._attempts.discard(attempt)
-            self._places.pop(id_, None)
 
     def _change(self, id_: str, **changes: Any) -> None:
         record = self._records[id_]

@@ -18,7 +18,7 @@ LONGEST_RETRY = 600
 
 
 class Place:
-    """The place of one session: it waits, then it has an avatar."""
+    """The place of one session: it comes, it waits, then it has an avatar."""
 
     def __init__(self) -> None:
         self.began: float | None = None
@@ -36,6 +36,7 @@ class Line:
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most, self.closed, self._clock = most, False, clock
+        self._coming: list[Place] = []
         self._waiting: list[Place] = []
         self._running: list[Place] = []
         self._took: deque[float] = deque(maxlen=REMEMBERED)
@@ -47,8 +48,8 @@ class Line:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
+        """How many wait, or will once their request has arrived."""
+        return len(self._waiting) + len(self._coming)
 
     @property
     def running(self) -> int:
@@ -64,29 +65,44 @@ class Line:
         raise Refusal(503, f"Ask again in {seconds} s: {why}.", {"Retry-After": str(seconds)})
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
-        """A place at the end, until the block of code ends; `begin` says when it is served."""
-        place = Place()
-        self._waiting.append(place)
+    def coming(self) -> Iterator[Place]:
+        """A place for a request that is still read, which counts from now on; Refusal as `check_room`.
+
+        It is given back in the end, unless it has begun to wait.
+        """
+        self.check_room()
+        self._coming.append(place := Place())
         try:
             yield place
         finally:
-            if place.began is None:
-                self._waiting.remove(place)
-            else:
-                self._running.remove(place)
-                self._took.append(self._clock() - place.began)
+            if place in self._coming:
+                self._coming.remove(place)
+
+    def wait(self, place: Place) -> Place:
+        """This place waits at the end of the line from now on, wherever it was."""
+        self.leave(place)
+        place.began = None
+        self._waiting.append(place)
+        return place
 
     def begin(self, place: Place) -> None:
         """An avatar serves this place; said again, it changes nothing."""
-        if place.began is None:
+        if place in self._waiting:
             place.began = self._clock()
             self._waiting.remove(place)
             self._running.append(place)
 
+    def leave(self, place: Place) -> None:
+        """This place is free again; said again, it changes nothing."""
+        for places in (self._coming, self._waiting, self._running):
+            if place in places:
+                places.remove(place)
+                if place.began is not None:
+                    self._took.append(self._clock() - place.began)
+
     def ahead(self, place: Place) -> int:
         """How many of those who wait come before a place."""
-        return 0 if place.began is not None else self._waiting.index(place)
+        return self._waiting.index(place) if place in self._waiting else 0
 
     def retry_seconds(self) -> int:
         """Seconds until one of those who are served is likely to end."""

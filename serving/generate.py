@@ -22,6 +22,7 @@ from ..jobs.access import HEADERS, Refusal, refusing
 from ..jobs.graph import fill
 from ..jobs.identity import identity
 from ..jobs.job import Job
+from ..jobs.memory import COPIES, Memory, patience, too_slow
 from ..jobs.request import INPUTS, read_request
 from ..media.live import LiveStream, streams
 from . import queue, uploads
@@ -32,8 +33,12 @@ from .live import follow
 POLL_SECONDS = 0.1
 BASE64_BYTES = 256 << 20
 """A larger video is not put into JSON; its file is there."""
+MEMORY_BYTES = 2 << 30
+"""Requests that are being read take no more of the host's memory, with what becomes of them."""
 OPENAPI = Path(__file__).with_name("openapi.json")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_memory = Memory(MEMORY_BYTES)
 
 
 class Wanted(NamedTuple):
@@ -73,18 +78,10 @@ def _answered(handler: Handler) -> Handler:
 
 async def generate(request: web.Request) -> web.StreamResponse:
     """Make a video: answered with JSON, with the file while it grows, or at once with its addresses."""
-    queue.check_room()
-    wanted = await _wanted(request)
-    await asyncio.to_thread(uploads.forget_unused)
-    job = await asyncio.to_thread(_placed, wanted.job)
-    # A request that is sent again goes on in the file of the one before.
-    graph = fill(wanted.graph, job, f"http/{identity(job)[:32]}", secrets.token_hex(8))
-    id_ = await queue.put(graph, job.seed)
-    if not wanted.wait:
+    id_, seed, wait = await _queued(request)
+    if not wait:
         headers = {**HEADERS, "Location": _addresses(id_)["status"]}
-        return web.json_response(
-            {"id": id_, "seed": job.seed, **_addresses(id_)}, status=202, headers=headers
-        )
+        return web.json_response({"id": id_, "seed": seed, **_addresses(id_)}, status=202, headers=headers)
     if "video/mp4" in request.headers.get("Accept", ""):
         return await _growing(request, id_)
     made = await _made(id_)
@@ -124,13 +121,49 @@ async def openapi(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(OPENAPI, headers={**HEADERS, "Content-Type": "application/json"})
 
 
-async def _wanted(request: web.Request) -> Wanted:
+async def _queued(request: web.Request) -> tuple[str, int, bool]:
+    """Id and seed of the video that a request asks for, once it is in the queue, and whether whoever asked waits."""
+    queue.check_room()
     if request.content_type != "application/json":
         raise Refusal(415, "Send JSON, with 'Content-Type: application/json'.")
+    # Nobody knows how large a body will be that is packed, or whose length is not told.
+    known = request.content_length is not None and "Content-Encoding" not in request.headers
+    size = request.content_length if known else request.client_max_size
+    if size > request.client_max_size:
+        raise _too_large()
+    with _memory.holding(COPIES * size):
+        wanted = await _wanted(await _body(request, size))
+        await asyncio.to_thread(uploads.forget_unused)
+        job = await asyncio.to_thread(_placed, wanted.job)
+    # A request that is sent again goes on in the file of the one before.
+    graph = fill(wanted.graph, job, f"http/{identity(job)[:32]}", secrets.token_hex(8))
+    return await queue.put(graph, job.seed), job.seed, wanted.wait
+
+
+async def _body(request: web.Request, size: int) -> bytearray:
+    """The body of a request; not by its own ``read``, because it would keep it."""
+
+    async def pieces() -> bytearray:
+        data = bytearray()
+        async for piece in request.content.iter_any():
+            data += piece
+            if len(data) > request.client_max_size:
+                raise _too_large()
+        return data
+
     try:
-        data = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise Refusal(413, "Send less, or names of files in ComfyUI's input folder.") from error
+        return await asyncio.wait_for(pieces(), patience(size))
+    except asyncio.TimeoutError as error:
+        raise too_slow(size) from error
+    except web.RequestPayloadError as error:
+        raise Refusal(400, "Send the body as it is: it cannot be read as its headers say.") from error
+
+
+def _too_large() -> Refusal:
+    return Refusal(413, "Send less, or names of files in ComfyUI's input folder.")
+
+
+async def _wanted(data: bytearray) -> Wanted:
     asked = await asyncio.to_thread(read_request, data)
     graph = queue.workflow(asked.workflow)
     with refusing():

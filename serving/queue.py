@@ -82,6 +82,7 @@ async def put(graph: dict[str, Any], seed: int) -> str:
     valid, error, outputs, node_errors = await execution.validate_prompt(id_, told["prompt"], None)
     if not valid:
         raise Refusal(400, refusal({"error": error, "node_errors": node_errors}))
+    check_room()  # others have come while this request was read
     extra = {**told["extra_data"], MARK: {"seed": seed}, "create_time": int(time.time() * 1000)}
     number, server.number = server.number, server.number + 1
     server.prompt_queue.put((number, id_, told["prompt"], extra, outputs, {}))

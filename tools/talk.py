@@ -24,9 +24,7 @@ from avatar.media.speech import Speech
 from avatar.media.writer import VideoWriter
 from avatar.sessions.folder import FolderAvatar
 
-from .environment import ROOT
-
-TALKER = ROOT / "talker"
+from . import talker
 
 
 @torch.inference_mode()
@@ -35,14 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, default=TALKER / "base")
+    parser.add_argument("--checkpoint", type=Path, default=talker.BASE)
     parser.add_argument("--lora", type=Path, help="default: the tiny talker's, with the tiny talker")
-    parser.add_argument("--portrait", type=Path, default=TALKER / "example" / "portrait.png")
-    parser.add_argument("--speech", type=Path, default=TALKER / "example" / "speech.ogg")
+    parser.add_argument("--portrait", type=Path, default=talker.EXAMPLE / "portrait.png")
+    parser.add_argument("--speech", type=Path, default=talker.EXAMPLE / "speech.ogg")
     parser.add_argument(
         "--size",
-        default="192x192",
-        help="WIDTHxHEIGHT, multiples of 64; the tiny talker was trained at 192x192",
+        default=f"{talker.SIDE}x{talker.SIDE}",
+        help="WIDTHxHEIGHT, multiples of 64; the tiny talker was trained at %(default)s",
     )
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--seed", type=int, default=42)
@@ -50,8 +48,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--out", type=Path, default=Path("talk.mp4"))
     args = parser.parse_args()
-    if args.lora is None and args.checkpoint == TALKER / "base":
-        args.lora = next((TALKER / "lora").glob("*.safetensors"))
+    if args.lora is None and args.checkpoint == talker.BASE:
+        args.lora = talker.lora()
 
     device = torch.device(args.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -26,7 +26,7 @@ from tools.comfyui import free_port
 from tools.environment import ROOT
 
 EXAMPLE = ROOT / "talker" / "example"
-START_SECONDS, PATIENCE_SECONDS = 300.0, 240.0
+START_SECONDS, PATIENCE_SECONDS = 600.0, 480.0
 RATE = 24_000
 
 
@@ -101,7 +101,19 @@ class Pool:
 def running_pool(folder: Path, *arguments: str) -> Iterator[Pool]:
     """A pool with its file jobs in ``folder``; ended with all that it has started."""
     port, log = free_port(), folder / "pool.log"
-    command = [sys.executable, "-m", "pool", "--device", "cpu", "--cpus", "0.25", "--steps", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "pool",
+        "--device",
+        "cpu",
+        "--cpus",
+        "0.25",
+        "--steps",
+        "1",
+        "--size",
+        "128x128",
+    ]
     command += ["--port", str(port), "--videos", str(folder / "videos"), *arguments]
     # The token is the test's own, so nothing is written into anybody's home; how full this machine is, is no matter.
     own = {"RAY_AUTH_TOKEN": secrets.token_hex(20), "RAY_memory_monitor_refresh_ms": "0"}

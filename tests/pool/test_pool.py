@@ -19,7 +19,8 @@ from tests.host.contract import Service
 from tools.environment import ROOT
 
 pytest.importorskip("ray", reason="a pool needs Ray: pip install 'ray[serve]'")
-connect = pytest.importorskip("websockets.sync.client", reason="ray[serve] brings websockets").connect
+websockets = pytest.importorskip("websockets", reason="ray[serve] brings websockets")
+connect = pytest.importorskip("websockets.sync.client").connect
 
 from .running import EXAMPLE, Pool, files, frames, running_pool, said, sound, until  # noqa: E402
 
@@ -212,6 +213,37 @@ def test_more_than_may_wait_are_sent_away_and_leaving_makes_room(pool):
             socket.close()
     pool.quiet()
     assert until(lambda: pool.health()["avatars"] == {"running": 1}), "nobody needs the second one"
+
+
+def test_bodies_that_still_arrive_have_their_places(pool):
+    head = "POST /liveavatar/generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    began = [socket.create_connection(("127.0.0.1", pool.port)) for _ in range(2)]
+    try:
+        for one in began:
+            one.sendall(f"{head}Content-Length: 1000000\r\n\r\n{{".encode())
+        until(lambda: pool.health()["queue"]["waiting"] == 2)
+        status, _, data = pool.ask("/liveavatar/generate", files())
+        assert status == 503 and "2 are waiting" in json.loads(data)["error"]
+    finally:
+        for one in began:
+            one.close()
+    pool.quiet()
+
+
+def test_a_message_that_is_too_large_ends_a_socket_and_others_are_answered(pool):
+    with socket_of(pool, pool.open()) as live:
+        for message, sentence in (
+            (b"x", "no whole number"),
+            ("[", "Send sound"),
+            (bytes(48_002), "a second"),
+        ):
+            live.send(message)
+            told = (json.loads(one) for one in live if isinstance(one, str))
+            assert sentence in next(one["message"] for one in told if one["type"] == "error")
+        with pytest.raises(websockets.exceptions.ConnectionClosed):
+            while True:
+                live.recv()
+        assert live.close_code == 1009
 
 
 def test_who_waits_is_told_the_place_and_may_leave(pool):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..talker import SIDE
 from . import notes
 
 PROMPT = "A person looks into the camera and talks, with natural expressions and small movements of the head."
@@ -364,7 +365,7 @@ def demo() -> dict[str, Node]:
     graph = core()
     graph["load"].inputs.update(checkpoint="tiny talker (shipped)", lora="tiny talker (shipped)")
     graph["image"].inputs["image"] = "liveavatar_portrait.png"
-    graph["reference"].inputs.update(width=192, height=192)
+    graph["reference"].inputs.update(width=SIDE, height=SIDE)
     return graph
 
 

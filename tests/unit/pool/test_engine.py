@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -27,7 +28,9 @@ class Enough(Exception):
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory) -> Engine:
     videos = tmp_path_factory.mktemp("videos")
-    args = parser().parse_args(["--device", "cpu", "--steps", "1", "--videos", str(videos)])
+    args = parser().parse_args(
+        ["--device", "cpu", "--steps", "1", "--size", "128x128", "--videos", str(videos)]
+    )
     return Engine(settings_of(args))
 
 
@@ -111,3 +114,13 @@ def test_a_file_that_somebody_writes_is_waited_for(engine, tmp_path):
     again = engine.file(folder, JOB, lambda: None)
     assert next(again)["file"] == begun[0]["file"], "no second video is begun beside it"
     again.close()
+
+
+def test_a_file_that_is_written_for_too_long_is_said_and_left_alone(engine, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("pool.engine.LOCKED_SECONDS", 0.3)
+    folder = job_folder(tmp_path / "job")
+    with closing(engine.file(folder, JOB, lambda: None)) as first:
+        written = next(first)["file"]
+        with closing(engine.file(folder, JOB, lambda: None)) as second:
+            assert next(second)["file"] != written
+    assert f"{written} is still being written after 0 s" in caplog.text

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from avatar.jobs.access import Refusal
 from avatar.jobs.job import Job
 
 from pool.files import FAILED, MOST_LOSSES, Files, Lost
-from pool.line import Line
+from pool.line import Line, Place
 from pool.store import Store
 
 JOB = Job("-", audio="-", seed=7)
@@ -54,7 +53,7 @@ BEGUN, HALF, DONE = (
 def test_a_job_that_is_made_is_finished_here_and_on_the_disk(tmp_path):
     async def run():
         files, line = pool(tmp_path, Avatars([BEGUN, HALF, DONE]))
-        record = await files.ended((await files.add(JOB, *FILES)).id)
+        record = await files.ended((await files.add(JOB, *FILES, Place())).id)
         assert (record.state, record.frames, record.file) == ("finished", 12, "video.mp4") and record.ended
         assert Store(tmp_path).read(record.id) == record
         assert (line.waiting, line.running) == (0, 0)
@@ -66,7 +65,7 @@ def test_a_lost_avatar_is_followed_by_another_one(tmp_path):
     async def run():
         avatars = Avatars([BEGUN, HALF, Lost()], [HALF], [BEGUN, {"frames": 24}, DONE])
         files, _ = pool(tmp_path, avatars)
-        record = await files.ended((await files.add(JOB, *FILES)).id)
+        record = await files.ended((await files.add(JOB, *FILES, Place())).id)
         assert (record.state, record.frames, len(avatars.asked)) == ("finished", 24, 3)
         assert len({attempt for _, attempt in avatars.asked}) == 3, "each attempt has a name of its own"
         assert not any(files.wants(attempt) for _, attempt in avatars.asked)
@@ -78,7 +77,7 @@ def test_a_job_that_takes_one_avatar_after_another_with_it_fails(tmp_path):
     async def run():
         avatars = Avatars(*[[Lost()]] * 9)
         files, _ = pool(tmp_path, avatars)
-        record = await files.ended((await files.add(JOB, *FILES)).id)
+        record = await files.ended((await files.add(JOB, *FILES, Place())).id)
         assert (record.state, record.error, len(avatars.asked)) == ("failed", FAILED, MOST_LOSSES)
 
     asyncio.run(run())
@@ -88,7 +87,7 @@ def test_progress_forgives_losses(tmp_path):
     async def run():
         frames = [[{"frames": number}, Lost()] for number in range(1, 9)]
         files, _ = pool(tmp_path, Avatars(*frames, [DONE]))
-        assert (await files.ended((await files.add(JOB, *FILES)).id)).state == "finished"
+        assert (await files.ended((await files.add(JOB, *FILES, Place())).id)).state == "finished"
 
     asyncio.run(run())
 
@@ -100,7 +99,7 @@ def test_a_failure_is_told_and_not_tried_again(tmp_path, step):
     async def run():
         avatars = Avatars([BEGUN, step])
         files, _ = pool(tmp_path, avatars)
-        record = await files.ended((await files.add(JOB, *FILES)).id)
+        record = await files.ended((await files.add(JOB, *FILES, Place())).id)
         assert record.state == "failed" and len(avatars.asked) == 1
         assert record.error == (step["error"] if isinstance(step, dict) else FAILED)
 
@@ -111,7 +110,7 @@ def test_a_stopped_job_leaves_its_avatar_and_stays_stopped(tmp_path):
     async def run():
         avatars = Avatars([BEGUN, HALF, None])
         files, line = pool(tmp_path, avatars)
-        id_ = (await files.add(JOB, *FILES)).id
+        id_ = (await files.add(JOB, *FILES, Place())).id
         while line.running == 0:
             await asyncio.sleep(0)
         files.stop(id_)
@@ -128,7 +127,7 @@ def test_a_stopped_job_leaves_its_avatar_and_stays_stopped(tmp_path):
 def test_the_next_door_goes_on_with_what_was_put_aside(tmp_path):
     async def first():
         files, line = pool(tmp_path, Avatars([BEGUN, HALF, None], [None]))
-        ids = [(await files.add(JOB, *FILES)).id for _ in range(2)]
+        ids = [(await files.add(JOB, *FILES, Place())).id for _ in range(2)]
         while line.running == 0:
             await asyncio.sleep(0)
         files.put_aside()
@@ -146,14 +145,32 @@ def test_the_next_door_goes_on_with_what_was_put_aside(tmp_path):
     asyncio.run(second(asyncio.run(first())))
 
 
-def test_no_job_is_written_where_too_many_wait(tmp_path):
+def test_a_job_takes_over_the_place_of_its_request(tmp_path):
     async def run():
-        files, _ = pool(tmp_path, Avatars([None], [None]), most=1)
-        await files.add(JOB, *FILES)
-        await asyncio.sleep(0)
-        with pytest.raises(Refusal):
-            await files.add(JOB, *FILES)
-        assert len(Store(tmp_path).all()) == 1
+        files, line = pool(tmp_path, Avatars([None]), most=1)
+        with line.coming() as place:
+            record = await files.add(JOB, *FILES, place)
+            assert line.waiting == 1, "nobody else gets it in between"
+        assert line.waiting == 1 and files.ahead(record.id) == 0
+        files.stop(record.id)  # before its work has begun
+        await files.ended(record.id)
+        assert line.waiting == 0
+
+    asyncio.run(run())
+
+
+def test_who_goes_while_a_job_is_written_leaves_nothing(tmp_path, monkeypatch):
+    async def run():
+        files, line = pool(tmp_path, Avatars())
+        write = Store.write
+        monkeypatch.setattr(Store, "write", lambda *job: (time.sleep(0.1), write(*job)))
+        with line.coming() as place:
+            adding = asyncio.create_task(files.add(JOB, *FILES, place))
+            await asyncio.sleep(0.05)
+            adding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await adding
+        assert not Store(tmp_path).all() and line.waiting == 0
 
     asyncio.run(run())
 
@@ -171,7 +188,7 @@ def test_old_jobs_are_swept_away_and_others_stay(tmp_path):
                 store.write(replace(record, state="finished", ended=now - age))
         files, _ = pool(tmp_path, Avatars([None], [DONE]))
         files.begin_again()
-        await files.add(JOB, *FILES)
+        await files.add(JOB, *FILES, Place())
         assert files.find(ids["old"]) is None and not store.folder(ids["old"]).exists()
         assert files.find(ids["new"]) and files.find(ids["unfinished"])
 

@@ -6,6 +6,7 @@ import pytest
 
 from pool.__main__ import parser, settings_of
 from pool.settings import Settings
+from tools import talker
 
 
 def settings(*arguments: str) -> Settings:
@@ -17,6 +18,12 @@ def test_the_least_and_the_most_avatars_fit_together():
     assert settings("--replicas", "3").most_replicas == 3
     assert settings("--replicas", "0").most_replicas == 1
     assert settings("--gpus", "2").gpus == 0, "on the CPU nobody sets GPUs aside"
+
+
+def test_videos_have_the_size_of_their_model(tmp_path):
+    assert settings().size == (talker.SIDE, talker.SIDE)
+    assert settings("--checkpoint", str(tmp_path)).size == (704, 384)
+    assert settings("--size", "128x64").size == (128, 64)
 
 
 @pytest.mark.parametrize(
