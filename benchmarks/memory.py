@@ -159,11 +159,11 @@ def player(stream: AvatarStream, folder: Path, watch: Watch) -> None:
     blocks = to_file(stream, folder, watch)
     writer = next(blocks)
     with live.readable(writer.path):
-        live.advance(writer.frames_written, writer.mime_type)
+        live.advance(writer.frames_written, writer.mime_type, joinable=writer.joinable)
         reader = threading.Thread(target=follow)
         reader.start()
         for writer in blocks:
-            live.advance(writer.frames_written, writer.mime_type)
+            live.advance(writer.frames_written, writer.mime_type, joinable=writer.joinable)
             live.status()
             if writer.frames_written == stream.frames:
                 ended.set()

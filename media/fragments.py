@@ -2,7 +2,8 @@
 
 Joined together the fragments are an mp4 file that plays at every length, and each is a segment that a
 browser's Media Source can append. libavformat's own muxer holds the newest fragment back until the next
-keyframe arrives, so each block is muxed on its own, with time stamps that continue those of the one before.
+key frame arrives, so each block is muxed on its own, with time stamps that continue those of the one before.
+A key frame is seen as a small jump of the picture, so one encoder goes on over the blocks of KEY_SECONDS.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ MOVFLAGS = "empty_moov+default_base_moof+delay_moov+use_metadata_tags"
 AAC_FRAME = 1024  # samples per AAC packet
 LIVE_RATE = 48_000
 """Live sound has this rate at least: AAC's packets are shorter then, so less sound waits for what comes behind it."""
+KEY_SECONDS = 2
+"""The first block that begins in each stretch of so many seconds of a video begins with a key frame."""
 WARM_UP = 64  # packets that are encoded and thrown away where an encoder begins in the middle
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 # H.264's colour description: sRGB's primaries, BT.709's transfer, and the BT.601 matrix, which swscale uses and
@@ -37,7 +40,11 @@ class FragmentEncoder:
     higher AAC rate (at most 96 kHz), and more than 6 channels become their mean. Live sound (a SpeechFeed) has
     48 kHz at least; its last 0.06 s come in the fragment after their picture's, since the sound encoder looks
     ahead. ``crf`` and ``preset`` are libx264's. ``frames`` and ``fragments`` say what an earlier encoder with the
-    same arguments has made already: this one goes on behind it.
+    same arguments has made already: this one goes on behind it, with a key frame. From the next key frame on that
+    both have, its pictures are the other's, bit for bit.
+
+    Attributes:
+        joinable: whether the newest fragment begins with a key frame, so that a player can begin there.
 
     Raises:
         ValueError: a side is odd, which H.264 in yuv420p cannot carry, or the audio is bad.
@@ -69,7 +76,12 @@ class FragmentEncoder:
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in (metadata or {}).items()
         }
-        self._options = {"crf": str(crf), "preset": preset, "bf": "0", "g": "1000000", "sc_threshold": "0"}
+        # It holds no frame back, so a block's last one comes with the block; key frames are ours to place.
+        self._options = {"crf": str(crf), "preset": preset, "tune": "zerolatency"}
+        self._options |= {"g": "1000000", "sc_threshold": "0"}
+        self._encoder: av.VideoCodecContext | None = None
+        self._stretch = -1  # in which the newest block begins
+        self.joinable = False
         self._sound = None if audio is None else _Sound(audio)
         if self._sound and frames:
             self._sound.go_on_at(self.audio_samples)
@@ -109,9 +121,11 @@ class FragmentEncoder:
             container.metadata.update(self._metadata)
             video = self._video_stream(container)
             audio = self._sound.stream(container) if self._sound else None
+            self._begin_stretch()
             for picture in self._pictures(frames):
-                container.mux(video.encode(picture))
-            container.mux(video.encode(None))
+                for packet in self._encoder.encode(picture):
+                    packet.stream = video
+                    container.mux(packet)
             self._profile = _profile(video.codec_context.extradata)
             for packet in self._sound.until(self.audio_samples) if self._sound else ():
                 packet.stream = audio
@@ -125,14 +139,30 @@ class FragmentEncoder:
         self.fragments += 1
         return _boxes(buffer.getvalue(), wanted)
 
+    def _begin_stretch(self) -> None:
+        """Take a fresh encoder, which begins with a key frame, where a stretch of KEY_SECONDS has begun.
+
+        The places depend on nothing that was before, so they are those of a video that was never interrupted."""
+        stretch = int(self.frames / self.fps / KEY_SECONDS)
+        self.joinable = stretch != self._stretch
+        if self.joinable:
+            self._stretch = stretch
+            self._encoder = av.CodecContext.create("libx264", "w")
+            self._set_up(self._encoder)
+
     def _video_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
-        # A fresh encoder for each block: it begins with a keyframe and holds nothing back at the end.
-        stream = container.add_stream("libx264", rate=self.fps, options=self._options)
-        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
-        context = stream.codec_context
-        context.color_primaries = context.color_trc = BT709
-        context.colorspace, context.color_range = BT601, LIMITED
+        """A stream of ``container`` for the encoder's packets."""
+        stream = container.add_stream("libx264", rate=self.fps)
+        self._set_up(stream.codec_context)
         return stream
+
+    def _set_up(self, encoder: av.VideoCodecContext) -> None:
+        encoder.width, encoder.height, encoder.pix_fmt = self.width, self.height, "yuv420p"
+        encoder.framerate, encoder.time_base = self.fps, 1 / self.fps
+        encoder.color_primaries = encoder.color_trc = BT709
+        encoder.colorspace, encoder.color_range = BT601, LIMITED
+        # The parameters of the stream are in the file's header, and not once more in each key frame.
+        encoder.options = {**self._options, "flags": "+global_header"}
 
     def _pictures(self, frames: torch.Tensor) -> Iterator[av.VideoFrame]:
         for pixels in frames.contiguous().numpy():

@@ -54,7 +54,8 @@ class LiveStream:
         self._readers = 0
         self._visited: float | None = None
         self._lingers = False
-        self._recent: deque[tuple[int, int]] = deque()  # (first frame, offset) of the last fragments
+        self._newest = 0  # offset of the last fragment
+        self._joins: deque[tuple[int, int]] = deque()  # (first frame, offset) of where players can begin
         self._started = time.monotonic()
         self._first_block: tuple[float, int] | None = None
         self._last_blocks: deque[tuple[float, int]] = deque(maxlen=RECENT_BLOCKS + 1)
@@ -79,13 +80,16 @@ class LiveStream:
         with self._lock:
             self.frames, self.size = frames, size
 
-    def advance(self, frames: int, mime_type: str) -> None:
-        """The file now holds ``frames`` frames, in whole fragments of this type."""
+    def advance(self, frames: int, mime_type: str, *, joinable: bool) -> None:
+        """The file now holds ``frames`` frames, in whole fragments of this type; a player can begin with the newest
+        one if it is ``joinable``, as the first one is."""
         now = time.monotonic()
         with self._lock:
-            self._recent.append((self.frames, self.size))
-            while len(self._recent) > 1 and (frames - self._recent[1][0]) / self.fps >= JOIN_SECONDS:
-                self._recent.popleft()
+            self._newest = self.size
+            if joinable:
+                self._joins.append((self.frames, self.size))
+            while len(self._joins) > 1 and (frames - self._joins[1][0]) / self.fps >= JOIN_SECONDS:
+                self._joins.popleft()
             if self._first_block is None:
                 self._first_block = now, frames
                 self.header_size = _header_size(self._file)
@@ -133,8 +137,7 @@ class LiveStream:
     def newest(self) -> tuple[int, int]:
         """Offset and size of the last fragment."""
         with self._lock:
-            offset = self._recent[-1][1] if self._recent else 0
-            return offset, self.size - offset
+            return self._newest, self.size - self._newest
 
     def status(self) -> dict[str, object]:
         """The figures that the page shows, as JSON types. ``speed`` is in frames per second since the first block,
@@ -154,7 +157,7 @@ class LiveStream:
                 "mime_type": self.mime_type,
                 "size": self.size,
                 "header_size": self.header_size,
-                "join": self._recent[0][1] if self._recent else 0,
+                "join": self._joins[0][1] if self._joins else 0,
                 "frames": self.frames,
                 "total_frames": self.total_frames,
                 "fps": self.fps,

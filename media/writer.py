@@ -36,9 +36,9 @@ class VideoWriter:
 
     With a ``fingerprint`` of what decides the video, a journal next to the file lets another writer go on with it
     after this one has ended early, by an error or with its process: given a path whose journal has the same
-    fingerprint, a writer begins at ``frames_written`` frames. A file that is left by an error inside ``with`` becomes
-    an ordinary one too, and its growing form is kept beside it until a writer goes on with it. ``about`` is written
-    into the journal for people to read.
+    fingerprint, a writer begins at ``frames_written`` frames, with a key frame. A file that is left by an error inside
+    ``with`` becomes an ordinary one too, and its growing form is kept beside it until a writer goes on with it.
+    ``about`` is written into the journal for people to read.
 
     ``metadata`` (such as the workflow and prompt) is stored as the core's Save Video stores it: text as it
     is, anything else as JSON. Errors say in one sentence what is wrong.
@@ -109,8 +109,13 @@ class VideoWriter:
         """The file's media type with its codecs, for a browser; known after a ``write``."""
         return self._encoder.mime_type
 
+    @property
+    def joinable(self) -> bool:
+        """Whether a player can begin with the newest block."""
+        return self._encoder.joinable
+
     def write(self, frames: torch.Tensor) -> None:
-        """Add a block, uint8 [F, H, W, 3]. Each call makes one keyframe, so hand over whole blocks."""
+        """Add a block, uint8 [F, H, W, 3]. Each call makes one fragment, so hand over whole blocks."""
         if self._file.closed:
             raise ValueError(f"The video {self.path} is closed; nothing can be added.")
         self._check_still_there()

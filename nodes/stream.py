@@ -180,7 +180,7 @@ class AvatarStreamToVideo(SavingNode):
             with closing(record(stream, writer, snapshots, say)) as blocks:
                 for reached, block in blocks:
                     if reached > begun:
-                        live.advance(writer.frames_written, writer.mime_type)
+                        live.advance(writer.frames_written, writer.mime_type, joinable=writer.joinable)
                         announce(live)
                     progress(reached, reached if stream.live else stream.frames, block)
 

@@ -3,7 +3,8 @@ import { api } from "../../scripts/api.js";
 // Feeds a running stream to a <video> through Media Source Extensions.
 
 const AHEAD = 60; // seconds buffered before reading pauses
-const BEHIND = 30; // seconds of what was played that stay, to seek back
+const BEHIND = 30; // seconds of what was played that stay, to seek back,
+const SPARED = 6; // and where memory is short: a browser removes up to the next key frame, which must have been played
 const LATE = 30; // who joins a stream longer than this goes on near its end
 const RETRY_MS = 1000;
 const POLL_MS = 1000; // between two questions whether there is more, where nobody tells
@@ -131,7 +132,7 @@ async function append(video, buffer, bytes, signal) {
             return;
         } catch (error) {
             if (error.name !== "QuotaExceededError") throw error;
-            await forget(buffer, video.currentTime - 1, signal);
+            await forget(buffer, video.currentTime - SPARED, signal);
             await event(video, "timeupdate", signal);
         }
     }

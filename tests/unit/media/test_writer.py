@@ -44,6 +44,11 @@ def pictures(path) -> list[int]:
         return [round(float(frame.to_ndarray(format="rgb24").mean())) for frame in container.decode(video=0)]
 
 
+def key_frames(path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [number for number, frame in enumerate(container.decode(video=0)) if frame.key_frame]
+
+
 def samples(path) -> tuple[np.ndarray, int]:
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
@@ -114,13 +119,13 @@ def test_length_rate_and_frame_count_are_in_the_finished_file(tmp_path, fps):
 
 
 def test_the_finished_file_has_its_index_first_and_can_seek(tmp_path):
-    path = write(tmp_path / "a.mp4", audio=sound(24000, 10))
+    path = write(tmp_path / "a.mp4", blocks=10, audio=sound(24000, 10))
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat") and b"moof" not in data
     with av.open(str(path)) as container:
-        container.seek(int(1.3 * av.time_base))
+        container.seek(int(3.3 * av.time_base))
         frame = next(container.decode(video=0))
-    assert frame.time == pytest.approx(24 / 25), "the keyframe that begins the block"
+    assert frame.time == pytest.approx(60 / 25), "the key frame that begins the block"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -192,13 +197,44 @@ def test_a_video_without_sound(tmp_path):
 
 def test_blocks_of_any_length(tmp_path):
     path = tmp_path / "a.mp4"
-    lengths = [9, 1, 12, 3]
+    lengths, begun = [9, 1, 12, 30, 3, 60, 1, 2], []
     with VideoWriter(path, width=W, height=H, audio=sound(48000, 5)) as writer:
         for length in lengths:
+            begins = writer.frames_written
             writer.write(block(0, length))
-    with av.open(str(path)) as container:
-        keys = [i for i, frame in enumerate(container.decode(video=0)) if frame.key_frame]
-    assert keys == [0, 9, 10, 22]
+            begun += [begins] * writer.joinable
+    assert len(pictures(path)) == sum(lengths)
+    assert key_frames(path) == begun == [0, 52, 115], "the first block in each two seconds"
+
+
+def test_one_encoder_goes_on_over_blocks(tmp_path):
+    """A key frame shows: at borders of blocks that begin with none, a file changes as inside of blocks."""
+    noise = torch.rand(80, 160, 3, generator=torch.Generator().manual_seed(1)) * 160
+    rows = torch.arange(64)[:, None] + torch.arange(96)
+    frames = torch.stack([noise[:64, at : at + 96] + rows[..., None] / 2 for at in range(48)]).to(torch.uint8)
+    with VideoWriter(tmp_path / "a.mp4", width=96, height=64) as writer:
+        for part in frames.split(BLOCK):
+            writer.write(part)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        shown = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    made = frames.numpy().astype(int)
+    wrong = np.abs(np.diff(shown.astype(int) - made, axis=0)).mean(axis=(1, 2, 3))
+    borders = wrong[BLOCK - 1 :: BLOCK]
+    assert borders.mean() < 1.1 * np.delete(wrong, np.s_[BLOCK - 1 :: BLOCK]).mean()
+
+
+def test_a_resumed_file_begins_with_a_key_frame_and_has_the_others_where_they_were(tmp_path):
+    whole = write(tmp_path / "whole.mp4", blocks=10)
+    path = tmp_path / "a.mp4"
+    first = VideoWriter(path, width=W, height=H, fingerprint="f")
+    for index in range(3):
+        first.write(block(index))
+    first.close(complete=False)
+    with VideoWriter(path, width=W, height=H, fingerprint="f") as writer:
+        for index in range(3, 10):
+            writer.write(block(index))
+    assert key_frames(whole) == [0, 60, 108]
+    assert key_frames(path) == [0, 36, 60, 108]
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 150, 120), (16, 235, 128)])
