@@ -64,7 +64,7 @@ def _heard_first(speech: Speech, encode: Encode, check_interrupt: Callable[[], N
             kept.append(features)
         yield features
     if kept:
-        speech.heard[ENGINE] = encode, torch.cat(kept)
+        speech.heard[ENGINE] = encode, torch.cat(kept).cpu()
 
 
 def _features(
