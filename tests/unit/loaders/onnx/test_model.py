@@ -1,4 +1,4 @@
-"""ONNX files read without the package ``onnx``: what is damaged, enormous or out of reach is refused in one sentence."""
+"""ONNX files read without the package ``onnx``; what is damaged, enormous or out of reach is refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def saved(path, constant, outputs=("y",)):
         [value(name, TensorProto.FLOAT, None) for name in outputs],
         [constant],
     )
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    )
     return path
 
 
