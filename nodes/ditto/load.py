@@ -43,7 +43,7 @@ class DittoLoadModel(Node):
             category=CATEGORY,
             description=(
                 "Loads Ditto, which lets a photograph speak on small GPUs, from a folder in models/ditto or from the "
-                "Hugging Face hub. It hears with a network of its own; no further package is needed."
+                "Hugging Face hub, with the networks that hear and find faces."
             ),
             inputs=[
                 io.Combo.Input(
