@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..gpu.transfer import send
 from .config import EMOTIONS, NEUTRAL
 from .motion import FaceMotion, mirrored
 
@@ -123,11 +124,16 @@ class Conditions:
         Frames before 0, which warm a live motion up, have what frame 0 has.
         """
         frames = [max(first + i, 0) for i in range(len(speech))]
-        emotions = self._emotions[[self._emotion(i) for i in frames]]
-        eyes = self._eyes[[mirrored(i, len(self._eyes)) for i in frames]]
+        emotions = _rows(self._emotions, [self._emotion(i) for i in frames])
+        eyes = _rows(self._eyes, [mirrored(i, len(self._eyes)) for i in frames])
         return torch.cat([speech, emotions, eyes, self._shape.expand(len(speech), -1)], -1)
 
     def _emotion(self, frame: int) -> int:
         """The number of a frame's row."""
         mood = self._mood(frame)
         return frame % self._count if mood is None else self._count + mood
+
+
+def _rows(table: Tensor, places: list[int]) -> Tensor:
+    """Rows of a table, without waiting for its GPU: a list of Python's is copied there in a way that waits."""
+    return table[send(torch.tensor(places), table.device)]

@@ -14,6 +14,10 @@ from .small_hubert import write_small_hubert
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +27,19 @@ def hubert(tmp_path_factory):
     return path, network, TorchGraph(path, "the speech network", "input_values")
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("samples", [6480, 3240, 12960, 6480])
-def test_a_hubert_with_a_built_in_context_hears_what_onnxruntime_hears(hubert, samples):
+def test_a_hubert_with_a_built_in_context_hears_what_onnxruntime_hears(hubert, samples, device):
     path, network, graph = hubert
+    graph.to(device)
     sound = torch.randn(1, samples, generator=torch.Generator().manual_seed(samples))
-    (found,) = graph(sound)
+    found = graph(sound)[0].cpu()
+    graph.to("cpu")
     (expected,) = RuntimeGraph(path, "the speech network", "input_values")(sound)
     assert found.shape == (1, (samples - 80) // 320, 32)
-    assert torch.allclose(found, expected, atol=2e-5)
+    assert torch.allclose(found, expected, atol=2e-5 if device == "cpu" else 5e-3)  # TF32
     with torch.no_grad():
-        assert torch.allclose(found, network(sound), atol=2e-5)
+        assert torch.allclose(found, network(sound), atol=2e-5 if device == "cpu" else 5e-3)
 
 
 def test_a_repeated_call_gives_the_same_bits_and_other_sound_gives_others(hubert):
@@ -213,17 +220,19 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", CASES)
-def test_every_operator_computes_what_onnxruntime_computes(tmp_path, name):
+def test_every_operator_computes_what_onnxruntime_computes(tmp_path, name, device):
     nodes, constants, size = CASES[name]
     path = write(tmp_path / "graph.onnx", nodes, constants, shape=list(size))
     x = torch.from_numpy(drawn(*size))
-    graph = TorchGraph(path, "the network", "x")
+    graph = TorchGraph(path, "the network", "x").to(device)
     (expected,) = RuntimeGraph(path, "the network", "x")(x)
+    near = 1e-5 if device == "cpu" else 1e-2  # TF32
     for _ in range(2):  # planned, then by the plan
-        (found,) = graph(x)
+        found = graph(x)[0].cpu()
         assert found.shape == expected.shape
-        assert torch.allclose(found, expected, atol=1e-5, rtol=1e-5)
+        assert torch.allclose(found, expected, atol=near, rtol=near)
 
 
 def test_softmax_of_old_graphs_is_over_all_that_follows(tmp_path):
