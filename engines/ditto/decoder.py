@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .fast_convs import UpsampledConv
 from .layers import SpectralConv, set_weights
-from .upsampled_conv import UpsampledConv
 
 MIDDLE_BLOCKS = 6
 SLOPE = 0.2  # of the leaky ReLU

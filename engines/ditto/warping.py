@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .fast_convs import FlatConv, SliceConv, TapConv, by_pictures, missing, widened
 from .layers import ConvNorm, fold_norm
-from .volume_convs import FlatConv, SliceConv, TapConv, by_pictures, missing, widened
 
 HEAT_VARIANCE = 0.01
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from avatar.engines.ditto.volume_convs import (
+from avatar.engines.ditto.fast_convs import (
     WHOLE_CHANNELS,
     FlatConv,
     SliceConv,
