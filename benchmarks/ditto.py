@@ -2,6 +2,8 @@
 
     # a recording in 50, 10 and 5 steps a window, live speech in 10 and 5; plain calls, and CUDA graphs
     python -m benchmarks.ditto --json ditto.json
+    # another checkout of this pack beside this one, in the same process and on the same machine
+    python -m benchmarks.ditto --against ../before --recording 10 --live --modes graphs
     # a dry run
     python -m benchmarks.ditto --device cpu --frames 10 --recording 1 --live --modes plain
 
@@ -14,6 +16,7 @@ after the last features that they need. Medians over ``--runs`` passes after one
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import time
@@ -27,18 +30,10 @@ import torch
 import tools.pack  # noqa: F401  (registers the package `avatar`)
 
 # isort: split
-from avatar.engines.ditto.appearance import AppearanceExtractor
-from avatar.engines.ditto.config import FPS, SPEECH_WIDTH, WindowConfig
-from avatar.engines.ditto.decoder import SpadeDecoder
-from avatar.engines.ditto.lmdm import MotionModel
-from avatar.engines.ditto.pipeline import Ditto, Performance
-from avatar.engines.ditto.runtime import accelerate, plain
-from avatar.engines.ditto.stitching import StitchingNetwork
-from avatar.engines.ditto.warping import WarpingNetwork
-from avatar.engines.parts.face.motion_extractor import MotionExtractor
-from avatar.loaders.ditto.networks import assemble
+from avatar.engines.ditto.config import FPS, SPEECH_WIDTH
 from torch import Tensor
 
+from tools.pack import NAME, register
 from tools.tiny_ditto import drawn
 
 from .common import environment, print_table
@@ -49,19 +44,30 @@ LIVE_OVERLAP = 70
 GIB = 2**30
 
 
-def build(device: torch.device) -> Ditto:
+def part(package: str, module: str) -> Any:
+    """A module of this pack, or of another checkout that is registered under its own name."""
+    return importlib.import_module(f"{package}.{module}")
+
+
+def build(device: torch.device, package: str = NAME) -> Any:
     """The engine in the published sizes; weights are random."""
+    torch.manual_seed(0)
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-    return assemble(
-        MotionModel(),
-        MotionExtractor(),
-        AppearanceExtractor(),
-        WarpingNetwork(),
-        drawn(SpadeDecoder()),
-        StitchingNetwork(),
+    ditto = f"{package}.engines.ditto"
+    return part(package, "loaders.ditto.networks").assemble(
+        part(ditto, "lmdm").MotionModel(),
+        part(package, "engines.parts.face.motion_extractor").MotionExtractor(),
+        part(ditto, "appearance").AppearanceExtractor(),
+        part(ditto, "warping").WarpingNetwork(),
+        drawn(part(ditto, "decoder").SpadeDecoder()),
+        part(ditto, "stitching").StitchingNetwork(),
         dtype,
         device,
     )
+
+
+def package_of(engine: Any) -> str:
+    return type(engine).__module__.partition(".")[0]
 
 
 def eyes(square: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +75,7 @@ def eyes(square: Tensor) -> tuple[Tensor, Tensor]:
     return torch.full((1, 2), 0.35), torch.zeros(1, 6)
 
 
-def run(engine: Ditto, source: Any, windows: WindowConfig, speech: Tensor) -> dict[str, float]:
+def run(engine: Any, source: Any, windows: Any, speech: Tensor) -> dict[str, float]:
     """One pass: seconds in all, and until the first frames are there after the features that they need."""
     taken = [0.0]
 
@@ -83,7 +89,8 @@ def run(engine: Ditto, source: Any, windows: WindowConfig, speech: Tensor) -> di
     taken[0] = began
     first, frames = None, 0
     parts = live() if windows.live else [speech]
-    for block in engine.animate(source, parts, Performance(windows), warm_up=warm_up):
+    performance = part(package_of(engine), "engines.ditto.pipeline").Performance(windows)
+    for block in engine.animate(source, parts, performance, warm_up=warm_up):
         if first is None:
             first = time.perf_counter() - taken[0]
         frames += len(block)
@@ -91,7 +98,7 @@ def run(engine: Ditto, source: Any, windows: WindowConfig, speech: Tensor) -> di
 
 
 def measure(
-    engine: Ditto, source: Any, windows: WindowConfig, speech: Tensor, runs: int, device: torch.device
+    engine: Any, source: Any, windows: Any, speech: Tensor, runs: int, device: torch.device
 ) -> dict[str, Any]:
     """Medians of ``runs`` passes."""
     cold = run(engine, source, windows, speech)
@@ -112,6 +119,27 @@ def measure(
     return found
 
 
+def measured(engine: Any, args: argparse.Namespace, device: torch.device) -> Iterator[dict[str, Any]]:
+    """A row of figures for every mode and kind of speech."""
+    package = package_of(engine)
+    runtime, windows_of = (
+        part(package, "engines.ditto.runtime"),
+        part(package, "engines.ditto.config").WindowConfig,
+    )
+    picture = torch.randint(0, 256, (*PICTURE, 3), dtype=torch.uint8)
+    source = engine.source([(picture, LANDMARKS)], eyes)
+    speech = torch.randn(args.frames, SPEECH_WIDTH)
+    kinds = [("recording", windows_of(steps=steps)) for steps in args.recording]
+    kinds += [("live", windows_of(LIVE_OVERLAP, steps, live=True)) for steps in args.live]
+    for mode in args.modes:
+        if mode == "graphs":
+            runtime.accelerate(engine)
+        for kind, windows in kinds:
+            found = measure(engine, source, windows, speech, args.runs, device)
+            yield {"mode": mode, "speech": kind, "steps": windows.steps, **found}
+        runtime.plain(engine)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -123,28 +151,22 @@ def main() -> None:
     parser.add_argument("--live", nargs="*", type=int, default=[10, 5], metavar="STEPS")
     parser.add_argument("--modes", nargs="+", choices=["plain", "graphs"], default=["plain", "graphs"])
     parser.add_argument("--card", type=float, default=0, help="GiB that PyTorch is held to; 0: all")
+    parser.add_argument("--against", type=Path, help="another checkout, which is measured first")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     args = parser.parse_args()
     device = torch.device(args.device)
     if args.card:
         total = torch.cuda.mem_get_info()[1]
         torch.cuda.set_per_process_memory_fraction(args.card * GIB / total)
-    torch.manual_seed(0)
-    engine = build(device)
-    picture = torch.randint(0, 256, (*PICTURE, 3), dtype=torch.uint8)
-    source = engine.source([(picture, LANDMARKS)], eyes)
-    speech = torch.randn(args.frames, SPEECH_WIDTH)
-    kinds = [("recording", WindowConfig(steps=steps)) for steps in args.recording]
-    kinds += [("live", WindowConfig(LIVE_OVERLAP, steps, live=True)) for steps in args.live]
+    packages = {"here": NAME}
+    if args.against:
+        register(args.against.resolve(), "before")
+        packages = {"before": "before", **packages}
     rows = []
-    for mode in args.modes:
-        if mode == "graphs":
-            accelerate(engine)
-        for kind, windows in kinds:
-            found = measure(engine, source, windows, speech, args.runs, device)
-            rows.append({"mode": mode, "speech": kind, "steps": windows.steps, **found})
+    for code, package in packages.items():
+        for row in measured(build(device, package), args, device):
+            rows.append({"code": code, **row})
             print(json.dumps(rows[-1]), flush=True)
-        plain(engine)
     print_table(list(rows[0]), [list(row.values()) for row in rows])
     if args.json:
         report = {"environment": environment(device), "card GiB": args.card, "rows": rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from ..loaders.ditto.speech import listen, video_frames
 from ..media.audio import trim
 from ..media.frames import AvatarStream, Resumable
 from ..media.speech import LiveSpeech, Speech
-from .ditto_look import Look, performance
+from .ditto_look import AskedMoods, Look, performance
 from .residence import GRAPHS, PLAIN, Stay, check_graphs
 
 SPEEDS = (PLAIN, GRAPHS)
@@ -72,6 +72,8 @@ def open_video(
         check_graphs(inputs.ditto.device, PLAIN)
     frames = _frames(inputs.speech, max_seconds)
     run = _Run(inputs, seed, steps, frames, speed, check_interrupt, say)
+    if isinstance(inputs.speech, LiveSpeech):
+        inputs.speech.feed.moods = AskedMoods.NAMES
     audio = inputs.speech.audio
     return AvatarStream(
         run.blocks,
@@ -203,9 +205,11 @@ class _Run:
                     f"{self.size[1]} x {self.size[0]}, {windows.steps} steps for {windows.stride} frames of motion"
                 )
                 warm_up = silence(ditto.encode, windows.overlap) if windows.live else None
-                heard = listen(speech, ditto.encode, here.check)
+                asked = AskedMoods(self.inputs.look)
+                heard = listen(speech, ditto.encode, here.check, asked.ask)
+                performed = replace(self.performance, moods=asked.moods) if windows.live else self.performance
                 made = ditto.engine.animate(
-                    self.inputs.source, heard, self.performance, self.seed, warm_up, here.check, done
+                    self.inputs.source, heard, performed, self.seed, warm_up, here.check, done
                 )
                 with closing(heard), closing(made):
                     for block in made:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..engines.ditto.blinks import UNKNOWN_LENGTH, Blinks, blink_rows
-from ..engines.ditto.conditions import emotion_row, emotion_rows
+from ..engines.ditto.conditions import Moods, emotion_mix, emotion_row, emotion_rows
 from ..engines.ditto.config import EMOTIONS, WindowConfig
 from ..engines.ditto.driving import PICTURE_PARTS, DrivingConfig, constant_controls
 from ..engines.ditto.pipeline import Performance
@@ -19,6 +21,8 @@ from ..loaders.ditto.settings import DittoSettings
 NATURAL, NEUTRAL = "natural", "neutral"
 EMOTION_CHOICES = (NATURAL, NEUTRAL, *(name for name in EMOTIONS if name != NEUTRAL))
 """The first one varies as the published settings do, and is neutral without them."""
+PART = re.compile(r"([a-z]+|[0-7])(?:\s*[\s:=]\s*(\d{1,6}(?:\.\d{0,6})?|\.\d{1,6}))?")
+"""An emotion of a mix, by name or number, and its weight."""
 RANDOM, AS_MADE, NEVER = BLINK_CHOICES = ("random", "with the speech", "never")
 LIVE_OVERLAP = 75
 """The least look-ahead that the model makes: blocks of five frames, half a second after they were said."""
@@ -32,6 +36,7 @@ class Look:
 
     Attributes:
         emotion: one of `EMOTION_CHOICES`.
+        mix: weights of all `EMOTIONS`, in place of ``emotion``; see `read_mix`.
         share: how much of it there is, 0 to 1; the rest is neutral.
         mouth: strength of the lips' movement; 1 as it was made.
         head: strength of the head's movement.
@@ -54,6 +59,7 @@ class Look:
     eyes: float = 0.0
     blinks: str = RANDOM
     whole_face: bool = False
+    mix: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -62,6 +68,51 @@ class Look:
         ):
             if value not in known:
                 raise ValueError(f"Choose {name} from {', '.join(known)}: {value!r} is not known.")
+
+
+def read_mix(text: str) -> tuple[float, ...]:
+    """The weights of all `EMOTIONS` in a text such as "happy 0.7, surprise 0.3"; empty for an empty one.
+
+    Emotions may be numbers too; without weights all have the same. ValueError for anything else.
+    """
+    weights: dict[str, float] = {}
+    for part in filter(None, (part.strip().lower() for part in text.split(","))):
+        found = PART.fullmatch(part)
+        name = "" if found is None else found[1]
+        name = EMOTIONS[int(name)] if name.isdigit() else name
+        if name not in EMOTIONS:
+            raise ValueError(
+                f"Write the mix as in 'happy 0.7, surprise 0.3', of {', '.join(EMOTIONS)}: {part!r:.60} is none."
+            )
+        if name in weights:
+            raise ValueError(f"Write every emotion of the mix once: {name} is there twice.")
+        weights[name] = float(found[2] or 1)
+    if weights and not any(weights.values()):
+        raise ValueError("Give an emotion of the mix a weight above 0: all are 0.")
+    return tuple(weights.get(name, 0.0) for name in EMOTIONS) if weights else ()
+
+
+class AskedMoods:
+    """The emotions that live speech asks for by name, frame by frame; ``neutral`` is what the look says."""
+
+    NAMES = (NEUTRAL, *(name for name in EMOTIONS if name != NEUTRAL))
+
+    def __init__(self, look: Look):
+        rows = torch.stack([_strong(emotion_row([EMOTIONS.index(name)]), look.share) for name in EMOTIONS])
+        self.moods = Moods(rows, self._at)
+        self._since: list[int] = [0]  # frames at which another one begins,
+        self._names = [NEUTRAL]  # and which
+
+    def ask(self, frame: int, name: str) -> None:
+        """From a frame on, which is later than those before, this mood holds."""
+        name = name or NEUTRAL
+        if name != self._names[-1]:
+            self._since.append(frame)
+            self._names.append(name)
+
+    def _at(self, frame: int) -> int | None:
+        name = self._names[bisect_right(self._since, frame) - 1]
+        return None if name == NEUTRAL else EMOTIONS.index(name)
 
 
 def performance(
@@ -95,7 +146,7 @@ def performance(
         blinks=_blinks(look, settings, UNKNOWN_LENGTH if live else frames, seed),
         controls=constant_controls(_offsets(look), expression=_eyes(look)),
         # An emotion that lasts would be lost in a motion that counts from its own first frame.
-        neutral_origin=look.emotion not in (NATURAL, NEUTRAL),
+        neutral_origin=bool(look.mix) or look.emotion not in (NATURAL, NEUTRAL),
     )
 
 
@@ -106,10 +157,16 @@ def _gains(look: Look, still: bool) -> Mapping[str, float] | None:
 
 
 def _emotions(look: Look, settings: DittoSettings | None) -> Tensor:
+    if look.mix:
+        return _strong(emotion_mix(look.mix), look.share)[None]
     if look.emotion == NATURAL:
         return emotion_rows() if settings is None else settings.emotions
-    chosen, neutral = (emotion_row([EMOTIONS.index(name)]) for name in (look.emotion, NEUTRAL))
-    return torch.lerp(neutral, chosen, look.share)[None]
+    return _strong(emotion_row([EMOTIONS.index(look.emotion)]), look.share)[None]
+
+
+def _strong(row: Tensor, share: float) -> Tensor:
+    """A row of emotions of which there is so much; the rest is neutral."""
+    return torch.lerp(emotion_row([EMOTIONS.index(NEUTRAL)]), row, share)
 
 
 def _blinks(look: Look, settings: DittoSettings | None, frames: int, seed: int) -> Blinks | None:

@@ -13,10 +13,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "avatar"
 
-if NAME not in sys.modules:
+
+def register(folder: Path, name: str) -> None:
+    """Make a folder of this pack importable as the package ``name``, once."""
+    if name in sys.modules:
+        return
     spec = importlib.util.spec_from_file_location(
-        NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     package = importlib.util.module_from_spec(spec)
-    sys.modules[NAME] = package
+    sys.modules[name] = package
     spec.loader.exec_module(package)
+
+
+register(ROOT, NAME)

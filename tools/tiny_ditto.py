@@ -22,7 +22,6 @@ import torch
 from avatar.engines.ditto.appearance import AppearanceConfig, AppearanceExtractor
 from avatar.engines.ditto.config import MotionModelConfig
 from avatar.engines.ditto.decoder import DecoderConfig, SpadeDecoder
-from avatar.engines.ditto.layers import SpectralConv
 from avatar.engines.ditto.lmdm import MotionModel
 from avatar.engines.ditto.stitching import StitchingNetwork
 from avatar.engines.ditto.warping import DenseMotionConfig, WarpingConfig, WarpingNetwork
@@ -155,7 +154,7 @@ def drawn(decoder: SpadeDecoder) -> SpadeDecoder:
     """The decoder with random weights where it has none yet, and with the vectors of spectral norms that belong to
     them: others give infinite weights."""
     for layer in decoder.modules():
-        if isinstance(layer, SpectralConv):
+        if hasattr(layer, "weight_u"):
             rows = layer.weight_orig.normal_(0, 1).flatten(1)
             if layer.bias is not None:
                 layer.bias.zero_()

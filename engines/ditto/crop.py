@@ -114,9 +114,18 @@ def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def warp(pictures: Tensor, grid: Tensor) -> Tensor:
     """Pictures ``[n, C, h, w]`` read at pixels ``[H, W, 2]`` (x, y): float32 ``[n, C, H, W]``, bilinear, 0 outside."""
-    size = torch.tensor(pictures.shape[:-3:-1], device=grid.device)  # (w, h)
-    unit = (grid + 0.5) * (2 / size) - 1
-    return F.grid_sample(pictures.float(), unit.expand(len(pictures), -1, -1, -1), align_corners=False)
+    return look_up(pictures, unit_grid(grid, *pictures.shape[-2:]))
+
+
+def unit_grid(grid: Tensor, height: int, width: int) -> Tensor:
+    """Pixels ``[H, W, 2]`` (x, y) of pictures of a size, in units where [-1, 1] spans the picture."""
+    x, y = grid.unbind(-1)
+    return torch.stack([(x + 0.5) * (2 / width) - 1, (y + 0.5) * (2 / height) - 1], -1)
+
+
+def look_up(pictures: Tensor, places: Tensor) -> Tensor:
+    """Pictures ``[n, C, h, w]`` at places ``[H, W, 2]`` of `unit_grid`, as `warp` gives them."""
+    return F.grid_sample(pictures.float(), places.expand(len(pictures), -1, -1, -1), align_corners=False)
 
 
 def pixel_grid(matrix: np.ndarray, height: int, width: int, left: int = 0, top: int = 0) -> Tensor:

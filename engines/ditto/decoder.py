@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .fast_convs import UpsampledConv
 from .layers import SpectralConv, set_weights
-from .upsampled_conv import UpsampledConv
 
 MIDDLE_BLOCKS = 6
 SLOPE = 0.2  # of the leaky ReLU
@@ -115,7 +115,9 @@ def instance_norm(x: Tensor) -> Tensor:
     """Every channel of ``[B, C, h, w]`` with mean 0 and variance 1, in the memory layout that it has."""
     variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
     scale = (variance + 1e-5).rsqrt()
-    return torch.addcmul(-mean * scale, x, scale).to(x.dtype)
+    return torch.addcmul(
+        -mean * scale, x, scale, out=torch.empty_like(x)
+    )  # rounded once, where it is written
 
 
 class SpadeDecoder(nn.Module):

@@ -168,7 +168,8 @@ class Driver:
     def __call__(self, motion: FaceMotion, controls: Controls = NO_CONTROLS) -> tuple[Tensor, Tensor]:
         """Source keypoints ``[n or 1, 21, 3]`` and driving keypoints ``[n, 21, 3]`` of the next n frames."""
         n = len(motion)
-        frames = [mirrored(self._count + i, len(self._source)) for i in range(n)]
+        places = torch.tensor([mirrored(self._count + i, len(self._source)) for i in range(n)])
+        frames = send(places, motion.scale.device)  # a list would wait for the GPU
         still = len(self._source) == 1
         source = self._source if still else self._source[frames]
         points = self._points if still else self._points[frames]

@@ -50,9 +50,13 @@ class SpectralConv(nn.Module):
         self.register_buffer("weight_v", torch.empty(inputs * kernel * kernel))
 
     def weight(self) -> Tensor:
-        """The weight that is used ``[N, C, k, k]``, in float32 at least."""
-        rows = self.weight_orig.flatten(1)
-        return self.weight_orig / torch.dot(self.weight_u, rows @ self.weight_v)
+        """The weight that is used ``[N, C, k, k]``, in float32 at least.
+
+        Its divisor is summed in float64: sums in float32 differ with the place of the weights in memory.
+        """
+        rows = self.weight_orig.flatten(1).double()
+        largest = torch.dot(self.weight_u.double(), rows @ self.weight_v.double())
+        return self.weight_orig / largest.to(self.weight_orig.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight(), self.bias, padding=self.weight_orig.shape[-1] // 2)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .crop import SIDE, pixel_grid, transform, warp
+from ..gpu.transfer import send
+from .crop import SIDE, look_up, pixel_grid, transform, unit_grid
 
 INNER = 0.9  # of the square's side is shown as it is rendered
 
@@ -50,10 +51,11 @@ class Paste:
         if right <= left or bottom <= top:
             raise ValueError("Choose a face inside the picture: the square around this one lies outside it.")
         self.box = (top, left, bottom, right)
-        self._places = pixel_grid(matrix, bottom - top, right - left, left, top).to(device)
-        mask = warp(blending_mask()[None, None].to(device), self._places)
+        pixels = pixel_grid(matrix, bottom - top, right - left, left, top)
+        self._places = send(unit_grid(pixels, SIDE, SIDE), device)
+        mask = look_up(send(blending_mask()[None, None], device), self._places)
         self._mask = mask.clamp(0, 1)  # [1, 1, h, w]
-        below = self.picture[top:bottom, left:right].permute(2, 0, 1)[None].to(device).float()
+        below = send(self.picture[top:bottom, left:right], device).permute(2, 0, 1)[None].float()
         self._below = (1 - self._mask) * below  # [1, 3, h, w]
 
     def patches(self, squares: Tensor) -> Tensor:
@@ -61,9 +63,11 @@ class Paste:
 
         Truncated to 8 bits as in the reference.
         """
-        moved = warp(squares.float().clamp(0, 1) * 255, self._places)
+        moved = look_up(squares.float().clamp(0, 1) * 255, self._places)
         blended = (self._mask * moved + self._below).clamp(0, 255)
-        return blended.to(torch.uint8).permute(0, 2, 3, 1)
+        return (
+            blended.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        )  # the CPU would take longer to put it in order
 
     def frames(self, patches: Tensor) -> Tensor:
         """Whole frames ``[n, H, W, 3]`` on the CPU, with patches ``[n, h, w, 3]`` in their box."""

@@ -14,7 +14,7 @@ from ..gpu.transfer import fetch, send
 from ..parts.face.motion_extractor import MotionExtractor
 from .appearance import AppearanceExtractor
 from .blinks import Blinks
-from .conditions import Character, Conditions, emotion_rows
+from .conditions import Character, Conditions, Moods, emotion_rows
 from .config import RECORDING, WindowConfig
 from .crop import CropOptions, crop_matrix, cut, halve
 from .decoder import SpadeDecoder
@@ -76,6 +76,7 @@ class Performance:
         neutral_origin: relative motion counts from the first frame of the same speech in a neutral voice. Otherwise
             it counts from the motion's own first frame, in which an emotion that stays is lost, as in the reference.
             It costs one more window.
+        moods: emotions that live speech asks for.
     """
 
     windows: WindowConfig = RECORDING
@@ -87,6 +88,7 @@ class Performance:
     blinks: Blinks | None = None
     controls: Callable[[int, int], Controls] = lambda first, count: NO_CONTROLS
     neutral_origin: bool = False
+    moods: Moods | None = None
 
 
 @dataclass
@@ -221,10 +223,10 @@ class Ditto:
         sample = self._newest_sampler(performance.windows.steps, check_interrupt)
         who = (performance.character or source.character).to(device)
 
-        def stream(emotions: Tensor) -> MotionStream:
+        def stream(emotions: Tensor, moods: Moods | None = None) -> MotionStream:
             return MotionStream(
                 sample,
-                Conditions(who, emotions, performance.first_eyes),
+                Conditions(who, emotions, performance.first_eyes, moods),
                 who.motion[:1].vectors(),
                 performance.windows,
                 noise or seeded_noise(0),
@@ -232,7 +234,7 @@ class Ditto:
                 None if warm_up is None else warm_up.to(device),
             )
 
-        moving = stream(performance.emotions)
+        moving = stream(performance.emotions, performance.moods)
         neutral = stream(emotion_rows()) if performance.neutral_origin else None
         origin: Tensor | None = None
         for features in chain(speech, [None]):

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ConvNorm, fold_norm, set_weights
+from .fast_convs import FlatConv, SliceConv, TapConv, by_pictures, missing, widened
+from .layers import ConvNorm, fold_norm
 
 HEAT_VARIANCE = 0.01
 
@@ -64,7 +65,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [x]
         for block in self.down_blocks:
-            maps.append(F.avg_pool3d(F.relu(block(maps[-1])), (1, 2, 2)))
+            maps.append(by_pictures(lambda x: F.avg_pool2d(x, 2), F.relu(block(maps[-1]))))
         return maps
 
 
@@ -83,7 +84,7 @@ class Decoder(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = maps.pop()
         for block in self.up_blocks:
-            x = F.relu(block(F.interpolate(x, scale_factor=(1, 2, 2))))
+            x = F.relu(block(by_pictures(lambda x: F.interpolate(x, scale_factor=2), x)))
             x = torch.cat([x, maps.pop()], 1)
         return F.relu(self.norm(self.conv(x)))
 
@@ -102,39 +103,6 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x))
-
-
-class SliceConv(nn.Module):
-    """A convolution of volumes that is computed picture by picture: every depth of the kernel gives outputs of its own,
-    which are then added where they belong.
-
-    A kernel with few outputs, as that of the mask, uses matrix units badly; here they are ``k`` times as many.
-    """
-
-    def __init__(self, conv: nn.Conv3d):
-        super().__init__()
-        outputs, inputs, self.depth, *kernel = conv.weight.shape
-        self.slices = nn.Conv2d(
-            inputs, self.depth * outputs, kernel, padding=conv.padding[1:], bias=False, device="meta"
-        )
-        weight = conv.weight.transpose(1, 2).transpose(0, 1).flatten(0, 1)
-        set_weights(self.slices, weight, None, conv.weight.dtype)
-        self.bias = nn.Parameter(conv.bias.detach(), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, d, h, w]`` to float32 ``[B, N, d, h, w]``."""
-        batch, depth = x.shape[0], x.shape[2]
-        parts = self.slices(x.transpose(1, 2).flatten(0, 1))
-        parts = parts.unflatten(1, (self.depth, -1)).unflatten(0, (batch, depth))  # [B, d, k, N, h, w]
-        total = self.bias.float().view(-1, 1, 1).expand(batch, depth, *parts.shape[3:]).clone()
-        for k in range(self.depth):
-            shift = k - self.depth // 2
-            here, there = (
-                slice(max(0, -shift), depth - max(0, shift)),
-                slice(max(0, shift), depth + min(0, shift)),
-            )
-            total[:, here] += parts[:, there, k]
-        return total.transpose(1, 2)
 
 
 class DenseMotion(NamedTuple):
@@ -161,7 +129,8 @@ class DenseMotionNetwork(nn.Module):
         self.hourglass = Hourglass(config)
         channels = self.hourglass.decoder.channels
         self.mask = nn.Conv3d(channels, config.motions, 7, padding=3)
-        self.occlusion = nn.Conv2d(channels * config.volume_depth, 1, 7, padding=3)
+        self.occlusion = FlatConv(channels * config.volume_depth, 1, 7, padding=3)
+        self.inputs, self.zeros, self.depth = config.inputs, 0, config.volume_depth
 
     def forward(self, volume: Tensor, source: Tensor, driving: Tensor) -> DenseMotion:
         """From volumes and source keypoints, of the batch's size or single ones, and driving keypoints."""
@@ -171,19 +140,39 @@ class DenseMotionNetwork(nn.Module):
         heat = torch.cat([torch.zeros_like(heat[:, :1]), heat], 1)
         features = F.relu(self.norm(self.compress(volume)))
         moved = self._move(features, grid + shifts[:, :, None, None, None])
-        x = torch.cat([heat[:, :, None], moved], 2).flatten(1, 2)
-        x = self.hourglass(x.to(volume.dtype))
+        x = self.hourglass(self._beside(heat, moved, volume.dtype))
         mask = self.mask(x).float().softmax(1)
         # every motion is the grid and a shift, and the parts add up to 1
         deformation = grid + torch.einsum("bkdhw,bkc->bdhwc", mask, shifts)
-        occlusion = self.occlusion(x.flatten(1, 2)).float().sigmoid()
+        occlusion = self.occlusion(x).float().sigmoid()
         return DenseMotion(deformation, mask, occlusion)
 
     def folded(self) -> DenseMotionNetwork:
-        """The same with its norm folded, and the mask by pictures in place of volumes."""
+        """The same with its norm folded, the mask by pictures in place of volumes, the occlusion by taps, and as many
+        channels more, of zeros, as make their count a whole one."""
         self.compress, self.norm = fold_norm(self.compress, self.norm), nn.Identity()
-        self.mask = SliceConv(self.mask)
+        self.zeros = zeros = missing(self.inputs)
+        encoder, decoder = self.hourglass.encoder, self.hourglass.decoder
+        encoder.down_blocks[0] = widened(encoder.down_blocks[0], zeros)
+        decoder.conv = widened(decoder.conv, zeros, zeros)
+        self.mask = SliceConv(widened(self.mask, zeros))
+        self.occlusion = TapConv(widened(self.occlusion, zeros * self.depth), self.depth)
         return self
+
+    def _beside(self, heat: Tensor, moved: Tensor, dtype: torch.dtype) -> Tensor:
+        """What the hourglass reads ``[B, channels, d, h, w]``: for every motion its heat map, then the moved features;
+        and zeros, where the network is folded."""
+        batch, size = len(heat), heat.shape[2:]
+        x = torch.empty(
+            (batch, self.inputs + self.zeros, *size),
+            dtype=dtype,
+            device=heat.device,
+            memory_format=torch.channels_last_3d,
+        )
+        x[:, self.inputs :] = 0
+        motions = x[:, : self.inputs].unflatten(1, (heat.shape[1], -1))
+        motions[:, :, 0], motions[:, :, 1:] = heat, moved
+        return x
 
     @staticmethod
     def _move(features: Tensor, motions: Tensor) -> Tensor:

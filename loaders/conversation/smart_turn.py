@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...conversation.roles import EARS_RATE
 from ..hub import resolve_snapshot
-from ..onnx_graph import OnnxGraph
+from ..onnx.runtime import RuntimeGraph
 from .files import need, roots
 
 REPO = "pipecat-ai/smart-turn-v3"
@@ -38,7 +38,7 @@ class SmartTurn:
     def __init__(self, path: Path) -> None:
         from transformers import WhisperFeatureExtractor
 
-        self._graph = OnnxGraph(path, "Smart Turn", "input_features", threads=THREADS)
+        self._graph = RuntimeGraph(path, "Smart Turn", "input_features", threads=THREADS)
         self._features = WhisperFeatureExtractor(chunk_length=SECONDS)
 
     def __call__(self, sound: Tensor) -> float:

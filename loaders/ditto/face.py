@@ -7,7 +7,7 @@ reference, are not needed. All are small and run on the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from ...engines.ditto.face.landmarks import input_203, points_203
 from ...engines.ditto.face.mesh import FINDER_SIDE, MESH_SIDE, CloseFaces, close_faces
 from ...engines.ditto.face.search import box_around, faces_of, mesh_square
 from ...engines.parts.face.boxes import Box
-from ..onnx_graph import OnnxGraph
+from ..onnx.choice import AUTO, Graph, open_graph
 from .files import FINDER, LANDMARKS, MESH
 
 PASSES = 2
@@ -32,21 +32,23 @@ class FaceGraphs:
 
     Args:
         paths: of `FINDER`, `MESH` and `LANDMARKS`.
+        by: one of `onnx.choice.BACKENDS`.
 
     Raises:
-        RuntimeError: onnxruntime is missing.
+        RuntimeError: onnxruntime is needed and missing.
         FileNotFoundError, ValueError: a file is absent, cut off or another network; the message names it.
     """
 
-    def __init__(self, paths: Mapping[str, Path]):
-        self._finder = OnnxGraph(paths[FINDER], "MediaPipe's face finder", "input")
-        self._mesh = OnnxGraph(paths[MESH], "MediaPipe's face mesh", "input")
-        self._points = OnnxGraph(paths[LANDMARKS], "LivePortrait's network of 203 landmarks", "input")
-        if not {"regressors", "classificators"} <= set(self._finder.outputs):
-            raise self._finder.other("gives no regressors and classificators")
-        self._find(torch.zeros(1, FINDER_SIDE, FINDER_SIDE, 3))
-        self._mesh_of(torch.zeros(1, MESH_SIDE, MESH_SIDE, 3))
-        self._points_of(torch.zeros(1, 3, 224, 224))
+    def __init__(self, paths: Mapping[str, Path], by: str = AUTO):
+        def opened(file: str, name: str, read: Callable[[Graph, Tensor], object], *size: int) -> Graph:
+            def check(graph: Graph) -> None:
+                read(graph, torch.zeros(1, *size))
+
+            return open_graph(paths[file], name, "input", check, by=by)
+
+        self._finder = opened(FINDER, "MediaPipe's face finder", _find, FINDER_SIDE, FINDER_SIDE, 3)
+        self._mesh = opened(MESH, "MediaPipe's face mesh", _mesh_of, MESH_SIDE, MESH_SIDE, 3)
+        self._points = opened(LANDMARKS, "LivePortrait's network of 203 landmarks", _points_of, 3, 224, 224)
 
     def faces(self, picture: Tensor) -> list[Box]:
         """Faces of a uint8 picture ``[H, W, 3]``, the largest first; empty when there is none."""
@@ -62,7 +64,7 @@ class FaceGraphs:
     def follow(self, picture: Tensor, before: np.ndarray) -> np.ndarray:
         """203 landmarks of the face whose landmarks in the frame before are given."""
         seen, matrix = input_203(picture, before)
-        return points_203(self._points_of(seen), matrix)
+        return points_203(_points_of(self._points, seen), matrix)
 
     def is_there(self, picture: Tensor, landmarks: np.ndarray) -> bool:
         """Whether the finder sees a face at landmarks."""
@@ -76,19 +78,27 @@ class FaceGraphs:
     def _mesh_points(self, picture: Tensor, face: Box) -> Tensor:
         """The mesh's points ``[1, 478, 3]`` in pixels of the picture."""
         square, _ = mesh_square(picture, face, self._find)
-        return square.points(self._mesh_of(square.input(picture)))
+        return square.points(_mesh_of(self._mesh, square.input(picture)))
 
     def _find(self, seen: Tensor) -> CloseFaces:
-        return close_faces(*self._finder(seen, "regressors", "classificators"))
+        return _find(self._finder, seen)
 
-    def _mesh_of(self, seen: Tensor) -> Tensor:
-        mesh = self._mesh(seen)[0]
-        if mesh.numel() != 3 * MESH_POINTS:
-            raise self._mesh.other(f"gives {mesh.numel()} numbers in place of {MESH_POINTS} points")
-        return mesh
 
-    def _points_of(self, seen: Tensor) -> Tensor:
-        points = self._points(seen)[-1]  # LivePortrait's own file gives two others before
-        if points.numel() != 406:
-            raise self._points.other(f"gives {points.numel()} numbers in place of 203 points")
-        return points
+def _find(finder: Graph, seen: Tensor) -> CloseFaces:
+    if not {"regressors", "classificators"} <= set(finder.outputs):
+        raise finder.other("gives no regressors and classificators")
+    return close_faces(*finder(seen, "regressors", "classificators"))
+
+
+def _mesh_of(mesh: Graph, seen: Tensor) -> Tensor:
+    points = mesh(seen)[0]
+    if points.numel() != 3 * MESH_POINTS:
+        raise mesh.other(f"gives {points.numel()} numbers in place of {MESH_POINTS} points")
+    return points
+
+
+def _points_of(network: Graph, seen: Tensor) -> Tensor:
+    points = network(seen)[-1]  # LivePortrait's own file gives two others before
+    if points.numel() != 406:
+        raise network.other(f"gives {points.numel()} numbers in place of 203 points")
+    return points

@@ -27,12 +27,13 @@ def run_fingerprint(
     """A hash of a video.
 
     It covers every value of pictures, sound and settings (numbers, texts and dataclasses of them); a sample of the
-    networks, of the speech network what it hears in the first frame; the kind of device.
+    networks; of a speech network in onnxruntime, what it hears in the first frame; the kind of device.
     """
     weights = [weights_identity(network.named_parameters()) for network in ditto.engine.networks]
     pictures = [[picture, torch.from_numpy(matrix)] for picture, matrix in source.pictures]
     drawing = ditto.engine.decoder.fc.weight.dtype
-    heard = next(listen(speech, ditto.encode, check_interrupt))[:1]
+    hearing = None if ditto.hearing is None else weights_identity(ditto.hearing.named_parameters())
+    heard = hearing or next(listen(speech, ditto.encode, check_interrupt))[:1]
     return fingerprint(
         FORMAT,
         settings,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ...engines.ditto.pipeline import Ditto
 from ...engines.ditto.speech_windows import Encode
 from ...host.memory import bring, patcher_of
 from ..model_folder import ModelFolder
+from ..onnx.choice import AUTO
 from .face import FaceGraphs
 from .files import DITTO, DittoFiles, holds_weights
 from .hubert import SpeechGraph
@@ -43,21 +45,26 @@ class ManagedDitto:
         device: torch.device | None = None,
     ):
         self.engine, self.encode, self.faces, self.settings = engine, encode, faces, settings
+        self.hearing: nn.Module | None = encode.network if isinstance(encode, SpeechGraph) else None
         self.patcher = None
         if device is None:
             from comfy import model_management
 
             device = model_management.get_torch_device()
-            networks = torch.nn.ModuleList(engine.networks)
-            self.patcher = patcher_of(networks, device)
+            self.patcher = patcher_of(nn.ModuleList(self.networks), device)
         self.device = device
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """All that are moved together: the engine's, and the one that hears where PyTorch computes it."""
+        return self.engine.networks if self.hearing is None else (*self.engine.networks, self.hearing)
 
     def load(self, height: int, width: int) -> Ditto:
         """The engine with every network where it computes, beside free memory for frames of ``height`` x ``width``."""
         if self.patcher is not None:
             bring([self.patcher], needed(height, width))
         elif self.engine.device != self.device:
-            for network in self.engine.networks:
+            for network in self.networks:
                 network.to(self.device)
         return self.engine
 
@@ -71,10 +78,13 @@ def needed(height: int, width: int) -> int:
     return WORKSPACE + WORKSPACE_PER_PIXEL * height * width
 
 
-def open_ditto(files: DittoFiles, dtype: torch.dtype, device: torch.device | None = None) -> ManagedDitto:
+def open_ditto(
+    files: DittoFiles, dtype: torch.dtype, device: torch.device | None = None, graphs: str = AUTO
+) -> ManagedDitto:
     """Everything of a set of files; the small networks come first, so that a fault is told before the large are read.
 
     Args:
+        graphs: what computes the networks that are published as ONNX graphs, one of `onnx.choice.BACKENDS`.
         device: where it computes without a host; None: the host decides.
 
     Raises:
@@ -92,8 +102,8 @@ def open_ditto(files: DittoFiles, dtype: torch.dtype, device: torch.device | Non
         )
     files.check_complete()
     settings = None if files.settings is None else read_settings(files.settings)
-    faces = FaceGraphs(files.faces)
-    encode = SpeechGraph(files.speech, where)
+    faces = FaceGraphs(files.faces, graphs)
+    encode = SpeechGraph(files.speech, where, graphs)
     return ManagedDitto(load_ditto(files, dtype), encode, faces, settings, device)
 
 

@@ -18,8 +18,8 @@ MOST_REMEMBERED = 15_000
 """Frames of speech up to which its features are kept for a further video (ten minutes, 61 MB)."""
 
 
-def nothing() -> None:
-    """What is called where nothing waits for an interrupt."""
+def nothing(*_: object) -> None:
+    """What is called where nobody waits for an interrupt, or for a mood."""
 
 
 def video_frames(speech: Speech) -> int:
@@ -28,7 +28,10 @@ def video_frames(speech: Speech) -> int:
 
 
 def listen(
-    speech: Speech | LiveSpeech, encode: Encode, check_interrupt: Callable[[], None] = nothing
+    speech: Speech | LiveSpeech,
+    encode: Encode,
+    check_interrupt: Callable[[], None] = nothing,
+    in_mood: Callable[[int, str], None] = nothing,
 ) -> Iterator[Tensor]:
     """Features ``[n, 1024]`` of a speech, a few frames at a time; all who speak are heard as one.
 
@@ -39,9 +42,10 @@ def listen(
     Args:
         encode: the speech network, see `hubert.SpeechGraph`.
         check_interrupt: called before each window, and while live speech is waited for; raises to stop.
+        in_mood: is told the mood of each frame of live speech, before its features are there.
     """
     if isinstance(speech, LiveSpeech):
-        yield from _features(_live_pieces(speech, check_interrupt), encode, check_interrupt)
+        yield from _features(_live_pieces(speech, check_interrupt, in_mood), encode, check_interrupt)
         return
     by, features = speech.heard.get(ENGINE, (None, None))
     if by is encode:
@@ -64,7 +68,7 @@ def _heard_first(speech: Speech, encode: Encode, check_interrupt: Callable[[], N
             kept.append(features)
         yield features
     if kept:
-        speech.heard[ENGINE] = encode, torch.cat(kept)
+        speech.heard[ENGINE] = encode, torch.cat(kept).cpu()
 
 
 def _features(
@@ -80,7 +84,9 @@ def _features(
     yield from stream.finish()
 
 
-def _live_pieces(speech: LiveSpeech, check_interrupt: Callable[[], None]) -> Iterator[Tensor]:
+def _live_pieces(
+    speech: LiveSpeech, check_interrupt: Callable[[], None], in_mood: Callable[[int, str], None]
+) -> Iterator[Tensor]:
     """A frame of sound at 16 kHz after another, each converted with the frame before it and what waits behind it."""
     feed = speech.feed
     size = feed.rate // FPS
@@ -94,6 +100,7 @@ def _live_pieces(speech: LiveSpeech, check_interrupt: Callable[[], None]) -> Ite
             piece = speech.take(size, check_interrupt)
             if piece is None:
                 return
+            in_mood(frame, feed.mood)
             around = torch.cat([before, piece, feed.peek(size)])[None, None]
             sound = MonoSound({"waveform": around, "sample_rate": feed.rate}, SAMPLE_RATE)
             yield sound.read(SAMPLES_PER_FRAME, 2 * SAMPLES_PER_FRAME)

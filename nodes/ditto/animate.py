@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from comfy_api.latest import io
 
 from ...host.progress import check_interrupt, show_text
 from ...media.speech import LiveSpeech, Speech
 from ...sessions.ditto import SPEEDS, Inputs, open_video
-from ...sessions.ditto_look import BLINK_CHOICES, EMOTION_CHOICES, LIVE_STEPS, STEPS, Look
+from ...sessions.ditto_look import BLINK_CHOICES, EMOTION_CHOICES, LIVE_STEPS, STEPS, Look, read_mix
 from ..inputs import max_seconds as max_seconds_input
 from ..inputs import seed as seed_input
 from ..schema import Node, advanced, schema
@@ -83,9 +84,26 @@ class DittoControls(Node):
                 degrees(
                     "eyes_open", 20.0, "Above 0 the eyes open wider, below 0 they narrow; -20 shuts them."
                 ),
+                advanced(
+                    io.String.Input(
+                        "mix",
+                        default="",
+                        optional=True,
+                        tooltip=(
+                            "Several emotions in place of one, with weights: happy 0.7, surprise 0.3. Empty: as "
+                            "emotion says."
+                        ),
+                    )
+                ),
             ],
             outputs=[DittoLookType.Output(display_name="controls")],
         )
+
+    @classmethod
+    def check(cls, values: dict[str, Any]) -> None:
+        """A mix that cannot be read is refused when the workflow is queued."""
+        super().check(values)
+        read_mix(values.get("mix", ""))
 
     @classmethod
     def execute(
@@ -102,6 +120,7 @@ class DittoControls(Node):
         gaze_right: float = 0.0,
         gaze_up: float = 0.0,
         eyes_open: float = 0.0,
+        mix: str = "",
     ) -> io.NodeOutput:
         return io.NodeOutput(
             Look(
@@ -117,6 +136,7 @@ class DittoControls(Node):
                 eyes=eyes_open,
                 blinks=blinks,
                 whole_face=whole_face,
+                mix=read_mix(mix),
             )
         )
 

@@ -12,7 +12,8 @@ from ...engines.parts.face.boxes import CHOICES
 from ...host.progress import Progress, check_interrupt, show_text
 from ...loaders.ditto.files import find_files
 from ...loaders.ditto.host_objects import CHECKPOINTS, liveportrait_folders, open_ditto
-from ...loaders.onnx_graph import require_onnxruntime
+from ...loaders.onnx.choice import BACKENDS, RUNTIME
+from ...loaders.onnx.runtime import require_onnxruntime
 from ...sessions.ditto_source import LONGEST, prepare_source
 from ..schema import Node, advanced, schema
 from ..types import AvatarStreamType, DittoPortraitType, DittoType
@@ -42,7 +43,7 @@ class DittoLoadModel(Node):
             category=CATEGORY,
             description=(
                 "Loads Ditto, which lets a photograph speak on small GPUs, from a folder in models/ditto or from the "
-                "Hugging Face hub. It hears with a network of its own, which needs onnxruntime."
+                "Hugging Face hub, with the networks that hear and find faces."
             ),
             inputs=[
                 io.Combo.Input(
@@ -63,13 +64,27 @@ class DittoLoadModel(Node):
                         "on where it stopped."
                     ),
                 ),
+                advanced(
+                    io.Combo.Input(
+                        "onnx",
+                        options=list(BACKENDS),
+                        optional=True,
+                        tooltip=(
+                            "What computes the networks that hear and find faces, which are published as ONNX files. "
+                            "auto: PyTorch, or onnxruntime for what it cannot, which the log says."
+                        ),
+                    )
+                ),
             ],
             outputs=[DittoType.Output(display_name="ditto")],
         )
 
     @classmethod
-    def execute(cls, checkpoint: str, precision: str, download: bool) -> io.NodeOutput:
-        require_onnxruntime()  # said before anything is fetched
+    def execute(
+        cls, checkpoint: str, precision: str, download: bool, onnx: str = BACKENDS[0]
+    ) -> io.NodeOutput:
+        if onnx == RUNTIME:
+            require_onnxruntime()  # said before anything is fetched
         files = find_files(
             CHECKPOINTS.source(checkpoint),
             CHECKPOINTS.roots(),
@@ -79,7 +94,7 @@ class DittoLoadModel(Node):
         )
         on_cpu = comfy.model_management.is_device_cpu(comfy.model_management.get_torch_device())
         return io.NodeOutput(
-            open_ditto(files, DTYPES[precision] or (torch.float32 if on_cpu else torch.float16))
+            open_ditto(files, DTYPES[precision] or (torch.float32 if on_cpu else torch.float16), graphs=onnx)
         )
 
 

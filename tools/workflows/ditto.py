@@ -12,7 +12,12 @@ def portrait(source: Node) -> dict[str, Node]:
         "load": Node(
             "DittoLoadModel",
             0,
-            {"checkpoint": "digital-avatar/ditto-talkinghead", "precision": "auto", "download": False},
+            {
+                "checkpoint": "digital-avatar/ditto-talkinghead",
+                "precision": "auto",
+                "download": False,
+                "onnx": "auto",
+            },
         ),
         "source": source,
         "audio": Node("LoadAudio", 1, {"audio": "liveavatar_speech.ogg"}, 80, "Speech"),
@@ -46,6 +51,7 @@ def portrait(source: Node) -> dict[str, Node]:
                 "gaze_right": 0.0,
                 "gaze_up": 0.0,
                 "eyes_open": 0.0,
+                "mix": "",
             },
             title="How the person behaves",
         ),

@@ -191,8 +191,8 @@ PREPARE_PORTRAIT = _note(
     SAVED,
 )
 _DITTO = (
-    "**Needs:** *pip install onnxruntime* in ComfyUI's Python; an NVIDIA GPU with 3 GB free. On an H200 92 frames per "
-    "second were made at 1080x1440 (25 are real time), the speech network not counted.",
+    "**Needs:** an NVIDIA GPU with 5 GB free. On an H200 92 frames per second were made at 1080x1440 (25 are real "
+    "time), the speech network not counted.",
     "**Model:** tick *download* in Load Model (2.3 GB), or put the folders of "
     "[ditto-talkinghead](https://huggingface.co/digital-avatar/ditto-talkinghead) into "
     "`models/ditto/ditto-talkinghead`.",

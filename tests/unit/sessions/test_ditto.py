@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from avatar.engines.ditto.blinks import Blinks
+from avatar.engines.ditto.conditions import Conditions, emotion_mix, emotion_row
 from avatar.engines.ditto.config import EMOTIONS
 from avatar.loaders.ditto.files import DittoFiles
 from avatar.loaders.ditto.host_objects import open_ditto
@@ -15,7 +16,7 @@ from avatar.media.speech import LiveSpeech, Speech
 from avatar.media.speech_feed import SpeechFeed
 from avatar.media.writer import VideoWriter
 from avatar.sessions.ditto import Inputs, PassState, open_video
-from avatar.sessions.ditto_look import Look, performance
+from avatar.sessions.ditto_look import Look, performance, read_mix
 from safetensors.torch import save_file
 
 from .ditto_models import portrait, tiny
@@ -175,6 +176,31 @@ def test_the_first_live_frames_need_little_of_the_speech():
     assert len(first) == 5
 
 
+def test_live_speech_asks_for_emotions_by_name(monkeypatch):
+    seen, condition = [], Conditions.__call__
+
+    def noted(self, speech, first):
+        rows = condition(self, speech, first)
+        seen.extend((first + i, int(row[1024:1032].argmax())) for i, row in enumerate(rows))
+        return rows
+
+    monkeypatch.setattr(Conditions, "__call__", noted)
+    feed = SpeechFeed(RATE, clock=Clock())
+    feed.wait = lambda seconds: None
+    stream = video(LiveSpeech(feed), Look("sad"))
+    assert set(feed.moods) == set(EMOTIONS)
+    sound = said(0.4).audio["waveform"][0, 0]
+    for mood in ("", "happy", "neutral"):
+        feed.write(sound, RATE, mood=mood)
+    with pytest.raises(ValueError, match="Choose a mood of neutral, angry"):
+        feed.write(sound, RATE, mood="bored")
+    feed.end()
+    frames(stream)
+    sad, happy = EMOTIONS.index("sad"), EMOTIONS.index("happy")
+    moods = {frame: mood for frame, mood in seen if 0 <= frame < 30 and mood != EMOTIONS.index("neutral")}
+    assert [moods[frame] for frame in range(30)] == [sad] * 10 + [happy] * 10 + [sad] * 10
+
+
 def test_live_speech_has_its_own_limit():
     with pytest.raises(ValueError, match="Set max_seconds of Ditto Animate to 0"):
         video(live(1.0), max_seconds=1.0)
@@ -232,6 +258,67 @@ def test_an_emotion_counts_from_a_neutral_start_and_may_be_weak():
     assert full.neutral_origin and full.emotions.argmax() == happy
     assert 0.4 < half.emotions[0, happy] < 0.6
     assert not performance(Look("neutral"), None, still=True, frames=50).neutral_origin
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("happy 0.7, surprise 0.3", {"happy": 0.7, "surprise": 0.3}),
+        ("3 0.7, 6: 0.3", {"happy": 0.7, "surprise": 0.3}),
+        (" Sad=2 ,contempt .5,", {"sad": 2, "contempt": 0.5}),
+        ("angry, fear", {"angry": 1, "fear": 1}),
+        ("", {}),
+    ],
+)
+def test_a_mix_is_read_by_names_or_numbers(text, weights):
+    assert read_mix(text) == (tuple(weights.get(name, 0) for name in EMOTIONS) if weights else ())
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("happy 0.7 surprise 0.3", "'happy 0.7 surprise 0.3' is none"),
+        ("bored 1", "'bored 1' is none"),
+        ("8 1", "'8 1' is none"),
+        ("happy -1", "'happy -1' is none"),
+        ("happy nan", "'happy nan' is none"),
+        ("happy 1e9", "'happy 1e9' is none"),
+        ("happy 1, 3 1", "happy is there twice"),
+        ("happy 0, sad 0", "all are 0"),
+    ],
+)
+def test_a_mix_that_cannot_be_read_is_refused_in_one_sentence(text, fault):
+    with pytest.raises(ValueError, match=fault):
+        read_mix(text)
+
+
+def test_a_mix_has_its_emotions_in_their_parts_and_takes_the_place_of_one():
+    happy, sad, surprise = (EMOTIONS.index(name) for name in ("happy", "sad", "surprise"))
+    mixed = performance(Look("sad", mix=read_mix("happy 3, surprise 1")), None, still=True, frames=50)
+    row = mixed.emotions[0]
+    assert mixed.neutral_origin and row.sum() == pytest.approx(1)
+    assert row[happy] / row[surprise] == pytest.approx(3, rel=0.01)
+    assert row[sad] < 1e-3
+    weak = performance(Look(share=0.5, mix=read_mix("happy")), None, still=True, frames=50)
+    assert 0.4 < weak.emotions[0, happy] < 0.6
+    prints = {
+        video(said(0.4), Look(mix=read_mix(text))).resumable.fingerprint() for text in ("3", "3, 6", "")
+    }
+    assert len(prints) == 3
+
+
+def test_equal_weights_are_the_mix_of_the_reference():
+    for labels in ([3], [0, 6], [1, 2, 5, 7], list(range(8))):
+        weights = [0.25 * (label in labels) for label in range(8)]
+        assert torch.allclose(emotion_mix(weights), emotion_row(labels), atol=1e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "weights", [[1] * 7, [0] * 8, [-1] + [1] * 7, [float("nan")] * 8, [float("inf")] * 8]
+)
+def test_weights_that_are_none_are_refused(weights):
+    with pytest.raises(ValueError, match="Give 8 weights"):
+        emotion_mix(weights)
 
 
 def test_a_natural_emotion_is_that_of_the_published_settings():

@@ -175,6 +175,37 @@ def test_nothing_is_read_back_while_motion_and_frames_are_made():
     assert read.found
 
 
+@pytest.mark.parametrize("frames", [1, 3])
+def test_no_number_is_carried_to_the_device_in_a_way_that_waits(monkeypatch, frames):
+    """`torch.tensor` with a device returns when the GPU has done all that it was told before."""
+    blocks = engine().animate(source(frames), list(torch.rand(12, 1024).split(4)), QUICK)
+    next(blocks)
+    made = torch.tensor
+
+    def tensor(*values, device=None, **options):
+        assert device is None
+        return made(*values, **options)
+
+    monkeypatch.setattr(torch, "tensor", tensor)
+    assert sum(map(len, blocks)) == 7
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_is_not_waited_for_while_a_block_is_asked_for():
+    here = Ditto(*(copy.deepcopy(network).cuda() for network in engine().networks))
+    picture = torch.randint(0, 255, (80, 80, 3), dtype=torch.uint8)
+    who = here.source([(picture, LANDMARKS)], eyes)
+    with torch.inference_mode():
+        blocks = here.keypoints(who, list(torch.rand(20, 1024).split(4)), QUICK)
+        here.paint(who, next(blocks), 0)()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            shown = here.paint(who, next(blocks), 5)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert len(shown()) == 5
+
+
 def test_without_a_gpu_nothing_is_captured():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .files import check_file
+from ..files import check_file
 
 INSTALL = (
-    "Install onnxruntime, which computes Ditto's speech and face networks and Smart Turn: 'pip install onnxruntime' "
-    "into ComfyUI's Python, or 'pip install onnxruntime-gpu' to run the speech network on an NVIDIA GPU."
+    "Install onnxruntime, which computes Smart Turn and those of Ditto's networks that PyTorch cannot or is not to "
+    "compute: 'pip install onnxruntime' into ComfyUI's Python, or 'pip install onnxruntime-gpu' to run Ditto's speech "
+    "network on an NVIDIA GPU."
 )
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def require_onnxruntime() -> Any:
     return onnxruntime
 
 
-class OnnxGraph:
+class RuntimeGraph:
     """A graph with one input, on the CPU or an NVIDIA GPU; every call stands alone.
 
     Without onnxruntime's GPU build it runs on the CPU, and a line in the log says so.
