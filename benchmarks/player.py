@@ -1,7 +1,7 @@
 """The live player in a headless Chromium: how long after a block is complete its first frame is shown.
 
     python -m benchmarks.player --host ~/ComfyUI --work DIR --json player.json
-    python -m benchmarks.player --host ~/ComfyUI --work DIR --runs conversation --size 448 256
+    python -m benchmarks.player --host ~/ComfyUI --work DIR --runs conversation --size 448 256 --webrtc
 
 A real host runs Avatar Stream to Video on a stream of numbered frames, whose blocks are complete at a given pace; the
 page of the host plays it. Every frame that the browser shows is read back from its pixels. Runs:
@@ -96,9 +96,15 @@ RUNS = {
 }
 
 
-def workflow(name: str, run: Run, size: tuple[int, int]) -> dict[str, Any]:
-    """The run in API format."""
-    stream = {"live": run.live, "period": run.period, "jitter": run.jitter, "blocks": run.blocks}
+def workflow(name: str, run: Run, size: tuple[int, int], direct: bool) -> dict[str, Any]:
+    """The run in API format; ``direct``: shown by WebRTC."""
+    stream = {
+        "live": run.live,
+        "direct": direct,
+        "period": run.period,
+        "jitter": run.jitter,
+        "blocks": run.blocks,
+    }
     stream |= {"block_frames": BLOCK, "width": size[0], "height": size[1], "seed": 7}
     writer = {"stream": ["1", 0], "filename_prefix": f"video/{name}", "save_output": False, "resume": False}
     return {
@@ -169,6 +175,7 @@ def main() -> None:
     parser.add_argument("--host", type=Path, required=True, help="folder of a ComfyUI")
     parser.add_argument("--work", type=Path, required=True, help="folder for the host's files")
     parser.add_argument("--page", type=Path, help="folder of another page that the host serves")
+    parser.add_argument("--webrtc", action="store_true", help="show live runs by WebRTC, which needs aiortc")
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
     parser.add_argument(
         "--size", nargs=2, type=int, default=(448, 256), help="of the video, 256 wide at least"
@@ -194,7 +201,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=str(program), args=FLAGS)
         for name in args.runs:
             page, run = open_page(browser, host.url, "NumberedStream"), RUNS[name]
-            shown = play(page, workflow(name, run, tuple(args.size)), 60 + 2 * run.blocks * run.period)
+            shown = play(
+                page, workflow(name, run, tuple(args.size), args.webrtc), 60 + 2 * run.blocks * run.period
+            )
             rows.append({"run": name, **figures(host.get("/player_probe"), shown)})
             page.context.close()
         browser.close()

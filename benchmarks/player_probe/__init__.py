@@ -51,6 +51,7 @@ class NumberedStream:
         return {
             "required": {
                 "live": ("BOOLEAN", {"default": False}),
+                "direct": ("BOOLEAN", {"default": False}),
                 "period": number,
                 "jitter": number,
                 **dict.fromkeys(names, whole),
@@ -65,6 +66,7 @@ class NumberedStream:
     def make(
         self,
         live: bool,
+        direct: bool,
         period: float,
         jitter: float,
         blocks: int,
@@ -76,6 +78,7 @@ class NumberedStream:
         frames = blocks * block_frames
         sound = torch.sin(torch.arange(frames * RATE // FPS) * (440 * 6.2832 / RATE)) / 10
         feed = pack_module("media.speech_feed").SpeechFeed(RATE)
+        feed.direct = direct
         drawn = random.Random(seed)
 
         def start() -> Iterator[torch.Tensor]:
