@@ -2,7 +2,7 @@ import { api } from "../../scripts/api.js";
 
 // Watches a live stream by WebRTC: the server sends each frame with its sound when it is due.
 
-const CONNECT_MS = 2000; // in which a page has to reach the server
+const CONNECT_MS = 3000; // in which a page has to reach the server
 const KEPT_BACK = 0.06; // seconds that the browser needs from a frame's arrival until it shows it
 const AHEAD_MS = 300; // a position goes on by itself for so long
 

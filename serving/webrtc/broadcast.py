@@ -164,6 +164,8 @@ def broadcasting(stream: AvatarStream, say: Callable[[str], None]) -> Iterator[B
         say(MISSING)
         yield None
     else:
+        from . import peer  # noqa: F401 - takes a second, in which the host's loop must not stand still
+
         broadcast = Broadcast(stream)
         try:
             yield broadcast
