@@ -11,6 +11,7 @@ import { figures, progress } from "./live_words.js";
 const TICK_MS = 500; // between two looks at what no event tells of
 const SILENCE_MS = 2000; // without news for so long, the player asks
 const RETRY_MS = 5000;
+const CONNECT_MS = 2000; // in which WebRTC has to connect, once there is something to see
 const LAST_MS = 1500; // in which what was made last is shown by WebRTC, and the file is closed
 const BEHIND = 0.5; // seconds behind what is made at which the file goes on where WebRTC ended
 
@@ -201,11 +202,13 @@ export class LivePlayer {
         }
     }
 
-    /** The stream has ended, or its connection: the other one is waited for. */
+    /** The stream has ended, or its connection: the other one is waited for. So is a connection that is not there yet. */
     #mayLeaveDirect() {
         const direct = this.#direct;
         if (direct?.over && !this.live) this.#leaveDirect(direct);
         else if (direct?.over || !this.live) setTimeout(() => this.#leaveDirect(direct), LAST_MS);
+        else if (!direct?.connected && this.#status.frames)
+            setTimeout(() => direct?.connected || this.#leaveDirect(direct), CONNECT_MS);
     }
 
     /** Nothing comes by WebRTC any more: the rest is in the file. */
