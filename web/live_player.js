@@ -11,7 +11,7 @@ import { figures, progress } from "./live_words.js";
 const TICK_MS = 500; // between two looks at what no event tells of
 const SILENCE_MS = 2000; // without news for so long, the player asks
 const RETRY_MS = 5000;
-const CONNECT_MS = 2000; // in which WebRTC has to connect, once there is something to see
+const CONNECT_MS = 3000; // in which WebRTC has to connect, once there is something to see
 const LAST_MS = 1500; // in which what was made last is shown by WebRTC, and the file is closed
 const BEHIND = 0.5; // seconds behind what is made at which the file goes on where WebRTC ended
 

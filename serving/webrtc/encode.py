@@ -58,7 +58,7 @@ def _video(width: int, height: int, fps: float) -> av.VideoCodecContext:
     codec.time_base, codec.framerate = Fraction(1, TICKS), Fraction(fps).limit_denominator(1001)
     most = max(1_000, round(width * height * fps * BITS_PER_PIXEL / 1000))  # kbit/s
     codec.options = {
-        "preset": "veryfast",
+        "preset": "superfast",
         "tune": "zerolatency",
         "crf": "20",
         "maxrate": f"{most}k",

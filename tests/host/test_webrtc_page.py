@@ -20,7 +20,7 @@ from .browser import Browser, drop_workflow, wait_ready
 from .test_conversation_page import graph
 from .test_live_player import WRITER, look, open_page, press_run
 
-LIVE = Run(True, BLOCK / FPS, 0.0, 40)
+LIVE = Run(True, BLOCK / FPS, 0.0, 60)
 NO_PACKAGE = "aiortc 1.16 is not installed: without it nothing is shown by WebRTC."
 NO_UDP = (
     "No UDP packet gets from an address of this machine to itself, so a browser cannot be reached by WebRTC."
