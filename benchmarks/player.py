@@ -40,6 +40,8 @@ from .common import environment, print_table
 
 WRITER = "AvatarStreamToVideo"
 FPS, BLOCK = 25, 12
+LOADING = 8.0
+"""Seconds before the first block, in which a page connects by WebRTC."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
 QUEUE = '[data-testid="queue-button"]'
 STALL = 0.25
@@ -138,6 +140,7 @@ def workflow(name: str, run: Run, size: tuple[int, int], direct: bool = False) -
         "blocks": run.blocks,
     }
     stream |= {"block_frames": BLOCK, "width": size[0], "height": size[1], "seed": 7, "direct": direct}
+    stream |= {"delay": LOADING if direct else 0.0}
     writer = {"stream": ["1", 0], "filename_prefix": f"video/{name}", "save_output": False, "resume": False}
     return {
         "1": {"class_type": "NumberedStream", "inputs": stream},

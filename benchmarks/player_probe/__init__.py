@@ -65,7 +65,7 @@ class NumberedStream:
                 "jitter": number,
                 **dict.fromkeys(names, whole),
             },
-            "optional": {"direct": ("BOOLEAN", {"default": False})},
+            "optional": {"direct": ("BOOLEAN", {"default": False}), "delay": number},
         }
 
     @classmethod
@@ -84,6 +84,7 @@ class NumberedStream:
         height: int,
         seed: int,
         direct: bool = False,
+        delay: float = 0.0,
     ) -> tuple[Any]:
         frames = blocks * block_frames
         sound = beeping(frames)
@@ -93,7 +94,7 @@ class NumberedStream:
 
         def start() -> Iterator[torch.Tensor]:
             completed.clear()
-            begun = time.time()
+            begun = time.time() + delay  # as a model takes to be loaded
             for index in range(blocks):
                 first = index * block_frames
                 block = numbered(first, block_frames, width, height)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from playwright.sync_api import Page
 
-from benchmarks.player import BLOCK, FPS, READ_FRAMES, READ_SOUND, Run, skews, workflow
+from benchmarks.player import BLOCK, FPS, LOADING, READ_FRAMES, READ_SOUND, Run, skews, workflow
 from tools.host import Host
 
 from .browser import Browser, drop_workflow, wait_ready
@@ -132,7 +132,7 @@ def test_two_pages_watch_and_a_closed_tab_leaves_nothing_behind(ready, browser, 
     before = udp(ready)
     file = tmp_path / "numbers.json"
     drawn = graph()
-    drawn["nodes"][0]["widgets_values"] += [True]
+    drawn["nodes"][0]["widgets_values"] += [True, LOADING]
     file.write_text(json.dumps(drawn))
     open_page(page, ready.url)
     page.wait_for_timeout(1000)
