@@ -1,10 +1,11 @@
 """The live player in a headless Chromium: how long after a block is complete its first frame is shown.
 
     python -m benchmarks.player --host ~/ComfyUI --work DIR --json player.json
-    python -m benchmarks.player --host ~/ComfyUI --work DIR --runs conversation --size 448 256
+    python -m benchmarks.player --host ~/ComfyUI --work DIR --runs conversation --size 448 256 --webrtc
 
 A real host runs Avatar Stream to Video on a stream of numbered frames, whose blocks are complete at a given pace; the
-page of the host plays it. Every frame that the browser shows is read back from its pixels. Runs:
+page of the host plays it. Every frame that the browser shows is read back from its pixels; beeps tell how far sound and
+picture are apart. Runs:
 
     conversation   live, a block of 12 frames every 0.48 s (the pace of real time), each up to 0.02 s early or late
     uneven         the same, up to 0.1 s
@@ -39,6 +40,8 @@ from .common import environment, print_table
 
 WRITER = "AvatarStreamToVideo"
 FPS, BLOCK = 25, 12
+LOADING = 8.0
+"""Seconds before the first block, in which a page connects by WebRTC."""
 FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
 QUEUE = '[data-testid="queue-button"]'
 STALL = 0.25
@@ -69,6 +72,38 @@ READ_FRAMES = """
     }, 10);
 }
 """
+# Remembers when each beep is heard, in milliseconds of the Unix clock.
+READ_SOUND = """
+async () => {
+    window.beeps = [];
+    const worklet = `registerProcessor("beeps", class extends AudioWorkletProcessor {
+        quiet = 0;
+        process([[samples]]) {
+            for (let index = 0; index < (samples?.length ?? 0); index++) {
+                if (Math.abs(samples[index]) > 0.2) {
+                    if (this.quiet > sampleRate / 2) this.port.postMessage(currentTime + index / sampleRate);
+                    this.quiet = 0;
+                } else this.quiet++;
+            }
+            return true;
+        }
+    });`;
+    const context = new AudioContext();
+    await context.audioWorklet.addModule(URL.createObjectURL(new Blob([worklet], { type: "text/javascript" })));
+    const wait = setInterval(() => {
+        const video = document.querySelector(".liveavatar-player video");
+        if (!video?.videoWidth || video.paused) return;
+        clearInterval(wait);
+        const beeps = new AudioWorkletNode(context, "beeps");
+        beeps.port.onmessage = ({ data }) =>
+            window.beeps.push(performance.timeOrigin + performance.now() + 1000 * (data - context.currentTime));
+        const source = video.srcObject
+            ? context.createMediaStreamSource(video.srcObject)
+            : context.createMediaElementSource(video);
+        source.connect(beeps).connect(context.destination);
+    }, 10);
+}
+"""
 SHOW = """
 (node) => {
     const { graph, canvas } = window.app;
@@ -96,10 +131,16 @@ RUNS = {
 }
 
 
-def workflow(name: str, run: Run, size: tuple[int, int]) -> dict[str, Any]:
-    """The run in API format."""
-    stream = {"live": run.live, "period": run.period, "jitter": run.jitter, "blocks": run.blocks}
-    stream |= {"block_frames": BLOCK, "width": size[0], "height": size[1], "seed": 7}
+def workflow(name: str, run: Run, size: tuple[int, int], direct: bool = False) -> dict[str, Any]:
+    """The run in API format; ``direct``: shown by WebRTC."""
+    stream = {
+        "live": run.live,
+        "period": run.period,
+        "jitter": run.jitter,
+        "blocks": run.blocks,
+    }
+    stream |= {"block_frames": BLOCK, "width": size[0], "height": size[1], "seed": 7, "direct": direct}
+    stream |= {"delay": LOADING if direct else 0.0}
     writer = {"stream": ["1", 0], "filename_prefix": f"video/{name}", "save_output": False, "resume": False}
     return {
         "1": {"class_type": "NumberedStream", "inputs": stream},
@@ -125,28 +166,42 @@ def load(page: Page, prompt: dict[str, Any], node: str) -> None:
     page.evaluate(SHOW, node)
 
 
-def play(page: Page, prompt: dict[str, Any], seconds: float) -> list[tuple[int, float]]:
-    """Run a workflow from the page; the number of every frame that was shown, and when (Unix, seconds)."""
+def play(page: Page, prompt: dict[str, Any], seconds: float) -> tuple[list[tuple[int, float]], list[float]]:
+    """Run a workflow from the page; the number of every frame that was shown, and when (Unix, seconds); and when each
+    beep was heard."""
     load(page, prompt, WRITER)
     page.evaluate(READ_FRAMES)
+    page.evaluate(READ_SOUND)
     page.locator(QUEUE).first.click()
     page.wait_for_function("() => window.finished", timeout=seconds * 1000)
-    last = prompt["1"]["inputs"]["blocks"] * BLOCK - 2
     page.wait_for_function(
-        "(last) => window.shown.some(([number]) => number >= last)", arg=last, timeout=60_000
-    )
-    return [(number, at / 1000) for number, at in page.evaluate("() => window.shown")]
+        "() => document.querySelector('.liveavatar-player video').src.includes('/view?')", timeout=60_000
+    )  # the finished file, after all was shown
+    shown = [(number, at / 1000) for number, at in page.evaluate("() => window.shown")]
+    return shown, [at / 1000 for at in page.evaluate("() => window.beeps")]
 
 
-def figures(completed: list[tuple[int, float]], shown: list[tuple[int, float]]) -> dict[str, Any]:
-    """Seconds from a block's completion to its first frame, and how smoothly the frames were shown."""
+def skews(shown: list[tuple[int, float]], beeps: list[float]) -> list[float]:
+    """How much later than its frame each beep was heard, in seconds, where the frame was shown."""
+    begun = {number: at for number, at in reversed(shown) if number % FPS == 0}
+    late = [min((beep - at for at in begun.values()), key=abs, default=1.0) for beep in beeps]
+    return [seconds for seconds in late if abs(seconds) < 0.5]  # further away is another beep's frame
+
+
+def figures(
+    completed: list[tuple[int, float]], shown: list[tuple[int, float]], beeps: list[float]
+) -> dict[str, Any]:
+    """Seconds from a block's completion to its first frame, how smoothly the frames were shown, and how much later than
+    its frame a sound was heard."""
     delays = [
         min((at for number, at in shown if first <= number < first + BLOCK), default=float("inf")) - complete
         for first, complete in completed
     ]
     seen = [delay for delay in delays if delay != float("inf")]
     later = sorted(seen[1:])
-    gaps = [after - before for (_, before), (_, after) in pairwise(shown)]
+    begun = dict(reversed(shown))  # a frame that stays may be shown again
+    gaps = [after - before for before, after in pairwise(sorted(begun.values()))]
+    late = skews(shown, beeps)
     still = [gap for gap in gaps if gap > STALL]
     return {
         "first block s": delays[0],
@@ -159,6 +214,9 @@ def figures(completed: list[tuple[int, float]], shown: list[tuple[int, float]]) 
         "stalls": len(still),
         "longest stall s": max(still, default=0.0),
         "stalled s": sum(still),
+        "beeps": len(late),
+        "sound later s": statistics.median(late) if late else None,
+        "at most s": max(late, key=abs, default=None),
     }
 
 
@@ -169,6 +227,7 @@ def main() -> None:
     parser.add_argument("--host", type=Path, required=True, help="folder of a ComfyUI")
     parser.add_argument("--work", type=Path, required=True, help="folder for the host's files")
     parser.add_argument("--page", type=Path, help="folder of another page that the host serves")
+    parser.add_argument("--webrtc", action="store_true", help="show live runs by WebRTC, which needs aiortc")
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
     parser.add_argument(
         "--size", nargs=2, type=int, default=(448, 256), help="of the video, 256 wide at least"
@@ -194,8 +253,10 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=str(program), args=FLAGS)
         for name in args.runs:
             page, run = open_page(browser, host.url, "NumberedStream"), RUNS[name]
-            shown = play(page, workflow(name, run, tuple(args.size)), 60 + 2 * run.blocks * run.period)
-            rows.append({"run": name, **figures(host.get("/player_probe"), shown)})
+            shown, beeps = play(
+                page, workflow(name, run, tuple(args.size), args.webrtc), 60 + 2 * run.blocks * run.period
+            )
+            rows.append({"run": name, **figures(host.get("/player_probe"), shown, beeps)})
             page.context.close()
         browser.close()
     columns = list(rows[0])

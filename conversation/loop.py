@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..media.speech_feed import Closed, Full, SpeechFeed
 from .activity import Activity, best_activity
+from .onset import DUCK_SECONDS
 from .reply import Piece, Reply, finished, only_hums, words_in
 from .roles import Ears, Heard, Line, Mind, ServiceError, Voice
 from .sentences import Sentences, sentences
@@ -30,8 +31,8 @@ from .turns import Ended, Finished, Paused, Speaking, Turns
 
 TAKEN_BACK_SECONDS = 1.2
 """A person who goes on so soon after the end of a turn had not finished."""
-DUCK_SECONDS, INTERRUPT_SECONDS = 0.09, 0.25
-"""Speech, three windows of it, after which the page is mute for now; and after which the answer stops."""
+INTERRUPT_SECONDS = 0.25
+"""Speech after which the answer stops."""
 SURE_SECONDS = 1.0
 """So much speech has words: the rest of the answer is not made any more."""
 BLOCK_SECONDS, GATHER_SECONDS = 0.48, 0.1
@@ -97,7 +98,6 @@ class Conversation(Talk):
         self._pending: Reply | None = None  # for a turn that is over, whose words are not known yet
         self._unfinished: tuple[Piece, ...] = ()  # turns that were taken back
         self._count = 0
-        self._ducked = False
 
     async def converse(self) -> None:
         """Talk until cancelled."""
@@ -153,19 +153,19 @@ class Conversation(Talk):
                 reply.cancel()
         elif self._manners.barge_in or self._may_take_back(reply):
             if seconds >= DUCK_SECONDS:
-                self._duck(True)
+                self.duck(True)
             if seconds >= INTERRUPT_SECONDS:
                 self._hold(reply, self._may_take_back(reply))
 
     def _paused(self, sound: Tensor) -> None:
         if self._answering():
-            return self._duck(False)  # too short to interrupt
+            return self.duck(False)  # too short to interrupt
         self._drop_guess()
         self._guess = self._new_reply(Piece(asyncio.ensure_future(self._ears.transcribe(sound))))
         self._work(self._guess, self._answer(self._guess))
 
     def _ended(self, turn: Ended) -> None:
-        self._duck(False)
+        self.duck(False)
         if self._answering():
             return  # too short to interrupt, or nobody may
         if self._guess is None:
@@ -396,7 +396,7 @@ class Conversation(Talk):
             self._unfinished = reply.pieces
         if reply.spoken.begun:
             self.tell_void(played)
-        self._duck(False)
+        self.duck(False)
         self.tell("state", state="listening")
 
     def _go_on(self) -> None:
@@ -437,13 +437,8 @@ class Conversation(Talk):
             self._reply = None
 
     def _rest(self) -> None:
-        self._duck(False)
+        self.duck(False)
         self.rest()
-
-    def _duck(self, on: bool) -> None:
-        if on != self._ducked:
-            self._ducked = on
-            self.tell("duck", on=on)
 
     async def _probe(self) -> None:
         """Tell at once which service is not there."""

@@ -16,10 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from torch import Tensor
 
 from ..media.audio import mono_samples
 from ..media.speech_feed import Closed, Full, SpeechFeed
 from .connections import connections
+from .onset import Onset
 from .roles import ServiceError
 from .server import Server
 from .services import pcm
@@ -62,6 +64,7 @@ class RealtimeConversation(Talk):
         self._void: set[str] = set()
         self._timings: Timings | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._onset = Onset(RATE)
 
     async def converse(self) -> None:
         """Talk until cancelled; a connection that breaks is made anew."""
@@ -139,6 +142,7 @@ class RealtimeConversation(Talk):
 
     async def _take(self, message: Any) -> None:
         if isinstance(message, Sound):
+            self._may_interrupt(message.samples)
             if self.held_key or not self.push_to_talk:
                 audio = base64.b64encode(pcm(message.samples)).decode()
                 await self._send("input_audio_buffer.append", audio=audio)
@@ -162,6 +166,11 @@ class RealtimeConversation(Talk):
                 await self._send("input_audio_buffer.commit")
                 self._begin_turn()
                 await self._send("response.create")
+
+    def _may_interrupt(self, samples: Tensor) -> None:
+        """Let the pages be mute until the server has had the time to say that somebody interrupts."""
+        if self._spoken is not None and self.barge_in and not self.push_to_talk:
+            self.duck(self._onset.hear(samples))
 
     async def _send(self, type_: str, **values: Any) -> None:
         if self._socket is not None:
@@ -263,6 +272,7 @@ class RealtimeConversation(Talk):
         played = self.played()
         spoken.take_out(played)
         self.tell_void(played)
+        self._nobody_interrupts()
         return spoken.heard_samples / self.feed.rate
 
     async def _watch(self, spoken: Spoken) -> None:
@@ -274,7 +284,12 @@ class RealtimeConversation(Talk):
                 measured = self.measured(self._turn, self._timings, spoken.first)
         if self._spoken is spoken:
             self._spoken = None
+            self._nobody_interrupts()
             self.rest()
+
+    def _nobody_interrupts(self) -> None:
+        self._onset.reset()
+        self.duck(False)
 
     def _begin_turn(self) -> None:
         self._turn += 1

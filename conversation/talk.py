@@ -111,6 +111,7 @@ class Talk:
         self._shown: tuple[float, float] | None = None
         self._following: asyncio.Task[None] | None = None
         self.held_key = False  # of push to talk
+        self._ducked = False
         self.over = False
 
     # For pages, from any thread.
@@ -204,6 +205,12 @@ class Talk:
         """Tell the pages that nobody speaks."""
         listens = self.hears and (self.held_key or not self.push_to_talk)
         self.tell("state", state="listening" if listens else "waiting")
+
+    def duck(self, on: bool) -> None:
+        """Let the pages be mute meanwhile: somebody may be interrupting."""
+        if on != self._ducked:
+            self._ducked = on
+            self.tell("duck", on=on)
 
     def shown(self, seconds: float) -> None:
         """A page has shown the video up to a position."""

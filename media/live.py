@@ -25,7 +25,7 @@ class LiveStream:
     ``readable(path)`` opens it to readers, ``advance`` tells of each whole fragment, ``end`` of the result:
     "finished", "stopped" or "failed". ``total_frames`` is None where nobody knows it. ``place`` lets the page ask the
     host for the finished file. ``owner`` (workflow, node, prompt) is told to the page as it is. ``plan`` says in a line
-    how the video is made.
+    how the video is made. ``direct``: pages may watch each frame as it is due, in place of the file.
 
     The file may be replaced after ``readable`` has ended: readers who hold the stream by then, and those who come
     back for it piece by piece, read the old one to its end.
@@ -39,10 +39,12 @@ class LiveStream:
         place: Mapping[str, str],
         owner: Mapping[str, str | None],
         plan: str | None = None,
+        direct: bool = False,
     ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.fps, self.total_frames = float(fps), total_frames
         self.place, self.owner, self.plan = dict(place), dict(owner), plan
+        self.direct = direct
         self.state = "running"
         self.mime_type: str | None = None
         self.size = 0  # bytes of whole fragments
@@ -165,6 +167,7 @@ class LiveStream:
                 "recent_speed": recent,
                 "first_frame_seconds": first_frame,
                 "file": self.place,
+                "direct": self.direct,
             }
 
     def _speed_since(self, block: tuple[float, int]) -> float | None:

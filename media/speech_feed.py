@@ -54,7 +54,8 @@ class SpeechFeed:
 
     Its taker says in ``moods`` which there are, and ``mood`` is the one that was asked for with the sound that was
     taken last; empty: none was. Its maker may use ``owner`` to tell the feed's run from others, and ``wanted`` to say
-    whether that run goes on: one that fails before it takes anything does not close the feed.
+    whether that run goes on: one that fails before it takes anything does not close the feed. ``direct``: pages are to
+    be sent each frame of its video when it is due, where that can be done, and not a growing file.
     """
 
     channels = 1
@@ -73,6 +74,7 @@ class SpeechFeed:
         self.wanted: Callable[[], bool] = lambda: True
         self.moods: tuple[str, ...] = ()
         self.mood = ""
+        self.direct = False
         self._changes: list[tuple[int, str]] = []  # samples that are taken before, and the mood
         self._changed = threading.Condition()
         self._waiting = torch.zeros(0)

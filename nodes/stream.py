@@ -16,6 +16,7 @@ from ..media.frames import AvatarStream, FrameStream
 from ..media.recording import Snapshots, begin, record
 from ..media.writer import VideoWriter
 from ..serving.live import announce, watchable
+from ..serving.webrtc.broadcast import broadcasting
 from .output_names import place_for
 from .saving import SavingNode
 from .schema import Node, schema
@@ -170,14 +171,16 @@ class AvatarStreamToVideo(SavingNode):
         # end after that. The outer ``writer`` closes the file where an error comes before the stream is there.
         with (
             writer,
-            watchable(stream, place, cls.hidden.extra_pnginfo) as live,
+            broadcasting(stream, say) as broadcast,
+            watchable(stream, place, cls.hidden.extra_pnginfo, broadcast) as live,
             writer,
             live.readable(path),
         ):
+            shown = stream if broadcast is None else broadcast.stream()
             if begun:
                 say(f"Going on with {path.name} at {begun / stream.fps:.1f} s")
                 live.go_on(begun, writer.size)
-            with closing(record(stream, writer, snapshots, say)) as blocks:
+            with closing(record(shown, writer, snapshots, say)) as blocks:
                 for reached, block in blocks:
                     if reached > begun:
                         live.advance(writer.frames_written, writer.mime_type, joinable=writer.joinable)

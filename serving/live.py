@@ -24,6 +24,8 @@ from ..media.frames import AvatarStream
 from ..media.live import LiveStream, streams
 from . import speech as speech_routes
 from . import talk as talk_routes
+from .webrtc import route as webrtc_route
+from .webrtc.broadcast import Broadcast, broadcasts
 
 PIECE = 256 * 1024
 POLL_SECONDS = 0.02
@@ -48,11 +50,15 @@ def register() -> None:
         server.routes.get("/liveavatar/stream/{id}")(stream_bytes)
         speech_routes.register(server.routes)
         talk_routes.register(server.routes)
+        webrtc_route.register(server.routes)
 
 
 @contextmanager
-def watchable(video: AvatarStream, place: dict[str, str], extra_pnginfo: Any) -> Iterator[LiveStream]:
-    """A LiveStream of the running node that pages can watch while the block of code runs.
+def watchable(
+    video: AvatarStream, place: dict[str, str], extra_pnginfo: Any, broadcast: Broadcast | None = None
+) -> Iterator[LiveStream]:
+    """A LiveStream of the running node that pages can watch while the block of code runs, also by a broadcast where
+    there is one.
 
     ``place`` is the file as the host's /view knows it: filename, subfolder, type.
     """
@@ -68,7 +74,10 @@ def watchable(video: AvatarStream, place: dict[str, str], extra_pnginfo: Any) ->
         place=place,
         owner=owner,
         plan=video.plan,
+        direct=broadcast is not None,
     )
+    if broadcast is not None:
+        broadcasts[live.id] = broadcast
     streams.add(live)
     state = "failed"
     announce(live, to_all=True)

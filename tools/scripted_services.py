@@ -42,6 +42,7 @@ class Script:
         delays: seconds before the words, the first letter, and the first sound.
         letter_seconds: time between two pieces of four letters.
         speed: how much faster than real time sound is sent.
+        notices: seconds of speech after which the Realtime server says that somebody speaks.
         key: asked for, where it is not empty.
         fault: "broken stream", "error in stream", "closed", "no sound", "compressed", "json" or none.
         hear, think, speak: do the work in place of the script: the words of a WAV file; the answer to messages; the
@@ -55,6 +56,7 @@ class Script:
     delays: tuple[float, float, float] = (0.0, 0.0, 0.0)
     letter_seconds: float = 0.0
     speed: float = 50.0
+    notices: float = 0.0
     models: tuple[str, ...] = ("scripted",)
     key: str = ""
     fault: str = ""
@@ -251,10 +253,10 @@ class _Realtime:
     async def _hear(self, data: bytes) -> None:
         samples = struct.unpack(f"<{len(data) // 2}h", data)
         if max(map(abs, samples), default=0) > self.LOUD:
-            if self._finds_turns and not self._speech:
+            before, self._speech = self._speech, self._speech + len(samples)
+            if self._finds_turns and before <= self._script.notices * RATE < self._speech:
                 self.cancel()
                 await self._socket.send_json({"type": "input_audio_buffer.speech_started"})
-            self._speech += len(samples)
             self._silence = 0
         elif self._finds_turns and self._speech:
             self._silence += len(samples)

@@ -1,8 +1,10 @@
 import { api } from "../../scripts/api.js";
 import { addStyle, element } from "./elements.js";
 import { Loudness } from "./loudness.js";
+import { Direct } from "./live_direct.js";
 import { Pace } from "./live_pace.js";
 import { canFeed, feed, News, secondsAhead } from "./live_source.js";
+import { STYLE } from "./live_style.js";
 import { figures, progress } from "./live_words.js";
 
 // What a node shows of its stream: the video with sound, how far it is, stop, download.
@@ -10,26 +12,12 @@ import { figures, progress } from "./live_words.js";
 const TICK_MS = 500; // between two looks at what no event tells of
 const SILENCE_MS = 2000; // without news for so long, the player asks
 const RETRY_MS = 5000;
+const CONNECT_MS = 3000; // in which WebRTC has to connect, once there is something to see
+const LAST_MS = 1500; // in which what was made last is shown by WebRTC, and the file is closed
+const BEHIND = 0.5; // seconds behind what is made at which the file goes on where WebRTC ended
 
 const CROWDED = "Close another tab that plays this, or wait: the video is shown here when it is finished.";
-
-const STYLE = `
-.liveavatar-player { display: flex; flex-direction: column; gap: 4px; font: 12px sans-serif; height: 100%;
-    min-height: 280px; color: var(--input-text, #ddd); overflow: hidden; }
-.liveavatar-player .screen { flex: 1; min-height: 0; position: relative; }
-.liveavatar-player video { position: absolute; width: 100%; height: 100%; background: #000; border-radius: 4px; }
-.liveavatar-player :is(.progress, .figures) { line-height: 1.2; font-variant-numeric: tabular-nums; }
-.liveavatar-player .progress { min-height: 1.2em; }
-.liveavatar-player .controls { display: flex; gap: 6px; min-height: 24px; }
-.liveavatar-player button, .liveavatar-player a { font: inherit; padding: 3px 10px; border-radius: 4px;
-    border: 1px solid var(--border-color, #555); background: var(--comfy-input-bg, #222); color: inherit;
-    cursor: pointer; text-decoration: none; }
-.liveavatar-player button[aria-pressed="true"] { background: var(--input-text, #ddd); color: var(--comfy-input-bg, #222); }
-.liveavatar-player button[aria-expanded] { margin-left: auto; }
-.liveavatar-player [hidden] { display: none; }
-.lg-node-widgets:has(.liveavatar-player) ~ :is(img, img + div, :has(img, video, .lg-node-content)) {
-    display: none; }
-`; // The last rule: in Nodes 2.0 the page puts the newest frame and the finished file below the player that shows both.
+const NOT_DIRECT = "WebRTC does not connect: this plays the file as it grows, a moment later.";
 
 /** The address of a file of the host's output or temporary folder. */
 function fileAddress(place) {
@@ -48,6 +36,9 @@ export class LivePlayer {
     #status = null;
     #shown = null; // the address of the finished file, when that is shown
     #feeding = null; // AbortController while bytes of the stream arrive
+    #direct = null; // in place of bytes: a connection by WebRTC,
+    #undirect = false; // which could not be made, or has ended before the stream
+    #goOn = null; // the second at which the file goes on after that
     #news = new News();
     #cut = false; // the stream ended before all of it had been read
     #crowded = false; // other tabs of this browser have all the connections that may stay open,
@@ -62,7 +53,7 @@ export class LivePlayer {
         this.element = element("div", { className: "liveavatar-player widget-expands" });
         this.video = element("video", { playsInline: true });
         this.pace = new Pace(this.video);
-        this.loudness = new Loudness(this.video);
+        this.loudness = new Loudness(this.video, () => this.position);
         this.progress = element("div", { className: "progress" });
         this.figures = element("div", { className: "figures", hidden: true });
         this.stopButton = element("button", { textContent: "Stop", title: "Stop the run and keep what was made" });
@@ -88,7 +79,10 @@ export class LivePlayer {
             this.figures.hidden = !this.figures.hidden;
             this.#refresh();
         });
-        this.#news.addEventListener("appended", () => this.pace.decide());
+        this.#news.addEventListener("appended", () => {
+            this.#catchUp();
+            this.pace.decide();
+        });
         this.video.tabIndex = 0;
         for (const name of ["pointerenter", "focusin"]) screen.addEventListener(name, () => this.#reach(true));
         for (const name of ["pointerleave", "focusout"]) screen.addEventListener(name, () => this.#reach(false));
@@ -107,6 +101,11 @@ export class LivePlayer {
         return this.#status?.prompt;
     }
 
+    /** How much of the video was shown, in seconds. */
+    get position() {
+        return this.#direct ? this.#direct.position : this.video.currentTime;
+    }
+
     /** Show what the server tells of a stream; another one replaces the one shown. */
     show(status) {
         this.#heard = performance.now();
@@ -118,7 +117,9 @@ export class LivePlayer {
         this.#status = status;
         this.pace.follow(status);
         this.#news.tell(status);
-        if (!status.mime_type) this.video.removeAttribute("src");
+        if (this.#direct) this.#mayLeaveDirect();
+        else if (this.live && status.direct && !this.#undirect && !this.#feeding) this.#watch();
+        else if (!status.mime_type) this.video.removeAttribute("src");
         else if (!this.#feeding && !this.#shown) this.#start();
         this.#refresh();
     }
@@ -149,7 +150,9 @@ export class LivePlayer {
 
     #reset() {
         this.#feeding?.abort(new DOMException("Another stream is shown.", "AbortError"));
-        this.#feeding = this.#shown = this.#status = null;
+        this.#endDirect();
+        this.#feeding = this.#shown = this.#status = this.#goOn = null;
+        this.#undirect = false;
         this.pace.reset();
         this.loudness.reset();
         this.#news.clear();
@@ -164,6 +167,59 @@ export class LivePlayer {
     #reach(wanted) {
         this.#reached = wanted;
         this.video.controls = wanted || !this.live;
+    }
+
+    /** Show each frame when the server sends it, or else the file. */
+    async #watch() {
+        const direct = (this.#direct = new Direct());
+        const stream = this.#status;
+        try {
+            await direct.open(this.video, stream.id);
+            if (this.#direct !== direct) return;
+            direct.addEventListener("end", () => this.#mayLeaveDirect());
+            this.#play();
+        } catch (error) {
+            if (this.#direct !== direct) return;
+            console.warn(`LiveAvatar: ${error.message} Playing the file as it grows instead.`);
+            this.#leaveDirect(direct);
+        }
+    }
+
+    /** The stream has ended, or its connection: the other one is waited for. So is a connection that is not there yet. */
+    #mayLeaveDirect() {
+        const direct = this.#direct;
+        if (direct?.over && !this.live) this.#leaveDirect(direct);
+        else if (direct?.over || !this.live) setTimeout(() => this.#leaveDirect(direct), LAST_MS);
+        else if (!direct?.connected && this.#status.frames)
+            setTimeout(() => direct?.connected || this.#leaveDirect(direct), CONNECT_MS);
+    }
+
+    /** Nothing comes by WebRTC any more: the rest is in the file. */
+    #leaveDirect(direct) {
+        if (!direct || direct !== this.#direct) return;
+        const { position } = direct;
+        this.#endDirect();
+        this.#undirect = true;
+        if (!this.live) return this.#showFinished();
+        this.#goOn = position;
+        if (this.#status.mime_type) this.#start();
+        this.#refresh();
+    }
+
+    #endDirect() {
+        this.#direct?.close();
+        this.#direct = null;
+        this.video.srcObject = null;
+    }
+
+    /** Go on in the file where a person has seen it by WebRTC, or at what is made now. */
+    #catchUp() {
+        const { buffered } = this.video;
+        if (this.#goOn === null || !buffered.length) return;
+        const place = Math.max(this.#goOn, this.#status.frames / this.#status.fps - BEHIND);
+        if (buffered.end(buffered.length - 1) < place) return;
+        this.#goOn = null;
+        if (place > this.video.currentTime) this.video.currentTime = place;
     }
 
     async #start() {
@@ -259,12 +315,15 @@ export class LivePlayer {
             this.link.href = address;
             this.link.download = new URL(address, location.href).searchParams.get("filename");
         }
-        this.newestButton.hidden = !this.live || !(this.pace.slow || this.pace.newest);
+        this.newestButton.hidden = !this.live || this.#direct || !(this.pace.slow || this.pace.newest);
         this.newestButton.setAttribute("aria-pressed", this.pace.newest);
         this.detailsButton.hidden = !status?.frames;
         this.detailsButton.setAttribute("aria-expanded", !this.figures.hidden);
-        const line = status ? progress(status, this.pace.wait) : "";
-        this.progress.textContent = this.#crowded && this.live ? CROWDED : line;
-        this.figures.textContent = status ? figures(status, this.#shown ? null : secondsAhead(this.video)) : "";
+        const wait = this.#direct ? null : this.pace.wait;
+        const line = status ? progress(status, wait) : "";
+        const trouble = this.#crowded ? CROWDED : this.#undirect ? `${line} · ${NOT_DIRECT}` : line;
+        this.progress.textContent = this.live ? trouble : line;
+        const ahead = this.#shown || this.#direct ? null : secondsAhead(this.video);
+        this.figures.textContent = status ? figures(status, ahead) : "";
     }
 }

@@ -5,6 +5,7 @@ const SUSPECT_MS = 300; // in which the server says whether somebody is interrup
 
 export class Loudness {
     #video;
+    #position; // how many seconds of the video were shown
     #volume; // a person's
     #set; // ours
     #ducked = false;
@@ -12,8 +13,9 @@ export class Loudness {
     #until = 0; // the sound before this second of the video is void
     #timer = 0;
 
-    constructor(video) {
+    constructor(video, position) {
         this.#video = video;
+        this.#position = position;
         this.#volume = this.#set = video.volume;
         video.addEventListener("volumechange", () => {
             if (video.volume !== this.#set) this.#volume = this.#set = video.volume;
@@ -59,7 +61,7 @@ export class Loudness {
 
     #apply() {
         clearTimeout(this.#timer);
-        if (this.#video.currentTime >= this.#until) this.#until = 0;
+        if (this.#position() >= this.#until) this.#until = 0;
         this.#set = this.#until || this.#ducked || this.#suspected ? 0 : this.#volume;
         if (this.#video.volume !== this.#set) this.#video.volume = this.#set;
         this.#set = this.#video.volume; // as the browser rounds it

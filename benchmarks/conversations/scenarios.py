@@ -3,9 +3,9 @@
     python -m benchmarks.conversations.scenarios --host ~/ComfyUI --work DIR [--json scenarios.json] [--only NAME ...]
 
 A real ComfyUI runs the shipped workflow of a conversation with the shipped talker on the CPU. The caller speaks by
-espeak-ng, and so does the avatar. English is heard by Whisper tiny.en and answered by SmolLM2 where their packages are
-installed (`tools/small_models.py`). Elsewhere scripted services stand in; the tables say who did the work. A frame that
-is in the video counts as shown.
+espeak-ng, and so does the avatar. All of it is heard by Whisper base, or English by Whisper tiny.en, and English is
+answered by SmolLM2, where their packages are installed (`tools/small_models.py`). Elsewhere scripted services stand in;
+the tables say who did the work. A frame that is in the video counts as shown.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import json
 import re
 import sys
+import tempfile
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -27,7 +28,7 @@ from tools.comfyui import prepare_base
 from tools.environment import ROOT
 from tools.host import Host
 from tools.scripted_services import Script, running_services
-from tools.small_models import Voice, english_ears, english_mind
+from tools.small_models import Voice, english_ears, english_mind, everybodys_ears
 
 from ..common import environment, print_table
 
@@ -86,16 +87,20 @@ class Cast:
     """Who hears, thinks and speaks: real models where there are any."""
 
     def __init__(self) -> None:
-        self.voice, self.ears, self.mind = Voice(), english_ears(), english_mind()
+        self.voice, self.mind = Voice(), english_mind()
+        self._folder = tempfile.TemporaryDirectory()  # of weights, until the end of the process
+        self.everybodys, self.english = everybodys_ears(Path(self._folder.name)), english_ears()
         self.script = Script(speak=lambda text: self.voice.say(text, self._language, "+f2"))
 
     def prepare(self, turn: Turn) -> dict[str, str]:
         """Let the services expect a turn; who does the work."""
         self._language, english = turn.language, turn.language == "English"
         self.script.transcripts, self.script.answer = ((60.0, turn.words),), turn.answer
-        self.script.hear, self.script.think = (self.ears, self.mind) if english else (None, None)
+        self.script.hear = self.everybodys or (self.english if english else None)
+        self.script.think = self.mind if english else None
+        whisper = "Whisper tiny.en" if self.everybodys is None else "Whisper base"
         return {
-            "hears": SCRIPTED if self.script.hear is None else "Whisper tiny.en",
+            "hears": SCRIPTED if self.script.hear is None else whisper,
             "thinks": SCRIPTED if self.script.think is None else "SmolLM2 135M",
         }
 

@@ -1,4 +1,5 @@
-"""A custom node pack for `benchmarks.player`: a stream whose frames carry their number, at a given pace.
+"""A custom node pack for `benchmarks.player`: a stream whose frames carry their number, at a given pace, with a beep at
+every 25th frame.
 
 ``GET /player_probe`` gives the first frame of every block and the time (Unix, seconds) at which it was complete.
 """
@@ -17,6 +18,7 @@ from server import PromptServer
 
 BITS, CELL = 16, 16  # of the number; pixels of a side of the square that shows a bit
 RATE, FPS = 24_000, 25
+HUM, BEEP = 0.02, 0.5  # how loud the sound is, and for a frame in every second
 
 completed: list[tuple[int, float]] = []
 
@@ -39,6 +41,14 @@ def numbered(first: int, count: int, width: int, height: int) -> torch.Tensor:
     return frames
 
 
+def beeping(frames: int) -> torch.Tensor:
+    """The sound of so many frames."""
+    wave = torch.sin(torch.arange(frames * RATE // FPS) * (1000 * 6.2832 / RATE))
+    loud = torch.full((frames,), HUM)
+    loud[::FPS] = BEEP
+    return wave * loud.repeat_interleave(RATE // FPS)
+
+
 class NumberedStream:
     """An AVATAR_STREAM whose blocks are complete every ``period`` seconds, give or take ``jitter``."""
 
@@ -54,7 +64,8 @@ class NumberedStream:
                 "period": number,
                 "jitter": number,
                 **dict.fromkeys(names, whole),
-            }
+            },
+            "optional": {"direct": ("BOOLEAN", {"default": False}), "delay": number},
         }
 
     @classmethod
@@ -72,15 +83,18 @@ class NumberedStream:
         width: int,
         height: int,
         seed: int,
+        direct: bool = False,
+        delay: float = 0.0,
     ) -> tuple[Any]:
         frames = blocks * block_frames
-        sound = torch.sin(torch.arange(frames * RATE // FPS) * (440 * 6.2832 / RATE)) / 10
+        sound = beeping(frames)
         feed = pack_module("media.speech_feed").SpeechFeed(RATE)
+        feed.direct = direct
         drawn = random.Random(seed)
 
         def start() -> Iterator[torch.Tensor]:
             completed.clear()
-            begun = time.time()
+            begun = time.time() + delay  # as a model takes to be loaded
             for index in range(blocks):
                 first = index * block_frames
                 block = numbered(first, block_frames, width, height)

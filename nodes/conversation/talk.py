@@ -26,6 +26,7 @@ from .services import CATEGORY, address_input, key_input, prompt_input
 
 TURNS = ("silence", "smart", "push to talk")
 LONGEST_FILLER = 3.0
+PLAYERS = ("growing file", "WebRTC")
 
 
 def encoder_input() -> io.Input:
@@ -68,6 +69,17 @@ def common_inputs() -> list[io.Input]:
                 "needs 16 characters or more; anybody who knows it can take part."
             ),
         ),
+        io.Combo.Input(
+            "player",
+            options=list(PLAYERS),
+            default=PLAYERS[0],
+            optional=True,
+            tooltip=(
+                "How pages show the video. growing file: by ComfyUI's own port. WebRTC: about 0.2 s sooner; needs the "
+                "package aiortc, and opens UDP ports of this computer while a page watches. Where it does not connect, "
+                "pages play the growing file."
+            ),
+        ),
     ]
 
 
@@ -86,9 +98,10 @@ class TalkNode(Node):
         check_id(values.get("id", ""))
 
     @classmethod
-    def feed(cls, audio_encoder, max_seconds: float) -> tuple[SpeechFeed, LiveSpeech]:
+    def feed(cls, audio_encoder, max_seconds: float, player: str) -> tuple[SpeechFeed, LiveSpeech]:
         """The feed of a conversation and the speech that it becomes."""
         feed = talk_feed()
+        feed.direct = player == "WebRTC"
         speech = LiveSpeech(feed, max_seconds, encoder=audio_encoder)
         if audio_encoder is not None:
             check_encoder(speech)  # said where it is connected, and before larger models are loaded
@@ -185,9 +198,10 @@ class AvatarConversation(TalkNode):
         download: bool = False,
         max_seconds: float = 1800.0,
         id: str = "",
+        player: str = PLAYERS[0],
     ) -> io.NodeOutput:
         manners = Manners(turn == "push to talk", pause, longest_pause, barge_in, greeting, _short(filler))
-        feed, speech = cls.feed(audio_encoder, max_seconds)
+        feed, speech = cls.feed(audio_encoder, max_seconds, player)
         say = partial(show_text, hidden=cls.hidden)
         finished = None
         if turn == "smart" and ears is not None:
@@ -259,10 +273,11 @@ class AvatarConversationRealtime(TalkNode):
         key: str = "",
         max_seconds: float = 1800.0,
         id: str = "",
+        player: str = PLAYERS[0],
     ) -> io.NodeOutput:
         server = Server(url, "Realtime server", key)
         realtime = Realtime(server, model, voice, instructions, barge_in, push_to_talk)
-        feed, speech = cls.feed(audio_encoder, max_seconds)
+        feed, speech = cls.feed(audio_encoder, max_seconds, player)
         cls.begin(RealtimeConversation(feed, realtime, partial(show_text, hidden=cls.hidden)), id)
         return io.NodeOutput(speech)
 

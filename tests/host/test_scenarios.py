@@ -1,7 +1,7 @@
 """Ten conversations with a caller's voice, in three languages. Optional: they need espeak-ng.
 
-English is heard and answered by small real models where their packages are installed (`tools/small_models.py`). There
-are none for Spanish and Mandarin: for these, and without the packages, the scripted services stand in.
+They are heard, and English is answered, by small real models where their packages are installed
+(`tools/small_models.py`). Without the packages, and for answers in Spanish and Mandarin, scripted services stand in.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Talk {
 
     /** Tell how much has been shown, because that was heard. A page in the background tells nothing. */
     #tellPlayed() {
-        const seconds = playerOf(this.prompt)?.video.currentTime;
+        const seconds = playerOf(this.prompt)?.position;
         if (!seconds || document.hidden || seconds === this.#played) return;
         if (this.#socket?.tell({ type: "played", seconds })) this.#played = seconds;
     }

@@ -42,6 +42,11 @@ class Visit:
     def of(self, type_):
         return [message for message in self.told if message["type"] == type_]
 
+    @property
+    def heard(self):
+        """Seconds of speech that were heard."""
+        return self.feed.taken_before(self.feed.heard_seconds) / RATE
+
     async def until(self, condition):
         for _ in range(500):
             if condition():
@@ -106,7 +111,7 @@ def test_an_interruption_stops_the_answer_and_the_server_learns_how_much_was_hea
     async def scene(visit):
         await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
         visit.talk.send(Typed("Tell me"))
-        await visit.until(lambda: visit.feed.heard_seconds > 1.0)
+        await visit.until(lambda: visit.heard > 0.6)
         await visit.speak(0.3)
         await visit.until(lambda: visit.of("interrupted"))
         waiting = visit.feed.waiting_seconds
@@ -120,14 +125,51 @@ def test_an_interruption_stops_the_answer_and_the_server_learns_how_much_was_hea
     assert 500 <= truncated["audio_end_ms"] <= 1600
 
 
+def test_a_slow_server_lets_no_sound_return_after_an_interruption(script):
+    script.notices = 0.6
+
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.heard > 0.6)
+        await visit.speak(0.4)
+        await visit.until(lambda: visit.of("duck"))
+        assert visit.of("interrupted") == []  # the server has not said so yet
+        await visit.speak(0.4)
+        await visit.until(lambda: visit.of("interrupted"))
+        await visit.until(lambda: len(visit.of("duck")) == 2)
+        kinds = [message["type"] for message in visit.told if message["type"] in ("duck", "interrupted")]
+        assert kinds == ["duck", "interrupted", "duck"]  # the sound is void before it may be loud again
+        assert [message["on"] for message in visit.of("duck")] == [True, False]
+
+    play(script, scene)
+
+
+def test_what_the_server_takes_for_no_speech_makes_the_page_mute_for_a_moment_only(script):
+    script.notices = 60.0
+
+    async def scene(visit):
+        await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
+        visit.talk.send(Typed("Tell me"))
+        await visit.until(lambda: visit.heard > 0.6)
+        await visit.speak(0.2)
+        await visit.speak(0.8, 0.0)
+        assert [message["on"] for message in visit.of("duck")] == [True]
+        await visit.speak(0.4, 0.0)
+        await visit.until(lambda: len(visit.of("duck")) == 2)
+        assert not visit.of("duck")[-1]["on"] and visit.of("interrupted") == []
+
+    play(script, scene)
+
+
 def test_without_barge_in_the_answer_goes_on(script):
     async def scene(visit):
         await visit.until(lambda: visit.of("state")[-1]["state"] == "listening")
         visit.talk.send(Typed("What is it?"))
         await visit.until(lambda: visit.feed.taken > 0)
-        await visit.speak(0.1)
+        await visit.speak(0.2)
         await asyncio.sleep(0.1)
-        assert visit.of("interrupted") == []
+        assert visit.of("interrupted") == visit.of("duck") == []
 
     play(script, scene, barge_in=False)
     assert (
