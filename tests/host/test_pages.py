@@ -11,9 +11,9 @@ from playwright.sync_api import Page
 from .browser import drop_workflow, queue_and_wait, screenshot
 from .conftest import Site
 from .media import tone, write_wav
-from .test_live_player import WATCH_END, opened, press_run, watch
+from .test_live_player import WATCH_END, drop, look, opened, press_run, watch
 from .test_page import OVERLAPS, SET_WIDGETS, USE_SMALL_FILES
-from .workflows import TINY, ui_file
+from .workflows import TINY, small, ui_file
 
 SECONDS = 8.0
 SEEDS = count(1_000)  # a host that has run something already does not run it again
@@ -50,6 +50,9 @@ AROUND_THE_PLAYER = """
         film: player.querySelector("video").clientHeight,
     };
 }
+"""
+TEXTS = """
+() => [...document.querySelectorAll(".liveavatar-text")].map((element) => element.checkVisibility())
 """
 PLACE_SPEECH = """
 () => {
@@ -141,6 +144,20 @@ def test_the_player_is_all_that_its_node_shows_and_nodes_keep_apart(site, page, 
         assert overlaps(page, site) == []
         watch(page, lambda state: state["ended"] == "execution_success")
         page.wait_for_timeout(700)  # for what the page shows of results
+
+
+def test_the_player_is_shown_where_a_file_in_api_format_was_dropped(site, tmp_path):
+    workflow = small(seconds=0.32, seed=next(SEEDS))
+    with opened(site.browser) as page:
+        page.wait_for_timeout(1000)
+        drop(page, workflow, tmp_path)
+        press_run(page)
+        page.wait_for_function("() => window.ended", timeout=60_000)
+        page.wait_for_timeout(700)
+        look(page, f"api-file-{'nodes2' if site.nodes_2 else 'canvas'}")
+        around = page.evaluate(AROUND_THE_PLAYER)
+        assert around["visible"] and not around["others"] and not around["failures"]
+        assert page.evaluate(TEXTS) == [True]
 
 
 def test_nothing_of_a_closed_subgraph_is_shown_or_heard(site, page):
