@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from .browser import drop_workflow, queue_and_wait, screenshot
 from .conftest import Site
@@ -186,3 +186,14 @@ def test_load_speech_file_can_be_placed_and_plays_its_file(site):
         assert page.evaluate(PLACE_SPEECH) == ["audio", "audioUI", "upload"]
         queue_and_wait(page)
         assert [line for line in page.complaints if "ComfyUI-LiveAvatar" in line] == []
+
+
+def test_the_workflow_that_needs_nothing_is_first_in_the_gallery_whatever_the_order_of_the_disk(site):
+    def reverse(route: Route) -> None:
+        listed = route.fetch().json()
+        route.fulfill(json={pack: sorted(names, reverse=True) for pack, names in listed.items()})
+
+    with opened(site.browser) as page:
+        page.route("**/workflow_templates", reverse)
+        listed = page.evaluate("() => window.app.api.getWorkflowTemplates()")["ComfyUI-LiveAvatar"]
+    assert listed[0].startswith("1 Start here") and listed == sorted(listed)
