@@ -35,7 +35,17 @@ export function addElement(node, name, element, options) {
     widget.serialize = false;
     // Until it draws again, the page shows even what is in a closed subgraph, across its top.
     app.canvas.setDirty(true, true);
+    requestAnimationFrame(() => ensureDrawn(node, element));
     return widget;
+}
+
+/**
+ * In Nodes 2.0 the page of ComfyUI 0.3.75 goes on with the widgets that a node had when one of its values or links was
+ * changed. It looks for others when a node is announced to its graph.
+ */
+function ensureDrawn(node, element) {
+    const drawn = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
+    if (drawn && !node.flags.collapsed && !drawn.contains(element)) node.graph?.onNodeAdded?.(node);
 }
 
 /** Make a node as large as its widgets need, and at least `width` pixels wide. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ class Host(RunningHost):
     """``tools.host.Host`` with the pack, a node that makes a stream at a given pace, and the packs that
     ``VHS_PATH`` and ``GGUF_PATH`` name.
 
-    ``page`` is a folder of page files to be served in place of the host's own.
+    ``page`` is a folder of page files to be served in place of the host's own; ``arguments`` are further ones for
+    the host's main.py.
     """
 
-    def __init__(self, base: Path, page: Path | None = None):
+    def __init__(self, base: Path, page: Path | None = None, arguments: Sequence[str] = ()):
         folder = Path(os.environ.get("COMFYUI_PATH") or STATE / "host")
         others = {name: os.environ.get(name) for name in ("VHS_PATH", "GGUF_PATH")}
         self.has_vhs, self.has_gguf = (bool(path) for path in others.values())
@@ -36,7 +38,7 @@ class Host(RunningHost):
             folder,
             base,
             cpu=not torch.accelerator.is_available(),
-            arguments=[] if page is None else ["--front-end-root", str(page)],
+            arguments=[*arguments, *(() if page is None else ("--front-end-root", str(page)))],
         )
         if page is not None:
             self.log_file = base / "host-with-other-page.log"

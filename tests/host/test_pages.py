@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from .browser import drop_workflow, queue_and_wait, screenshot
 from .conftest import Site
 from .media import tone, write_wav
-from .test_live_player import WATCH_END, opened, press_run, watch
+from .test_live_player import WATCH_END, drop, look, opened, press_run, watch
 from .test_page import OVERLAPS, SET_WIDGETS, USE_SMALL_FILES
-from .workflows import TINY, ui_file
+from .workflows import TINY, small, ui_file
 
 SECONDS = 8.0
 SEEDS = count(1_000)  # a host that has run something already does not run it again
@@ -50,6 +50,9 @@ AROUND_THE_PLAYER = """
         film: player.querySelector("video").clientHeight,
     };
 }
+"""
+TEXTS = """
+() => [...document.querySelectorAll(".liveavatar-text")].map((element) => element.checkVisibility())
 """
 PLACE_SPEECH = """
 () => {
@@ -143,6 +146,20 @@ def test_the_player_is_all_that_its_node_shows_and_nodes_keep_apart(site, page, 
         page.wait_for_timeout(700)  # for what the page shows of results
 
 
+def test_the_player_is_shown_where_a_file_in_api_format_was_dropped(site, tmp_path):
+    workflow = small(seconds=0.32, seed=next(SEEDS))
+    with opened(site.browser) as page:
+        page.wait_for_timeout(1000)
+        drop(page, workflow, tmp_path)
+        press_run(page)
+        page.wait_for_function("() => window.ended", timeout=60_000)
+        page.wait_for_timeout(700)
+        look(page, f"api-file-{'nodes2' if site.nodes_2 else 'canvas'}")
+        around = page.evaluate(AROUND_THE_PLAYER)
+        assert around["visible"] and not around["others"] and not around["failures"]
+        assert page.evaluate(TEXTS) == [True]
+
+
 def test_nothing_of_a_closed_subgraph_is_shown_or_heard(site, page):
     page.evaluate(ENCLOSE)
     page.evaluate(SET_WIDGETS, {"LiveAvatarSampler": {"max_seconds": 1.0}})
@@ -169,3 +186,14 @@ def test_load_speech_file_can_be_placed_and_plays_its_file(site):
         assert page.evaluate(PLACE_SPEECH) == ["audio", "audioUI", "upload"]
         queue_and_wait(page)
         assert [line for line in page.complaints if "ComfyUI-LiveAvatar" in line] == []
+
+
+def test_the_workflow_that_needs_nothing_is_first_in_the_gallery_whatever_the_order_of_the_disk(site):
+    def reverse(route: Route) -> None:
+        listed = route.fetch().json()
+        route.fulfill(json={pack: sorted(names, reverse=True) for pack, names in listed.items()})
+
+    with opened(site.browser) as page:
+        page.route("**/workflow_templates", reverse)
+        listed = page.evaluate("() => window.app.api.getWorkflowTemplates()")["ComfyUI-LiveAvatar"]
+    assert listed[0].startswith("1 Start here") and listed == sorted(listed)

@@ -266,13 +266,12 @@ def test_the_core_can_read_it_and_save_it_again(tmp_path):
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         container.seek(0)
-        heard = [
-            frame.to_ndarray()
-            for packet in container.demux(container.streams.audio[0])
-            for frame in packet.decode()
-        ]
+        packets = container.demux(container.streams.audio[0])
+        heard = [frame for packet in packets for frame in packet.decode()]
     assert len(frames) == 4 * BLOCK
-    assert abs(int(np.abs(np.concatenate(heard, axis=1)[0]).argmax()) - 24000) < 48
+    # By its time: behind a seek, PyAV 19 leaves out the packet that it begins at.
+    loudest = max(heard, key=lambda frame: np.abs(frame.to_ndarray()).max())
+    assert abs(loudest.pts + int(np.abs(loudest.to_ndarray()[0]).argmax()) - 24000) < 48
 
     target = io.BytesIO()
     options = {"movflags": "use_metadata_tags"}
