@@ -74,9 +74,7 @@ def test_what_pytorch_cannot_compute_onnxruntime_does_and_the_log_says_so(tmp_pa
     assert speech.network is None
     assert "onnxruntime computes Ditto's speech network, because" in caplog.text
     assert "ThresholdedRelu" in caplog.text
-    with pytest.raises(
-        ValueError, match=r"Let 'auto' or 'onnxruntime' compute .*Thresh"
-    ):
+    with pytest.raises(ValueError, match=r"Let 'auto' or 'onnxruntime' compute .*Thresh"):
         SpeechGraph(tmp_path / "hubert.onnx", by="PyTorch")
 
 
