@@ -32,7 +32,8 @@ from avatar.media.audio import resample
 from training.speech import Speaker
 
 RATE = 24_000
-VOICES = {"English": "en-us", "Spanish": "es", "Mandarin": "cmn"}
+VOICES = {"English": "en-us", "Spanish": "es", "Mandarin": "cmn-latn-pinyin"}
+"""Mandarin is read from pinyin with tones: of Chinese characters espeak-ng 1.51 makes an accented English."""
 
 
 class Voice:

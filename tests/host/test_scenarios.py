@@ -44,6 +44,6 @@ def test_a_voice_is_heard_and_answered_in_its_language(ready: Host, cast: Cast, 
             assert row["said"].replace(" ", "") == turn.answer.replace(" ", "")
         times = [row["seconds"][part] for part in PARTS]
         assert None not in times and times[3:] == sorted(times[3:]), row  # voice, written, block, lips
-        spoken += len(cast.voice.say(row["said"], turn.language, "+f2")) / 48_000
+        spoken += len(cast.say(row["said"], turn.language, "+f2")) / 48_000
     loud, frames = loudness(video)
     assert frames > 25 * spoken and (loud > 0.02).sum() > 0.5 * 25 * spoken
