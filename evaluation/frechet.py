@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from .clip import open_file
@@ -30,6 +31,7 @@ def frechet(made: Sequence[Path], real: Sequence[Path], weights: Path | None) ->
         return {"FID": "skipped: install torch-fidelity.", **told}
     if weights is None or not weights.is_file():
         return {"FID": "skipped: give --inception torch-fidelity's weight file.", **told}
+    _check(weights)
     from torch_fidelity import calculate_metrics
 
     with tempfile.TemporaryDirectory() as folder:
@@ -38,10 +40,21 @@ def frechet(made: Sequence[Path], real: Sequence[Path], weights: Path | None) ->
             input1=str(sides[0]),
             input2=str(sides[1]),
             fid=True,
+            cuda=torch.cuda.is_available(),
             verbose=False,
             feature_extractor_weights_path=str(weights),
         )
     return {"FID": round(float(found["frechet_inception_distance"]), 3), **told}
+
+
+def _check(weights: Path) -> None:
+    """torch-fidelity runs whatever code lies in the file, so nothing but tensors may."""
+    try:
+        torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a kind of its own for each fault
+        raise ValueError(
+            f"Download {weights} again: it has more in it than torch-fidelity's weights, or is damaged."
+        ) from error
 
 
 def _frames(paths: Sequence[Path], folder: Path) -> Path:

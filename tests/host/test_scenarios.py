@@ -1,7 +1,7 @@
 """Ten conversations with a caller's voice, in three languages. Optional: they need espeak-ng.
 
-They are heard, and English is answered, by small real models where their packages are installed
-(`tools/small_models.py`). Without the packages, and for answers in Spanish and Mandarin, scripted services stand in.
+English is heard and answered by small real models where their packages are installed (`tools/small_models.py`). There
+are none for Spanish and Mandarin: for these, and without the packages, the scripted services stand in.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ def test_a_voice_is_heard_and_answered_in_its_language(ready: Host, cast: Cast, 
             assert row["said"].replace(" ", "") == turn.answer.replace(" ", "")
         times = [row["seconds"][part] for part in PARTS]
         assert None not in times and times[3:] == sorted(times[3:]), row  # voice, written, block, lips
-        spoken += len(cast.voice.say(row["said"], turn.language, "+f2")) / 48_000
+        spoken += len(cast.say(row["said"], turn.language, "+f2")) / 48_000
     loud, frames = loudness(video)
     assert frames > 25 * spoken and (loud > 0.02).sum() > 0.5 * 25 * spoken

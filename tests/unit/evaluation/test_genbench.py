@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
-from avatar.evaluation.genbench import Case, cases, command_of, main
+from avatar.evaluation.genbench import KEEPER, Case, cases, command_of, main
 from PIL import Image
 
 from tests.unit.evaluation.videos import faces, syllables, write_video
@@ -90,3 +92,26 @@ def test_a_failed_video_is_named_and_the_others_are_made(folders, capsys):
     assert main(arguments(folders, program)) == 2
     assert "long_000 fails: it ended with 3" in capsys.readouterr().out
     assert len(list((folders / "bench" / "videos").glob("*.mp4"))) == 2
+
+
+def test_the_engine_ends_with_the_benchmark(tmp_path):
+    beats = tmp_path / "beats"
+    program = f"import time\nwhile True: open({str(beats)!r}, 'a').write('x'); time.sleep(0.05)"
+    command = [sys.executable, "-c", KEEPER, sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as keeper:
+        limit = time.monotonic() + 60
+        while not beats.is_file() and time.monotonic() < limit:
+            time.sleep(0.05)
+        assert keeper.poll() is None
+        keeper.stdin.close()  # as the system does for a process that is killed
+        assert keeper.wait(60) != 0
+    done = beats.stat().st_size
+    time.sleep(0.5)
+    assert beats.stat().st_size == done > 0
+
+
+def test_a_program_that_is_not_there_is_named(folders, capfd):
+    words = arguments(folders, "")
+    words[words.index("--command") + 1] = "no-such-engine {video}"
+    assert main(words) == 2
+    assert "no-such-engine" in capfd.readouterr().err
