@@ -279,6 +279,22 @@ def test_who_comes_from_elsewhere_is_refused(own_host, headers, path):
     connection.close()
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}], ids=str)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/liveavatar/generate"),
+        ("DELETE", "/liveavatar/generate/x"),
+        ("POST", "/liveavatar/speech/x"),
+    ],
+)
+def test_a_page_that_hides_where_it_comes_from_changes_nothing(own_host, method, path, headers):
+    connection = http.client.HTTPConnection("127.0.0.1", own_host.port, timeout=30)
+    connection.request(method, path, headers=headers)
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
 def test_a_key_of_any_bytes_is_read(service):
     assert service.ask("GET", "/liveavatar/health", headers={"Authorization": b"Bearer \xff"}).status == 200
 
