@@ -20,12 +20,13 @@ class Place(NamedTuple):
     words: str
 
 
+PROMPT = "CLIPTextEncode"
 PLACES = {
     "image": Place(("LoadImage",), "image", "Portrait", "no Load Image for the portrait"),
     "audio": Place(
         ("LoadAudio", "LiveAvatarLoadSpeechFile"), "audio", "Speech", "no Load Audio for the speech"
     ),
-    "prompt": Place(("CLIPTextEncode",), "text", "What the person does", "no prompt"),
+    "prompt": Place((PROMPT,), "text", "What the person does", "no prompt"),
 }
 SPOKEN = "What the person says"
 """Title of the node whose ``text`` (and ``voice``) a voice says."""
@@ -66,6 +67,8 @@ def fill(
     for name, widgets in WIDGETS.items():
         if (value := getattr(job, name)) is not None and not _set(filled, widgets, value) and name != "seed":
             raise _no_place(called[name])
+    if job.guidance is not None and job.guidance > 1:
+        _add_negative_prompts(filled, called["guidance"])
     if job.fps is not None:
         outputs = [node["inputs"] for node in filled.values() if node["class_type"] == WRITER]
         if not outputs:
@@ -151,6 +154,31 @@ def _set(graph: Graph, inputs: tuple[str, ...], value: Any) -> int:
                 node["inputs"][name] = value
                 count += 1
     return count
+
+
+def _add_negative_prompts(graph: Graph, called: str) -> None:
+    """Guidance compares with a negative prompt: what has none connected gets an empty one."""
+    for node in list(graph.values()):
+        inputs = node["inputs"]
+        guided = "positive" in inputs and any(name in inputs for name in WIDGETS["guidance"])
+        if guided and "negative" not in inputs:
+            inputs["negative"] = [_empty_prompt(graph, inputs["positive"], called), 0]
+
+
+def _empty_prompt(graph: Graph, link: Any, called: str) -> str:
+    """The number of a new node: the prompt behind a link, without its words."""
+    for _ in range(len(graph)):
+        node = graph.get(link[0]) if isinstance(link, list) else None
+        if node is None:
+            break
+        if node["class_type"] == PROMPT:
+            number = f"{link[0]} without words"
+            graph[number] = {"class_type": PROMPT, "inputs": {**node["inputs"], "text": ""}}
+            return number
+        link = node["inputs"].get("positive")
+    raise ValueError(
+        f"Connect a negative prompt in the workflow, be it an empty one: {called} compares with it."
+    )
 
 
 def _title(node: Mapping[str, Any]) -> str | None:

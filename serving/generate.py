@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -22,23 +21,19 @@ from ..jobs.access import HEADERS, Refusal, refusing
 from ..jobs.graph import fill
 from ..jobs.identity import identity
 from ..jobs.job import Job
-from ..jobs.memory import COPIES, Memory, patience, too_slow
 from ..jobs.request import INPUTS, read_request
 from ..media.live import LiveStream, streams
 from . import queue, uploads
-from .access import check_access, refused
+from .access import Handler, check_access, refused
+from .arriving import body
 from .health import health
 from .live import follow
 
 POLL_SECONDS = 0.1
 BASE64_BYTES = 256 << 20
 """A larger video is not put into JSON; its file is there."""
-MEMORY_BYTES = 2 << 30
-"""Requests that are being read take no more of the host's memory, with what becomes of them."""
+LARGER = "Send less, or names of files in ComfyUI's input folder."
 OPENAPI = Path(__file__).with_name("openapi.json")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_memory = Memory(MEMORY_BYTES)
 
 
 class Wanted(NamedTuple):
@@ -126,41 +121,13 @@ async def _queued(request: web.Request) -> tuple[str, int, bool]:
     queue.check_room()
     if request.content_type != "application/json":
         raise Refusal(415, "Send JSON, with 'Content-Type: application/json'.")
-    # Nobody knows how large a body will be that is packed, or whose length is not told.
-    known = request.content_length is not None and "Content-Encoding" not in request.headers
-    size = request.content_length if known else request.client_max_size
-    if size > request.client_max_size:
-        raise _too_large()
-    with _memory.holding(COPIES * size):
-        wanted = await _wanted(await _body(request, size))
+    async with body(request, request.client_max_size, LARGER) as data:
+        wanted = await _wanted(data)
         await asyncio.to_thread(uploads.forget_unused)
         job = await asyncio.to_thread(_placed, wanted.job)
     # A request that is sent again goes on in the file of the one before.
     graph = fill(wanted.graph, job, f"http/{identity(job)[:32]}", secrets.token_hex(8))
     return await queue.put(graph, job.seed), job.seed, wanted.wait
-
-
-async def _body(request: web.Request, size: int) -> bytearray:
-    """The body of a request; not by its own ``read``, because it would keep it."""
-
-    async def pieces() -> bytearray:
-        data = bytearray()
-        async for piece in request.content.iter_any():
-            data += piece
-            if len(data) > request.client_max_size:
-                raise _too_large()
-        return data
-
-    try:
-        return await asyncio.wait_for(pieces(), patience(size))
-    except asyncio.TimeoutError as error:
-        raise too_slow(size) from error
-    except web.RequestPayloadError as error:
-        raise Refusal(400, "Send the body as it is: it cannot be read as its headers say.") from error
-
-
-def _too_large() -> Refusal:
-    return Refusal(413, "Send less, or names of files in ComfyUI's input folder.")
 
 
 async def _wanted(data: bytearray) -> Wanted:

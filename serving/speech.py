@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import torch
 from aiohttp import WSMsgType, web
@@ -10,6 +11,8 @@ from aiohttp import WSMsgType, web
 from ..media.audio import decode_clip, mono_samples
 from ..media.sound_file import MOST_CHANNELS
 from ..media.speech_feed import Closed, Full, SpeechFeed, feeds
+from .access import for_own_pages
+from .arriving import body
 
 POST_BYTES = 32 << 20
 FORMATS = ("s16", "f32")
@@ -17,8 +20,7 @@ MICROPHONE_RATE = 24_000
 MESSAGE_BYTES = 2 * MICROPHONE_RATE
 """Most bytes of one message on a WebSocket: a second of sound."""
 HEARTBEAT_SECONDS = 20.0
-LOOK_SECONDS = 1.0
-"""How often a post that is still arriving looks whether the run goes on."""
+LARGER = f"One request may carry {POST_BYTES >> 20} MB of sound; send it in pieces."
 SHOWN_LETTERS = 40
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -26,9 +28,9 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 def register(routes: web.RouteTableDef) -> None:
     """Add the routes to a server's table."""
     routes.get("/liveavatar/speech/{id}")(status)
-    routes.get("/liveavatar/speech/{id}/microphone")(microphone)
-    routes.post("/liveavatar/speech/{id}")(speak)
-    routes.post("/liveavatar/speech/{id}/end")(end)
+    routes.get("/liveavatar/speech/{id}/microphone")(for_own_pages(microphone))
+    routes.post("/liveavatar/speech/{id}")(for_own_pages(speak))
+    routes.post("/liveavatar/speech/{id}/end")(for_own_pages(end))
 
 
 async def speak(request: web.Request) -> web.Response:
@@ -39,20 +41,22 @@ async def speak(request: web.Request) -> web.Response:
     try:
         replace = _number(request.query, "replace", 0, 1) == 1
         mood = request.query.get("mood", "")
-        data = await _body(request, feed)
-        if data:
-            samples, rate = await asyncio.to_thread(_samples, request.query, data, feed.limit_seconds)
-        elif replace or mood:
-            samples, rate = torch.zeros(0), feed.rate
-        else:
-            raise ValueError("There is no sound in this request.")
-        await asyncio.to_thread(feed.write, samples, rate, replace, mood)
+        async with body(request, POST_BYTES, LARGER, partial(_wanted, feed)) as data:
+            if data:
+                samples, rate = await asyncio.to_thread(
+                    _samples, request.query, bytes(data), feed.limit_seconds
+                )
+            elif replace or mood:
+                samples, rate = torch.zeros(0), feed.rate
+            else:
+                raise ValueError("There is no sound in this request.")
+            await asyncio.to_thread(feed.write, samples, rate, replace, mood)
     except ValueError as error:
         raise web.HTTPBadRequest(text=str(error), headers=HEADERS) from error
     except Full as error:
         if error.ever:
             raise web.HTTPTooManyRequests(text=str(error), headers=HEADERS) from error
-        raise _too_large(str(error)) from error
+        raise web.HTTPRequestEntityTooLarge(POST_BYTES, 0, text=str(error), headers=HEADERS) from error
     except Closed as error:
         raise web.HTTPGone(text=str(error), headers=HEADERS) from error
     return _status(feed)
@@ -121,28 +125,10 @@ def _status(feed: SpeechFeed) -> web.Response:
     return web.json_response(figures, headers=HEADERS)
 
 
-async def _body(request: web.Request, feed: SpeechFeed) -> bytes:
-    """What was posted. Closed when the run ends before it has all arrived: its memory must not stay then."""
-    data = bytearray()
-    while not request.content.at_eof():
-        try:
-            data += await asyncio.wait_for(request.content.readany(), LOOK_SECONDS)
-        except asyncio.TimeoutError:
-            pass  # nothing new; the run may have ended
-        except web.RequestPayloadError as error:
-            text = "Send the sound as it is: its body cannot be read as its headers say."
-            refusal = web.HTTPBadRequest(text=text, headers=HEADERS)
-            refusal.force_close()  # nobody knows where the next request begins
-            raise refusal from error
-        if len(data) > POST_BYTES:
-            raise _too_large(f"One request may carry {POST_BYTES >> 20} MB of sound; send it in pieces.")
-        if feed.closed:
-            raise Closed("This speech has ended.")
-    return bytes(data)
-
-
-def _too_large(text: str) -> web.HTTPException:
-    return web.HTTPRequestEntityTooLarge(POST_BYTES, 0, text=text, headers=HEADERS)
+def _wanted(feed: SpeechFeed) -> None:
+    """Closed when the run has ended."""
+    if feed.closed:
+        raise Closed("This speech has ended.")
 
 
 def _samples(query, data: bytes, limit_seconds: float) -> tuple[torch.Tensor, int]:

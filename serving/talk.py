@@ -2,7 +2,7 @@
 
 Whoever knows an id, which cannot be guessed, may talk and listen. The page that started the run is told it by the
 host's message ``liveavatar.talk``: ``{"id", "node", "workflow", "prompt", "hears", "push_to_talk",
-"barge_in"}``. Requests of other sites are refused by the host, as for all of its routes.
+"barge_in"}``. Pages of other sites are refused, by the host where they say who they are.
 
 From the page:
 
@@ -43,6 +43,7 @@ from aiohttp import WSMsgType, web
 
 from ..conversation.talk import End, Held, Hush, Message, Played, Sound, Talk, Typed, talks
 from ..media.audio import mono_samples
+from .access import for_own_pages
 from .speech import HEADERS, open_socket
 
 TEXT_LETTERS = 4000
@@ -57,7 +58,7 @@ _speaking: WeakKeyDictionary[Talk, tuple[web.WebSocketResponse, float]] = WeakKe
 
 def register(routes: web.RouteTableDef) -> None:
     """Add the route to a server's table."""
-    routes.get("/liveavatar/talk/{id}")(talk)
+    routes.get("/liveavatar/talk/{id}")(for_own_pages(talk))
 
 
 async def talk(request: web.Request) -> web.StreamResponse:

@@ -107,6 +107,12 @@ def test_a_random_seed_is_told_and_gives_the_video_again(service, tmp_path):
     assert not np.array_equal(frames[0], frames[2])
 
 
+def test_guidance_is_done_though_the_workflow_has_no_negative_prompt(service):
+    answers = [service.generate(**WISH, seconds=0.5, guidance_scale=scale) for scale in (1, 3)]
+    assert [answer.status for answer in answers] == [200, 200], answers[-1].body[:500]
+    assert answers[0].json["video"] != answers[1].json["video"]
+
+
 def test_another_frame_rate_keeps_length_and_sound(service, tmp_path):
     usual = read_video(saved(tmp_path, service.ask("POST", "/liveavatar/generate", WISH, MP4).body))
     other = read_video(
@@ -275,6 +281,22 @@ def test_who_comes_from_elsewhere_is_refused(own_host, headers, path):
         pytest.skip("this host does not look at Sec-Fetch-Site")
     connection = http.client.HTTPConnection("127.0.0.1", own_host.port, timeout=30)
     connection.request("GET", path, headers=headers)
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}], ids=str)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/liveavatar/generate"),
+        ("DELETE", "/liveavatar/generate/x"),
+        ("POST", "/liveavatar/speech/x"),
+    ],
+)
+def test_a_page_that_hides_where_it_comes_from_changes_nothing(own_host, method, path, headers):
+    connection = http.client.HTTPConnection("127.0.0.1", own_host.port, timeout=30)
+    connection.request(method, path, headers=headers)
     assert connection.getresponse().status == 403
     connection.close()
 

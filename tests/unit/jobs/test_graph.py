@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from avatar.jobs.graph import SPOKEN, WRITER, fill
@@ -51,6 +52,37 @@ def test_guidance_goes_to_every_scale_that_a_model_has():
     job = Job(image="a.png", audio="a.wav", seed=1, guidance=3.0)
     sampler = inputs(fill(shipped("longcat_portrait"), job, "x"), "LongCatSampler")
     assert (sampler["text_guidance"], sampler["audio_guidance"]) == (3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"),
+    [
+        ("demo", "LiveAvatarSampler"),
+        ("liveavatar_core", "LiveAvatarSampler"),
+        ("liveavatar_host_loaders", "LiveAvatarSampler"),
+        ("longcat_portrait", "LongCatSampler"),
+    ],
+)
+def test_guidance_compares_with_an_empty_prompt_where_a_workflow_has_no_negative_one(name, sampler):
+    job = Job(image="a.png", audio="a.wav", seed=1, prompt="She smiles.", guidance=3.0)
+    graph = fill(shipped(name), job, "x")
+    (number, output) = inputs(graph, sampler)["negative"]
+    (own,) = [node for n, node in graph.items() if node["class_type"] == "CLIPTextEncode" and n != number]
+    assert output == 0 and graph[number]["class_type"] == "CLIPTextEncode"
+    assert graph[number]["inputs"] == {**own["inputs"], "text": ""} and own["inputs"]["text"] == "She smiles."
+    unguided = fill(shipped(name), replace(job, guidance=1.0), "x")
+    assert "negative" not in inputs(unguided, sampler) and len(unguided) == len(shipped(name))
+
+
+def test_a_negative_prompt_of_the_workflow_stays_and_one_that_cannot_be_made_is_asked_for():
+    job = Job(image="a.png", audio="a.wav", seed=1, guidance=3.0)
+    graph = shipped("demo")
+    inputs(graph, "LiveAvatarSampler")["negative"] = ["4", 0]
+    assert inputs(fill(graph, job, "x"), "LiveAvatarSampler")["negative"] == ["4", 0]
+    graph = shipped("demo")
+    inputs(graph, "LiveAvatarReferenceImage")["positive"] = ["5", 0]  # of itself: no prompt is found
+    with pytest.raises(ValueError, match=r"^Connect a negative prompt in the workflow"):
+        fill(graph, job, "x")
 
 
 @pytest.mark.parametrize("name", ["ditto_core", "longcat_portrait", "personalive_from_speech"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from avatar.jobs.access import KEY, NETWORK, Refusal
+from avatar.serving import access
 from avatar.serving.access import check_access
 
 
@@ -14,9 +15,9 @@ def nothing_is_switched_on(monkeypatch):
     monkeypatch.delenv(KEY, raising=False)
 
 
-def ask(remote: str = "127.0.0.1", **headers: str) -> None:
+def ask(remote: str = "127.0.0.1", method: str = "GET", **headers: str) -> None:
     names = {"Host": "127.0.0.1:8188", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    check_access(make_mocked_request("GET", "/liveavatar/health", headers=names).clone(remote=remote))
+    check_access(make_mocked_request(method, "/liveavatar/health", headers=names).clone(remote=remote))
 
 
 def refused(*arguments: str, **headers: str) -> int:
@@ -65,3 +66,23 @@ def test_a_key_is_asked_for_where_there_is_one(monkeypatch):
     for wrong in ("", "sésame", "Bearer", "Bearer sesame", "Basic sésame", "Bearer sésamé"):
         assert refused(Authorization=wrong) == 401
     assert refused() == 401
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}], ids=str)
+def test_pages_that_hide_where_they_come_from_change_nothing_unless_the_host_lets_others_in(
+    monkeypatch, headers
+):
+    monkeypatch.setattr(access, "_others_are_let_in", lambda: False)
+    for method in ("POST", "DELETE"):
+        assert refused(method=method, **headers) == 403
+    ask(method="GET", **headers)
+    monkeypatch.setattr(access, "_others_are_let_in", lambda: True)
+    ask(method="POST", **headers)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "http://127.0.0.1:8188", "Sec_Fetch_Site": "same-origin"}], ids=str
+)
+def test_programs_and_pages_of_the_host_may_change_things(monkeypatch, headers):
+    monkeypatch.setattr(access, "_others_are_let_in", lambda: False)
+    ask(method="POST", **headers)

@@ -18,12 +18,12 @@ import aiohttp
 from aiohttp import web
 from avatar.jobs import memory
 from avatar.jobs.access import Refusal
-from avatar.serving import generate, queue
+from avatar.serving import arriving, generate, queue
 from avatar.serving.access import refused
 
 LARGEST = 10_000
 memory.LEAST_SECONDS = 1.5
-generate._memory = memory.Memory(3 * LARGEST)
+arriving.memory = memory.Memory(3 * LARGEST)
 queue.check_room = lambda: None
 
 async def answer(request):
@@ -59,15 +59,15 @@ async def main():
     assert await ask(port, b"x", **{{length: 5, "Content-Encoding": "gzip"}}) in (400, 408)
     dripping = [asyncio.create_task(ask(port, b"x", **{{length: LARGEST // 2}})) for _ in range(2)]
     await asyncio.sleep(0.5)
-    assert generate._memory.held == 3 * LARGEST
+    assert arriving.memory.held == 3 * LARGEST
     assert await ask(port, b"[]", **{{length: 2}}) == 503, "the memory is taken"
     assert await asyncio.gather(*dripping) == [408, 408]
-    assert generate._memory.held == 0
+    assert arriving.memory.held == 0
     gone = asyncio.create_task(ask(port, b"x", **{{length: LARGEST}}))
     await asyncio.sleep(0.3)
     gone.cancel()
     await asyncio.sleep(2)
-    assert generate._memory.held == 0
+    assert arriving.memory.held == 0
     await runner.cleanup()
 
 asyncio.run(main())

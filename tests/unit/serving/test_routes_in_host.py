@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 from avatar.media.live import LiveStream, streams
 from avatar.media.speech_feed import SpeechFeed, feeds
-from avatar.serving import live as routes, speech as speech_routes
+from avatar.serving import arriving, live as routes, speech as speech_routes, talk as talk_routes
 
 feed = SpeechFeed(24_000)
 feeds["somebody-who-speaks"] = feed
@@ -35,6 +35,7 @@ async def main(visit):
     table.get("/liveavatar/stream/{{id}}/status")(routes.stream_status)
     table.get("/liveavatar/stream/{{id}}")(routes.stream_bytes)
     speech_routes.register(table)
+    talk_routes.register(table)
     app = web.Application()
     app.add_routes(table)
     runner = web.AppRunner(app)
@@ -133,15 +134,55 @@ async def visit(session, port):
                 frame = getattr(coroutine, "cr_frame", None)
                 if frame is not None and isinstance(frame.f_locals.get("data"), bytearray):
                     yield len(frame.f_locals["data"])
-                coroutine = getattr(coroutine, "cr_await", None)
+                context = frame.f_locals.get("self") if frame is not None else None
+                generator = getattr(context, "gen", None)  # of an asynccontextmanager that is being entered
+                coroutine = generator.ag_await if generator is not None else getattr(coroutine, "cr_await", None)
     await asyncio.sleep(1.0)
     assert sum(bodies()) >= 12_000_000
+    assert arriving.memory.held == 3 * 3 * 20_000_000
+    arriving.memory.most = 200_000_000
+    async with session.post(SPEECH + "?rate=24000", data=bytes(8_000_000)) as answer:
+        assert answer.status == 503 and int(answer.headers["Retry-After"]), "the memory is taken"
+        assert "takes the memory" in await answer.text()
     feed.close()
     for reader, writer in writers:
         assert b" 410 " in await asyncio.wait_for(reader.readline(), 5)
         writer.close()
     await asyncio.sleep(0.2)
-    assert sum(bodies()) == 0
+    assert sum(bodies()) == 0 and arriving.memory.held == 0
+
+asyncio.run(main(visit))
+print("fine")
+"""
+)
+
+OTHER_PAGES = (
+    SERVER
+    + """
+from comfy.cli_args import args
+
+ROUTES = [
+    ("POST", SPEECH + "?rate=24000", b"..", 200),
+    ("GET", SPEECH + "/microphone", None, 400),
+    ("GET", "/liveavatar/talk/nobody", None, 404),
+    ("POST", SPEECH + "/end", None, 200),
+]
+PAGES = [{{"Origin": "null"}}, {{"Sec-Fetch-Site": "cross-site"}}]
+
+async def visit(session, port):
+    async def ask(method, path, body, headers):
+        async with session.request(method, path, data=body, headers=headers) as answer:
+            return answer.status, await answer.text()
+    for method, path, body, _ in ROUTES:
+        for headers in PAGES:
+            status, text = await ask(method, path, body, headers)
+            assert status == 403 and text.startswith("Ask from a program"), (path, headers, status, text)
+    assert feed.waiting_seconds == 0 and not feed.ended
+    for method, path, body, expected in ROUTES:
+        assert (await ask(method, path, body, {{"Sec-Fetch-Site": "same-origin"}}))[0] == expected, path
+    args.enable_cors_header = "*"
+    for headers in PAGES:
+        assert (await ask("POST", SPEECH + "/end", None, headers))[0] == 200
 
 asyncio.run(main(visit))
 print("fine")
@@ -149,6 +190,8 @@ print("fine")
 )
 
 
-@pytest.mark.parametrize("program", [ODD_REQUESTS, UNFINISHED_POSTS], ids=["odd", "unfinished"])
+@pytest.mark.parametrize(
+    "program", [ODD_REQUESTS, UNFINISHED_POSTS, OTHER_PAGES], ids=["odd", "unfinished", "other pages"]
+)
 def test_odd_requests_get_a_sentence_and_unfinished_ones_keep_no_memory(program):
     run_in_host(program)
