@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
 
 def check_links(inputs: Iterable[io.Input], values: Mapping[str, Any]) -> None:
-    """ValueError, naming the input, for an object that is not of its input's type; None is left to the caller.
+    """ValueError, naming the input, for an object that is not of its input's type; None is for `check_present`.
 
     Values of widgets are for `values.check_values`, and sounds for `media.audio.usable`.
     """
@@ -43,6 +43,14 @@ def check_links(inputs: Iterable[io.Input], values: Mapping[str, Any]) -> None:
         if not any(kind.fits(value) for kind in kinds):
             words = " or ".join(kind.words for kind in kinds)
             raise ValueError(f"Connect {words} to {item.id}: what comes through its link is {_told(value)}.")
+
+
+def check_present(inputs: Iterable[io.Input], values: Mapping[str, Any]) -> None:
+    """ValueError, naming the input, for None among the values; that of a sound says that a video has none, which is
+    for `media.audio.usable`."""
+    for item in inputs:
+        if item.id in values and values[item.id] is None and item.get_io_type() != "AUDIO":
+            raise ValueError(f"Connect something else to {item.id}: nothing comes through its link.")
 
 
 def _told(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .links import check_links
+from .links import check_links, check_present
 from .values import check_values
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -55,9 +55,8 @@ def _checked(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutp
         cls.check(values)
         # Nothing behind an optional link is what an unconnected one gives.
         values = {name: value for name, value in values.items() if value is not None or name not in optional}
-        for name, value in values.items():
-            if value is None:
-                raise ValueError(f"Connect something else to {name}: nothing comes through its link.")
+        if any(value is None for value in values.values()):
+            check_present(cls.define_schema().inputs, values)
         return execute(cls, **values)
 
     return run
