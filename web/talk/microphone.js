@@ -1,5 +1,6 @@
 // The microphone as pieces of 20 ms: 16-bit samples, mono, 24 kHz.
 
+const LOCK_MS = 2000; // in which another tab gives the microphone back
 const RATE = 24_000;
 const WORKLET = new URL("./microphone_worklet.mjs", import.meta.url);
 const QUIETEST = -60; // dB below full scale that a level meter shows
@@ -83,13 +84,14 @@ function sourceOf(stream) {
     );
 }
 
-/** A function that gives the name back to other tabs; an Error while one of them has it. */
+/** A function that gives the name back to other tabs; an Error while one of them has it. A tab that has just been closed
+    gives it back a moment later. */
 function onlyOne(name) {
     return new Promise((resolve, reject) => {
-        const take = (lock) => {
-            if (lock) return new Promise((release) => resolve(release));
-            reject(new Error("Turn off the microphone in the other tab to speak here."));
-        };
-        navigator.locks.request(name, { ifAvailable: true }, take).catch(reject);
+        const take = () => new Promise((release) => resolve(release));
+        navigator.locks.request(name, { signal: AbortSignal.timeout(LOCK_MS) }, take).catch((error) => {
+            const taken = error.name === "TimeoutError" || error.name === "AbortError";
+            reject(taken ? new Error("Turn off the microphone in the other tab to speak here.") : error);
+        });
     });
 }
