@@ -298,4 +298,5 @@ def test_one_can_speak_from_the_page(ready, browser, talk, tmp_path):
         assert complaints == []
     (video,) = (ready.output_dir / "video").glob("test_one_can_speak_*.mp4")
     loud, _ = loudness(video)
-    assert 4 <= (np.diff((loud > 0.02).astype(int)) == 1).sum() <= 20  # about two beeps a second
+    # About two beeps a second, as long as the microphone was on.
+    assert 4 <= (np.diff((loud > 0.02).astype(int)) == 1).sum() <= 4 + 2 * len(loud) / 25
