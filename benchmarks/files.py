@@ -34,7 +34,7 @@ from avatar.media.speech import Speech
 from avatar.media.writer import VideoWriter
 from avatar.sessions.folder import FolderAvatar
 
-from tools.talk import TALKER
+from tools import talker as shipped
 
 from .common import environment, print_table
 
@@ -45,12 +45,10 @@ COLUMNS = ["inside latents", "between latents", "between blocks", "at key frames
 
 def talker() -> np.ndarray:
     """The frames of the tiny talker's example, uint8 [F, H, W, 3]."""
-    (lora,) = (TALKER / "lora").glob("*.safetensors")
-    avatar = FolderAvatar(TALKER / "base", lora, torch.device("cpu"), torch.float32)
-    example = TALKER / "example"
-    speech = Speech.of([map_audio(example / "speech.ogg")], avatar.speech_encoder)
-    portrait, config = read_portrait(example / "portrait.png"), SamplingConfig(seed=42)
-    stream = avatar.open(portrait, speech, (192, 192), config, Wish("auto"))
+    avatar = FolderAvatar(shipped.BASE, shipped.lora(), torch.device("cpu"), torch.float32)
+    speech = Speech.of([map_audio(shipped.EXAMPLE / "speech.ogg")], avatar.speech_encoder)
+    portrait, config = read_portrait(shipped.EXAMPLE / "portrait.png"), SamplingConfig(seed=42)
+    stream = avatar.open(portrait, speech, (shipped.SIDE, shipped.SIDE), config, Wish("auto"))
     return torch.cat(list(stream.blocks()))[: stream.frames].numpy()
 
 

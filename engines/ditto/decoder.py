@@ -115,9 +115,8 @@ def instance_norm(x: Tensor) -> Tensor:
     """Every channel of ``[B, C, h, w]`` with mean 0 and variance 1, in the memory layout that it has."""
     variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
     scale = (variance + 1e-5).rsqrt()
-    return torch.addcmul(
-        -mean * scale, x, scale, out=torch.empty_like(x)
-    )  # rounded once, where it is written
+    # Rounded once, where it is written.
+    return torch.addcmul(-mean * scale, x, scale, out=torch.empty_like(x))
 
 
 class SpadeDecoder(nn.Module):

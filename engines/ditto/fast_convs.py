@@ -105,9 +105,8 @@ class SliceConv(nn.Module):
         parts = self.slices(x.transpose(1, 2).flatten(0, 1))
         parts = parts[:, : self.depth * len(self.bias)]
         parts = parts.unflatten(1, (self.depth, -1)).unflatten(0, (batch, depth))  # [B, d, k, N, h, w]
-        total = (
-            self.bias.float().repeat(batch, depth, *x.shape[3:], 1).permute(0, 1, 4, 2, 3)
-        )  # channels last
+        # Channels last.
+        total = self.bias.float().repeat(batch, depth, *x.shape[3:], 1).permute(0, 1, 4, 2, 3)
         for k in range(self.depth):
             shift = k - self.depth // 2
             here, there = (
@@ -144,11 +143,8 @@ class TapConv(nn.Module):
         """``[B, C, d, h, w]`` to float32 ``[B, 1, h, w]``."""
         height, width = x.shape[3:]
         taps = x.permute(0, 2, 3, 4, 1).flatten(2, 3) @ self.weight  # [B, d, h w, places]
-        taps = (
-            taps.sum(1, dtype=torch.float32)[..., : self.side**2]
-            .transpose(1, 2)
-            .unflatten(2, (height, width))
-        )
+        taps = taps.sum(1, dtype=torch.float32)[..., : self.side**2]
+        taps = taps.transpose(1, 2).unflatten(2, (height, width))
         taps = F.pad(taps, 4 * [self.side // 2])
         of_all, of_tap, down, right = taps.stride()
         shifted = taps.as_strided(  # place (i, j) of the kernel, i rows and j columns further on

@@ -65,9 +65,8 @@ class Paste:
         """
         moved = look_up(squares.float().clamp(0, 1) * 255, self._places)
         blended = (self._mask * moved + self._below).clamp(0, 255)
-        return (
-            blended.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        )  # the CPU would take longer to put it in order
+        # Put in order here, since the CPU would take longer.
+        return blended.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def frames(self, patches: Tensor) -> Tensor:
         """Whole frames ``[n, H, W, 3]`` on the CPU, with patches ``[n, h, w, 3]`` in their box."""

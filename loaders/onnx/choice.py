@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import torch
 
-from .model import UnsupportedGraph
 from .runtime import RuntimeGraph
 from .torch_graph import TorchGraph
+from .wire import UnsupportedGraph
 
 AUTO, TORCH, RUNTIME = BACKENDS = ("auto", "PyTorch", "onnxruntime")
 """The first one is PyTorch; onnxruntime computes what that cannot, which the log says."""

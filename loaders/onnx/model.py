@@ -13,7 +13,18 @@ from torch import Tensor
 
 from ...media.room import check_room
 from ..files import check_file
-from .wire import DamagedError, Value, Wire, content, floats, text, whole, wholes
+from .wire import (
+    MOST_LISTED,
+    DamagedError,
+    UnsupportedGraph,
+    Value,
+    Wire,
+    content,
+    floats,
+    text,
+    whole,
+    wholes,
+)
 
 OLDEST, NEWEST = 11, 22
 """Versions of the operators that are known here."""
@@ -30,13 +41,7 @@ KINDS = {
 """Kinds of numbers, by their names in the format."""
 MOST_DIMENSIONS = 8
 MOST_SIDE = 2**31
-MOST_LISTED = 1_000_000
-"""Numbers of a constant that is written as a list in place of raw bytes."""
 STANDARD = ("", "ai.onnx")
-
-
-class UnsupportedGraph(ValueError):
-    """The file is a graph that PyTorch is not taught to compute here; onnxruntime may."""
 
 
 @dataclass(frozen=True)

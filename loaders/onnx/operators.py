@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .model import Node, UnsupportedGraph
+from .model import Node
+from .wire import UnsupportedGraph
 
 Operator = Callable[..., Any]
 """Takes a node and the values of its inputs (None for one that is left out); gives a value, or a tuple of them."""
@@ -121,9 +122,10 @@ def _sloped(node: Node, x: Tensor, slope: Tensor) -> Tensor:
 
 
 def _constant(node: Node) -> Tensor:
-    for name, kind in (("value_float", None), ("value_floats", None), ("value_int", 1), ("value_ints", 1)):
+    for name in ("value_float", "value_floats", "value_int", "value_ints"):
         if name in node.attributes:
-            return torch.tensor(node.get(name), dtype=torch.int64 if kind else torch.float32)
+            kind = torch.int64 if name.startswith("value_int") else torch.float32
+            return torch.tensor(node.get(name), dtype=kind)
     if not isinstance(node.get("value"), Tensor):
         raise UnsupportedGraph("a constant is no tensor")
     return node.get("value")

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ...engines.gpu.transfer import send
-from .model import Node, OnnxModel, UnsupportedGraph, read_model
+from .model import Node, OnnxModel, read_model
 from .operators import BEFORE_13, OPERATORS, Operator, fits
 from .spatial import SPATIAL
+from .wire import UnsupportedGraph
 
 FAULTS = (
     RuntimeError,

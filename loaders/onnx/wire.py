@@ -10,6 +10,8 @@ VARINT, WORD, BYTES, HALF_WORD = 0, 1, 2, 5
 MOST_FIELDS = 2_000_000
 """Fields of a file that are looked at. The published speech network has some 100,000; millions would take minutes."""
 LONGEST_VARINT = 10
+MOST_LISTED = 1_000_000
+"""Numbers of one list; as a number of Python's each takes some thirty bytes."""
 
 Value = int | memoryview
 """A whole number, or the bytes of a text, a message, packed numbers or a number of fixed width."""
@@ -17,6 +19,10 @@ Value = int | memoryview
 
 class DamagedError(ValueError):
     """What is read is no protocol buffer, or not all of one."""
+
+
+class UnsupportedGraph(ValueError):
+    """The file is a graph that PyTorch is not taught to compute here; onnxruntime may."""
 
 
 class Wire:
@@ -76,6 +82,7 @@ def wholes(value: Value) -> list[int]:
     while place < len(value):
         number, place = _varint(value, place)
         found.append(whole(number))
+        _check_count(len(found))
     return found
 
 
@@ -84,7 +91,14 @@ def floats(value: Value) -> list[float]:
     data = content(value)
     if len(data) % 4:
         raise DamagedError("a number of 32 bits is cut off")
+    _check_count(len(data) // 4)
     return np.frombuffer(data, "<f4").tolist()
+
+
+def _check_count(count: int) -> None:
+    """UnsupportedGraph where a list would take much memory."""
+    if count > MOST_LISTED:
+        raise UnsupportedGraph(f"it lists more than {MOST_LISTED} numbers in one place")
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from .services import CATEGORY, address_input, key_input, prompt_input
 
 TURNS = ("silence", "smart", "push to talk")
 LONGEST_FILLER = 3.0
-PLAYERS = ("growing file", "WebRTC")
+FILE, WEBRTC = PLAYERS = ("growing file", "WebRTC")
 
 
 def encoder_input() -> io.Input:
@@ -72,12 +72,12 @@ def common_inputs() -> list[io.Input]:
         io.Combo.Input(
             "player",
             options=list(PLAYERS),
-            default=PLAYERS[0],
+            default=FILE,
             optional=True,
             tooltip=(
-                "How pages show the video. growing file: by ComfyUI's own port. WebRTC: about 0.2 s sooner; needs the "
-                "package aiortc, and opens UDP ports of this computer while a page watches. Where it does not connect, "
-                "pages play the growing file."
+                "How pages show the video. growing file: by ComfyUI's own port. WebRTC: each frame when it is due; "
+                "needs the package aiortc, and opens UDP ports of this computer while a page watches. Where it does "
+                "not connect, pages play the growing file."
             ),
         ),
     ]
@@ -101,7 +101,7 @@ class TalkNode(Node):
     def feed(cls, audio_encoder, max_seconds: float, player: str) -> tuple[SpeechFeed, LiveSpeech]:
         """The feed of a conversation and the speech that it becomes."""
         feed = talk_feed()
-        feed.direct = player == "WebRTC"
+        feed.direct = player == WEBRTC
         speech = LiveSpeech(feed, max_seconds, encoder=audio_encoder)
         if audio_encoder is not None:
             check_encoder(speech)  # said where it is connected, and before larger models are loaded
@@ -198,7 +198,7 @@ class AvatarConversation(TalkNode):
         download: bool = False,
         max_seconds: float = 1800.0,
         id: str = "",
-        player: str = PLAYERS[0],
+        player: str = FILE,
     ) -> io.NodeOutput:
         manners = Manners(turn == "push to talk", pause, longest_pause, barge_in, greeting, _short(filler))
         feed, speech = cls.feed(audio_encoder, max_seconds, player)
@@ -273,7 +273,7 @@ class AvatarConversationRealtime(TalkNode):
         key: str = "",
         max_seconds: float = 1800.0,
         id: str = "",
-        player: str = PLAYERS[0],
+        player: str = FILE,
     ) -> io.NodeOutput:
         server = Server(url, "Realtime server", key)
         realtime = Realtime(server, model, voice, instructions, barge_in, push_to_talk)

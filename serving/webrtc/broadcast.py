@@ -164,7 +164,7 @@ def broadcasting(stream: AvatarStream, say: Callable[[str], None]) -> Iterator[B
         say(MISSING)
         yield None
     else:
-        from . import peer  # noqa: F401 - takes a second, in which the host's loop must not stand still
+        import aiortc  # noqa: F401 - takes a second, in which the host's loop must not stand still
 
         broadcast = Broadcast(stream)
         try:

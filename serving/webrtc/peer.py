@@ -19,7 +19,6 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.mediastreams import MediaStreamError
 from av import Packet
 
 from .broadcast import Broadcast, Sent
@@ -31,18 +30,15 @@ MOST_WAITING = 100
 
 
 class Track(MediaStreamTrack):
-    """Packets that are sent as they come; None ends it."""
+    """Packets that are sent as they come."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.packets: asyncio.Queue[Packet | None] = asyncio.Queue()
+        self.packets: asyncio.Queue[Packet] = asyncio.Queue()
 
     async def recv(self) -> Packet:
-        packet = await self.packets.get()
-        if packet is None:
-            raise MediaStreamError
-        return packet
+        return await self.packets.get()
 
 
 class Peer:

@@ -60,13 +60,9 @@ WHEN_CALLED = {
     ("loaders/wan/vae.py", "engines/parts/wan/vae"): "brings diffusers in",
     ("nodes/personalive/load.py", "loaders/personalive/networks"): "brings diffusers in",
     ("pool/__main__.py", "pool/start"): "brings Ray in, which reads the environment once",
-    (
-        "serving/webrtc/broadcast.py",
-        "serving/webrtc/peer",
-    ): "brings aiortc in, before a page asks and beside the loop",
     ("serving/webrtc/route.py", "serving/webrtc/peer"): "brings aiortc in, which may be absent",
 }
-"""Files of ours that a function imports when it is called, and why."""
+"""Files of ours that a function imports when it is called, and why; none because two files know each other."""
 
 
 def files(folder: str) -> list[Path]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from avatar.loaders.onnx import model as reader
-from avatar.loaders.onnx.model import UnsupportedGraph, read_model
-from avatar.loaders.onnx.wire import DamagedError, Wire
+from avatar.loaders.onnx.model import read_model
+from avatar.loaders.onnx.wire import DamagedError, UnsupportedGraph, Wire, floats, wholes
 
 onnx = pytest.importorskip("onnx")
 graphs = pytest.importorskip("tools.tiny_ditto_graphs")
@@ -154,3 +154,11 @@ def test_what_is_no_graph_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(contents[name])
     with pytest.raises(ValueError, match=name):
         read_model(tmp_path / name)
+
+
+@pytest.mark.parametrize(("read", "data"), [(wholes, b"\x01" * 11), (floats, bytes(44))])
+def test_a_list_of_many_numbers_is_refused_before_it_takes_memory(monkeypatch, read, data):
+    monkeypatch.setattr("avatar.loaders.onnx.wire.MOST_LISTED", 10)
+    assert len(read(memoryview(data[: len(data) // 11 * 10]))) == 10
+    with pytest.raises(UnsupportedGraph, match="more than 10 numbers"):
+        read(memoryview(data))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from avatar.loaders.onnx.model import UnsupportedGraph
 from avatar.loaders.onnx.runtime import RuntimeGraph
 from avatar.loaders.onnx.torch_graph import TorchGraph
+from avatar.loaders.onnx.wire import UnsupportedGraph
 
 from .small_hubert import write_small_hubert
 
