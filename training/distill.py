@@ -1,11 +1,11 @@
-"""Distils the trained transformer's own fine sampling into four steps; the difference is a LoRA.
+"""Distils the trained transformer's own fine sampling into three and four steps; the difference is a LoRA.
 
     python -m training.distill --corpus training/.state/corpus --out training/.state --seconds 300
 
-The teacher samples whole clips with many small Euler steps that pass through the four noise levels of the sampler.
-The student, the same weights plus the LoRA, learns to go from each of those levels to the next in one step, in the
-context of the teacher's own clips. Writes lora.safetensors (PEFT names, scale 1/2 as in the published adapter) and
-distill.jpg.
+The teacher samples whole clips with many small Euler steps that pass through the noise levels of both schedules. The
+student, the same weights plus the LoRA, learns to go from each level of a schedule to that schedule's next one in one
+step, in the context of the teacher's own clips, through windows of both lengths. Writes lora.safetensors (PEFT names,
+scale 1/2 as in the published adapter) and distill.jpg.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from .parallel import Condition, flow, sample, schedule
 from .pool import MOODS, condition_of
 from .talker import build
 from .texts import encode
-from .train_talker import arguments, parts
+from .train_talker import WINDOWS, arguments, parts
 
 RANK, SCALE = 4, 0.5
+STEPS = (3, 4)
 TARGETS = (".q", ".k", ".v", ".o", ".ffn.0", ".ffn.2")
 
 
@@ -65,22 +66,30 @@ def lora_state(added: dict[str, LowRank]) -> dict[str, Tensor]:
     return state
 
 
-def fine_sigmas(parts_per_step: int) -> tuple[Tensor, list[int]]:
-    """A fine schedule through the four noise levels, and where those lie in it."""
-    coarse, fine, places = schedule(4), [], []
-    for now, then in pairwise(coarse):
+def fine_sigmas(most: float) -> tuple[Tensor, Tensor, list[int]]:
+    """A fine schedule through the noise levels of both samplers, no step longer than `most`; those levels, falling,
+    the last of them 0; and where they lie in the schedule."""
+    levels = torch.cat([schedule(steps) for steps in STEPS]).unique().flip(0)
+    fine, places = [], []
+    for now, then in pairwise(levels.tolist()):
         places.append(len(fine))
-        count = parts_per_step if now > 0.1 else 1
-        fine += torch.linspace(now, then, count + 1)[:-1].tolist()
-    return torch.tensor([*fine, 0.0]), [*places, len(fine)]
+        fine += torch.linspace(now, then, math.ceil((now - then) / most) + 1)[:-1].tolist()
+    return torch.tensor([*fine, 0.0]), levels, [*places, len(fine)]
+
+
+def jumps(levels: Tensor) -> Tensor:
+    """The steps of both samplers that move anything: [jumps, 2] places in `levels`, from and to."""
+    pairs = {pair for steps in STEPS for pair in pairwise(schedule(steps).tolist()) if pair[0] > 0.1}
+    places = {level: place for place, level in enumerate(levels.tolist())}
+    return torch.tensor(sorted((places[now], places[then]) for now, then in pairs))
 
 
 @torch.no_grad()
-def trajectory(model, given: Condition, shape: torch.Size, parts_per_step: int, device: str) -> Tensor:
-    """The teacher's latents at the four noise levels and at the end: [5, B, 16, f, h, w]."""
-    sigmas, places = fine_sigmas(parts_per_step)
+def trajectory(model, given: Condition, shape: torch.Size, most: float, window: int, device: str) -> Tensor:
+    """The teacher's latents at the samplers' noise levels: [levels, B, 16, f, h, w]."""
+    sigmas, _, places = fine_sigmas(most)
     with torch.autocast(device, torch.bfloat16):
-        states = sample(model, torch.randn(shape, device=device), given, sigmas)
+        states = sample(model, torch.randn(shape, device=device), given, sigmas, window)
     return torch.stack([states[i] for i in places])
 
 
@@ -90,7 +99,7 @@ def select(given: Condition, index: Tensor) -> Condition:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], 300, 1e-3)
-    parser.add_argument("--parts-per-step", type=int, default=6)
+    parser.add_argument("--most", type=float, default=0.05, help="longest step of the teacher")
     parser.add_argument("--teaching", type=float, default=0.4, help="share of the time for the teacher")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,31 +110,32 @@ def main() -> None:
     torch.manual_seed(args.seed)
     texts, drawers = encode(device, MOODS), Drawers(args.workers)
     encoder = parts(args, device, False, args.seed + 1_000_000, drawers)
-    lessons: list[tuple[Condition, Tensor, Tensor]] = []
+    lessons: list[tuple[Condition, Tensor, Tensor, int]] = []
     while clock.progress < args.teaching or not lessons:
-        clips = encoder.draw(args.batch)
+        clips, window = encoder.draw(args.batch), WINDOWS[len(lessons) % len(WINDOWS)]
         given = condition_of(clips, texts)
-        path = trajectory(model, given, clips.clean.shape, args.parts_per_step, device)
-        lessons.append((given, path, clips.weight))
+        path = trajectory(model, given, clips.clean.shape, args.most, window, device)
+        lessons.append((given, path, clips.weight, window))
     encoder.close()
     print(f"distill: {len(lessons) * args.batch} clips taught after {clock.elapsed:.0f}s", flush=True)
 
     added = add_lora(model)
     weights = [p for pair in added.values() for p in pair.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    sigmas = schedule(4).to(device)
+    _, sigmas, _ = fine_sigmas(args.most)
+    pairs, sigmas = jumps(sigmas).to(device), sigmas.to(device)
     step, begin = 0, clock.progress
     while clock.progress < 1:
         loop.set_rate(
             optimizer, loop.learning_rate(args.rate, step, (clock.progress - begin) / (1 - begin), 50)
         )
-        given, path, weight = lessons[int(torch.randint(len(lessons), ()))]
-        level = torch.randint(3, (args.batch,), device=device)
+        given, path, weight, window = lessons[int(torch.randint(len(lessons), ()))]
+        level, next_level = pairs[torch.randint(len(pairs), (args.batch,), device=device)].unbind(1)
         row = torch.arange(args.batch, device=device)
-        now, then = path[level, row], path[level + 1, row]
-        step_size = (sigmas[level + 1] - sigmas[level]).view(-1, 1, 1, 1, 1)
+        now, then = path[level, row], path[next_level, row]
+        step_size = (sigmas[next_level] - sigmas[level]).view(-1, 1, 1, 1, 1)
         with torch.autocast(device, torch.bfloat16):
-            made = flow(model, now, sigmas[level], given)
+            made = flow(model, now, sigmas[level], given, window)
         error = F.mse_loss(made.float() * step_size, then - now, reduction="none") / step_size.square()
         loss = (error * weight).mean() / weight.mean()
         optimizer.zero_grad(set_to_none=True)
@@ -137,7 +147,7 @@ def main() -> None:
         step += 1
     args.out.mkdir(parents=True, exist_ok=True)
     save_file(lora_state(added), args.out / "lora.safetensors", metadata={"format": "pt"})
-    Exam(parts(args, device, True, 99, drawers), texts).report(model, args.out / "distill.jpg", (4,))
+    Exam(parts(args, device, True, 99, drawers), texts).report(model, args.out / "distill.jpg", STEPS)
     drawers.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from pathlib import Path
@@ -79,6 +80,12 @@ class Average:
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.values, [p.detach() for p in model.parameters()], 1 - decay)
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """A copy of the model with the averaged parameters."""
+        averaged = copy.deepcopy(model)
+        self.copy_to(averaged)
+        return averaged
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:

@@ -6,7 +6,8 @@
 All blocks of a clip have one noise level (uniform, then shifted by 3, as in the sampler), see each other through
 the block-causal window, which is of 2 blocks as often as of 4, and hear the speech block by block. The loss counts
 more around the mouth and the eyes.
-Writes talker.safetensors (resumed when present) and talker.jpg.
+Writes talker.safetensors (resumed when present; every two minutes too, so that a run that is cut off loses no more)
+and talker.jpg.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from .wav2vec import MouthReader
 
 SHIFT = 3.0
 WINDOWS = (2, 4)
+KEPT = 120
+"""Seconds between two savings."""
 
 
 def noise_levels(count: int, device: str) -> torch.Tensor:
@@ -72,7 +75,7 @@ def arguments(description: str, seconds: float, rate: float) -> argparse.Argumen
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], 500, 1.5e-3)
-    parser.add_argument("--refresh", type=int, default=12, help="draw new clips every so many steps")
+    parser.add_argument("--refresh", type=int, default=4, help="draw new clips every so many steps")
     args = parser.parse_args()
     clock, peers = loop.Clock(args.seconds), loop.Peers()
     device = peers.device
@@ -90,6 +93,7 @@ def main() -> None:
     clips = encoder.draw(args.pool)
     print(f"talker: pool of {args.pool} clips after {clock.elapsed:.0f}s", flush=True)
     begin = progress = clock.progress
+    saved = clock.elapsed
     while progress < 1:
         if (step - first) % args.refresh == args.refresh - 1:
             clips.store(torch.randperm(args.pool, device=device)[: args.chunk], encoder.draw(args.chunk))
@@ -116,6 +120,9 @@ def main() -> None:
                 flush=True,
             )
         step += 1
+        if peers.rank == 0 and clock.elapsed - saved > KEPT:
+            loop.save(args.out / "talker.safetensors", average.of(model), step)
+            saved = clock.elapsed
     average.copy_to(model)
     encoder.close()
     if peers.rank == 0:

@@ -17,10 +17,11 @@ machine). A run is ``KIND:PERFORMANCE`` (of LongCat: its precision), one after t
     personalive       a portrait follows a driving video (a tiny checkpoint: whether it runs)
 
     +seed +portrait +prompt +steps3 +size576x320    what changes against the run before, and stays so
+    +gpus2 +graphs +skip                            several GPUs, steps as CUDA graphs, without the last forward
     +copy                                           from here on the float8 copy is kept on the disk (+18 GB)
     +snapshot30 +resume                             interrupted 30 s after its first bytes; the same video gone on with
 
-``--card`` holds the GPU to so many GiB: another process takes the rest of its memory, so all allocators see it. What
+``--card`` holds each GPU to so many GiB: another process takes the rest of its memory, so all allocators see it. What
 follows ``--`` goes to the host; sets of it that are separated by ``/`` get a host each, one after the other, and so do
 several cards.
 """

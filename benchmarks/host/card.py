@@ -1,4 +1,4 @@
-"""A GPU that is smaller than it is."""
+"""GPUs that are smaller than they are."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from contextlib import contextmanager
 
 BALLAST = """
 import sys, torch
-free, total = torch.cuda.mem_get_info()
-held = torch.empty(max(0, free - int(float(sys.argv[1]) * 2**30)), dtype=torch.uint8, device="cuda")
+left, held = int(float(sys.argv[1]) * 2**30), []
+for gpu in range(torch.cuda.device_count()):
+    free, total = torch.cuda.mem_get_info(gpu)
+    held.append(torch.empty(max(0, free - left), dtype=torch.uint8, device=f"cuda:{gpu}"))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -19,7 +21,7 @@ sys.stdin.read()
 
 @contextmanager
 def card_of(gib: float) -> Iterator[None]:
-    """Leave ``gib`` of the GPU free, and let the probe say that it has no more; 0 leaves all of it."""
+    """Leave ``gib`` of each GPU free, and let the probe say that it has no more; 0 leaves all of it."""
     os.environ["PROBE_GIB"] = str(gib)
     if not gib:
         yield

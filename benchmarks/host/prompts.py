@@ -26,6 +26,13 @@ WORKFLOWS = {
 """The shipped workflow of each kind of prompt; SDXL's is none of the pack's."""
 SINGLE = {"bf16": "benchmark_bf16.safetensors", "fp8": "benchmark_fp8_scaled.safetensors"}
 GGUF = "benchmark_Q8_0.gguf"
+OPTIONS = {
+    **dict.fromkeys(("precision", "caches", "attention", "graphs"), "auto"),
+    **dict.fromkeys(("caches_in_cpu_memory", "blocks_in_cpu_memory"), -1),
+    "last_step": "forward",
+    "gpus": "one",
+}
+"""The defaults of LiveAvatar Performance Options."""
 GROWING = "resumed"
 """Name of the videos that are gone on with."""
 
@@ -62,6 +69,7 @@ class Prompts:
         self.portrait, self.text, self.steps = 1, "A person talks.", 4
         self.size = (64, 64) if tiny else (704, 384)
         self.copy = "off"
+        self.options: dict[str, str] = {}
 
     def build(self, run: str) -> Prompt:
         """The prompt of ``KIND:PERFORMANCE+CHANGE...``; SystemExit where nobody knows a part of it."""
@@ -78,6 +86,12 @@ class Prompts:
                 self.text += " Again."
             elif name == "copy":
                 self.copy = "on"
+            elif name == "gpus":
+                self.options["gpus"] = "one" if value == "1" else value
+            elif name == "graphs":
+                self.options["graphs"] = "on"
+            elif name == "skip":
+                self.options["last_step"] = "skip"
             elif name == "steps":
                 self.steps = int(value)
             elif name == "size":
@@ -123,6 +137,10 @@ class Prompts:
         }
         for node in graph.values():
             node["inputs"].update(settings.get(node["class_type"], {}))
+        for node in [node for node in graph.values() if node["class_type"] == "LiveAvatarSampler"]:
+            if self.options:
+                graph["30"] = {"class_type": "LiveAvatarPerformanceOptions", "inputs": OPTIONS | self.options}
+                node["inputs"]["options"] = ["30", 0]
         changed: dict[str, Callable[[Graph, str], None]] = {
             **dict.fromkeys(HOST_LOADERS, _host_loaders),
             **dict.fromkeys(LONGCAT, _narrow_text_encoder),

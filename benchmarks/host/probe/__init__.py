@@ -1,7 +1,8 @@
 """A custom node pack for `benchmarks.host`: what a ComfyUI's process holds and says, where its time goes, and a smaller
 card.
 
-``GET /probe`` gives peak bytes, seconds, messages and moves of models since the last call, and what is loaded now;
+``GET /probe`` gives peak bytes (of several GPUs those of the fullest), seconds, messages and moves of models since the
+last call, and what is loaded now;
 ``PROBE_GIB`` is how large the GPU is said to be.
 """
 
@@ -39,13 +40,15 @@ async def probe(_: web.Request) -> web.Response:
     own = psutil.Process().memory_info()
     found = {"rss": own.rss, "shared": own.shared, "locked, unused": parts.kept_bytes()}
     if torch.cuda.is_available():
+        gpus = range(torch.cuda.device_count())
         found |= {
-            "allocated": torch.cuda.max_memory_allocated(),
-            "reserved": torch.cuda.max_memory_reserved(),
-            "allocated after": torch.cuda.memory_allocated(),
-            "reserved after": torch.cuda.memory_reserved(),
-            "free": torch.cuda.mem_get_info()[0],
+            "allocated": max(map(torch.cuda.max_memory_allocated, gpus)),
+            "reserved": max(map(torch.cuda.max_memory_reserved, gpus)),
+            "allocated after": max(map(torch.cuda.memory_allocated, gpus)),
+            "reserved after": max(map(torch.cuda.memory_reserved, gpus)),
+            "free": min(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus),
         }
-        torch.cuda.reset_peak_memory_stats()
+        for gpu in gpus:
+            torch.cuda.reset_peak_memory_stats(gpu)
     found |= {"seconds": parts.taken(), "messages": texts.taken(), "moved": models.taken()}
     return web.json_response(found | {"loaded": models.loaded()})
