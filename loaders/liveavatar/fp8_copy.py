@@ -215,11 +215,16 @@ def _take_over(
     for path, layer in target.named_modules():
         theirs = source.get_submodule(path)
         for name, value in _as_it_acts(theirs, layer, device, computed).items():
-            exact = isinstance(theirs, CastLayer) or (
-                computed != torch.float32 and getattr(_layer(theirs), name).dtype == torch.float32
-            )
-            value = value.to(kept or (torch.float32 if exact else DTYPE), copy=True)
+            value = value.to(kept or (torch.float32 if _is_exact(theirs, name, computed) else DTYPE), copy=True)
             setattr(layer, name, nn.Parameter(value, requires_grad=False))
+
+
+def _is_exact(theirs: nn.Module, name: str, computed: torch.dtype) -> bool:
+    """Whether a host's parameter counts as float32. A layer's bias goes with its weight: GGUF files keep it finer."""
+    if isinstance(theirs, CastLayer):
+        return True
+    own = theirs.weight if getattr(theirs, "weight", None) is not None else getattr(theirs, name)
+    return computed != torch.float32 and own.dtype == torch.float32
 
 
 def _as_it_acts(
@@ -270,7 +275,3 @@ def _precise(layer: nn.Module, computed: torch.dtype) -> tuple[Callable[[Tensor]
     """A call of a host's small layer that rounds nothing, and the number format of its input."""
     cast = getattr(layer, CASTS, None)
     return (cast, torch.float32) if cast is not None else (layer, input_dtype(layer, computed))
-
-
-def _layer(layer: nn.Module) -> nn.Module:
-    return layer.layer if isinstance(layer, CastLayer) else layer

@@ -185,6 +185,10 @@ with torch.inference_mode():
         adopted = HostModel.of(model).adopt()
         assert adopted.dtype == dtype and not reads_in_place(adopted, cpu)
         check(f"Q8_0 in {{dtype}}, with LoRA", flow(adopted), merged, tolerance)
+        copy, _ = _quantised(HostModel.of(model), 0, lambda *step: None)
+        for name, layer in copy.named_modules():
+            if isinstance(layer, torch.nn.Linear):
+                assert layer.bias is None or layer.bias.dtype == layer.weight.dtype, name
 print("fine")
 """
 
