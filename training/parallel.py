@@ -72,13 +72,13 @@ def flow(model, noisy: Tensor, sigma: Tensor, given: Condition, window: int = WI
     sinks = [_rotation(ahead[:, b : b + 1], row, column) for b in range(blocks)]
     still = _rotation(torch.full((1, 1), REFERENCE_TIME, device=device), row, column)
     past = _motion_rotation(rows, columns, device)
-    still = tuple(torch.cat(pair, 1) for pair in zip(still, past, strict=True))
+    still = torch.cat([still, past], 1)
 
     for layer, block in enumerate(model.blocks):
         text_kv = block.cross_attn.key_value(text)
         kc, vc, c = _condition_layer(block, c, rest, text_kv, text_bias, still, layer + 1 < len(model.blocks))
         shift1, scale1, gate1, shift2, scale2, gate2 = _modulation(block, shifts)
-        y = _norm(x) * (1 + scale1) + shift1
+        y = _modulated(x, scale1, shift1)
         q, (k, v) = block.self_attn.query(y), block.self_attn.key_value(y)
         q, k = _turn(q, here), _turn(k, here)
         fixed = _turn(kc[:, tokens:], past)
@@ -88,13 +88,13 @@ def flow(model, noisy: Tensor, sigma: Tensor, given: Condition, window: int = WI
             keys = torch.cat([_turn(kc[:, :tokens], sinks[b]), fixed, k[:, low:high]], 1)
             values = torch.cat([vc, v[:, low:high]], 1)
             seen.append(_attend(q[:, high - BLOCK * tokens : high], keys, values))
-        x = x + block.self_attn.output(torch.cat(seen, 1)).float() * gate1
+        x = torch.addcmul(x, block.self_attn.output(torch.cat(seen, 1)).float(), gate1)
         x = x + _attend_text(block, x, text_kv, text_bias)
-        x = x + block.ffn(_norm(x) * (1 + scale2) + shift2).float() * gate2
+        x = torch.addcmul(x, block.ffn(_modulated(x, scale2, shift2)).float(), gate2)
         x = _inject(model, layer, x, speech, frames)
 
     shift, scale = (model.head.modulation + time[:, None]).unbind(1)
-    x = model.head.head(_norm(x) * (1 + scale[:, None]) + shift[:, None]).float()
+    x = model.head.head(_modulated(x, scale[:, None], shift[:, None])).float()
     x = x.view(count, frames, rows, columns, 2, 2, -1)
     return x.permute(0, 6, 1, 2, 4, 3, 5).flatten(5).flatten(3, 4)
 
@@ -125,6 +125,11 @@ def _tokens(patches, latents: Tensor) -> Tensor:
 
 def _norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     return F.layer_norm(x.float(), x.shape[-1:], eps=eps)
+
+
+def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """The norm, scaled and shifted: one pass over memory, of which this training is made for the most part."""
+    return torch.addcmul(shift, _norm(x), 1 + scale)
 
 
 def _time(model, timestep: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,13 +169,15 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tens
 def _condition_layer(block, c: Tensor, rest: Tensor, text_kv, bias: Tensor, still, needed: bool):
     """Keys (not rotated) and values of the condition tokens in one layer, and the tokens after it."""
     shift1, scale1, gate1, shift2, scale2, gate2 = _modulation(block, rest)
-    y = _norm(c) * (1 + scale1) + shift1
+    y = _modulated(c, scale1, shift1)
     k, v = block.self_attn.key_value(y)
     if needed:
         q = block.self_attn.query(y)
-        c = c + block.self_attn.output(_attend(_turn(q, still), _turn(k, still), v)).float() * gate1
+        c = torch.addcmul(
+            c, block.self_attn.output(_attend(_turn(q, still), _turn(k, still), v)).float(), gate1
+        )
         c = c + _attend_text(block, c, text_kv, bias)
-        c = c + block.ffn(_norm(c) * (1 + scale2) + shift2).float() * gate2
+        c = torch.addcmul(c, block.ffn(_modulated(c, scale2, shift2)).float(), gate2)
     return k, v, c
 
 
@@ -188,14 +195,15 @@ def _inject(model, layer: int, x: Tensor, speech: tuple[Tensor, Tensor], frames:
     j, (overall, local) = injector.index[layer], speech
     count, total, dim = x.shape
     shift, scale = injector.injector_adain_layers[j].linear(F.silu(overall))[:, None].chunk(2, -1)
-    z = _norm(x, 1e-5).view(count * frames, total // frames, dim) * (1 + scale.float()) + shift.float()
+    z = _norm(x, 1e-5).view(count * frames, total // frames, dim)
+    z = torch.addcmul(shift.float(), z, 1 + scale.float())
     k, v = injector.injector[j].key_value(local)
     heard = injector.injector[j].output(_attend(injector.injector[j].query(z), k, v))
     return x + heard.float().view(count, total, dim)
 
 
-def _rotation(times: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [B, times * rows * columns, 1, 64] for times [B, T], rounded as in the engine."""
+def _rotation(times: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Complex factors [B, times * rows * columns, 1, 64] for times [B, T], rounded as in the engine."""
     shape = (len(times), times.shape[1], len(rows), len(columns))
     angles = []
     for axis, (positions, pairs) in enumerate(((times, 22), (rows[None], 21), (columns[None], 21))):
@@ -205,11 +213,11 @@ def _rotation(times: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Ten
         view[1 + axis] = positions.shape[1]
         angles.append(angle.view(view).expand(*shape, pairs))
     angle = torch.cat(angles, -1).flatten(1, 3)[:, :, None]
-    return angle.cos().float().half().float(), angle.sin().float().half().float()
+    return torch.complex(angle.cos().float().half().float(), angle.sin().float().half().float())
 
 
 @cache
-def _motion_rotation(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _motion_rotation(rows: int, columns: int, device: torch.device) -> Tensor:
     """Rotations of the packed motion tokens: newest, half and quarter resolution."""
 
     def spread(count: int, parts: int) -> Tensor:
@@ -219,13 +227,10 @@ def _motion_rotation(rows: int, columns: int, device: torch.device) -> tuple[Ten
     for times, parts in (((-1,), 1), ((-3,), 2), ((-19, -14, -9, -4), 4)):
         when = torch.tensor([times], device=device)
         groups.append(_rotation(when, spread(rows, parts), spread(columns, parts)))
-    cos, sin = zip(*groups, strict=True)
-    return torch.cat(cos, 1), torch.cat(sin, 1)
+    return torch.cat(groups, 1)
 
 
-def _turn(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def _turn(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotate the interleaved pairs of [B, tokens, heads, 128]."""
-    cos, sin = rotation
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1)
-    return turned.flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)

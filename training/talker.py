@@ -28,6 +28,11 @@ CONFIG = S2VConfig(
 def build() -> S2VTransformer:
     """Untrained weights: small modulations, and a head that predicts nothing yet."""
     model = S2VTransformer(CONFIG)
+    for module in model.modules():
+        if isinstance(
+            module, nn.RMSNorm
+        ):  # of one format with its weight it is one kernel, under autocast too
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     for name, parameter in model.named_parameters():
         if name.endswith("modulation"):
             nn.init.normal_(parameter, std=CONFIG.dim**-0.5)
