@@ -20,8 +20,8 @@ from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
 from ..engines.liveavatar.transformer import S2VTransformer, called_outside
-from ..engines.parts.planning.advice import advice, explained
-from ..engines.parts.planning.plan import NO_WISH, Wish, make_plan
+from ..engines.parts.planning.advice import advice, explained, planned
+from ..engines.parts.planning.plan import NO_WISH, Wish
 from ..engines.parts.planning.sharing import Share
 from ..engines.parts.wan.streaming import LatentDecoder
 from ..loaders.liveavatar.conditioning import Condition, check_width
@@ -176,7 +176,7 @@ class _Run:
         blocks = None if frames is None else block_count(frames)
         self.costs = VideoCosts(known, *inputs.condition.size, config, blocks=blocks)
         self.machine = model.machine(wish)
-        self.plan = make_plan(self.costs, self.machine, wish)
+        self.plan = planned(self.costs, self.machine, wish)
 
     def resumable(self) -> Resumable:
         return Resumable(

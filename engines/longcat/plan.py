@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..gpu.offload import BUFFERS
-from ..parts.planning.advice import SPARE
+from ..parts.planning.advice import OTHERWISE, SPARE
 from ..parts.planning.plan import RESERVE, Machine, sum_text
 from .config import SIZE_MULTIPLE, LongCatConfig, SamplingConfig
 
@@ -126,7 +126,7 @@ def advice(video: Video, machine: Machine) -> str:
     return (
         f"The GPU's memory ran out: {video.width}x{video.height} was planned with {planned.needed / 1e9:.1f} of the "
         f"{machine.free / 1e9:.1f} GB that were free, and needed more; what should fit: "
-        f"{' or '.join(fits) or 'closing other programs that use the GPU'}."
+        f"{' or '.join(fits) or OTHERWISE}."
     )
 
 

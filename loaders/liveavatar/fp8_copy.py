@@ -215,7 +215,9 @@ def _take_over(
     for path, layer in target.named_modules():
         theirs = source.get_submodule(path)
         for name, value in _as_it_acts(theirs, layer, device, computed).items():
-            value = value.to(kept or (torch.float32 if _is_exact(theirs, name, computed) else DTYPE), copy=True)
+            value = value.to(
+                kept or (torch.float32 if _is_exact(theirs, name, computed) else DTYPE), copy=True
+            )
             setattr(layer, name, nn.Parameter(value, requires_grad=False))
 
 

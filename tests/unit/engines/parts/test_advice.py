@@ -11,7 +11,7 @@ import torch
 from avatar.engines.liveavatar.config import S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.costs import Model, VideoCosts
 from avatar.engines.parts.kv.cache import CacheFormat
-from avatar.engines.parts.planning.advice import advice, explained
+from avatar.engines.parts.planning.advice import advice, explained, planned
 from avatar.engines.parts.planning.plan import Machine, Wish
 
 GB = 10**9
@@ -53,6 +53,22 @@ def test_a_host_that_streams_weights_is_told_what_takes_less_as_well():
 
 def test_when_nothing_fits_other_ways_are_named():
     assert say(30, 64, 64).endswith("what should fit: closing other programs that use the GPU.")
+
+
+def test_a_video_that_cannot_be_planned_says_first_what_can():
+    costs, machine = VideoCosts(FULL, 384, 704, SamplingConfig()), replace(CARD, free=80 * GB, fp8=True)
+    with pytest.raises(MemoryError) as found:
+        planned(costs, machine, Wish("quality", caches=(CacheFormat.MODEL,), caches_on_cpu=0))
+    assert re.fullmatch(
+        r"Choose performance 'auto' \(\d\d\.\d GB\), performance 'low memory' \(\d\d\.\d GB\), 640x320 "
+        r"\(\d\d\.\d GB\) or 2 steps \(\d\d\.\d GB\)\. A 704x384 video in 4 steps needs at least \d\d\.\d GB of GPU "
+        r"memory; 78\.6 GB of 144\.0 GB can be taken\.",
+        str(found.value),
+    ), found.value
+    with pytest.raises(
+        MemoryError, match=r"^Close other programs that use the GPU, or take a larger one\. A 64x64 "
+    ):
+        planned(VideoCosts(FULL, 64, 64, SamplingConfig()), replace(CARD, free=20 * GB), OWN)
 
 
 def test_the_error_keeps_its_kind_and_its_cause_and_others_pass():

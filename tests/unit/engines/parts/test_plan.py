@@ -186,8 +186,19 @@ def test_a_copy_of_the_model_in_cpu_memory_is_planned_for_until_it_is_there():
 
 
 def test_nothing_fits_a_tiny_card():
-    with pytest.raises(MemoryError, match=r"704x384 video in 4 steps .* Choose 'low memory', a smaller size"):
+    with pytest.raises(MemoryError, match=r"704x384 video in 4 steps needs at least .* can be taken"):
         plan(card(6))
+
+
+@pytest.mark.parametrize("choice", ["auto", "fast", "low memory"])
+def test_where_all_that_can_wait_does_there_may_be_less_room_to_work_in(choice):
+    tight = card(16, used=1.4)  # a card of 16 GiB as ComfyUI leaves it
+    found = plan(tight, choice)
+    assert found.performance.fp8 and not found.streamed
+    assert found.performance.blocks_on_cpu == 40 and found.performance.caches_on_cpu == 4
+    assert found.needed <= tight.free - RESERVE * tight.total
+    roomy = plan(card(16), choice)
+    assert roomy.workspace > found.workspace
 
 
 def test_a_cpu_runs_the_plain_way():
