@@ -1,4 +1,4 @@
-"""Going on after the device ran out of memory, from the block that failed: tidied up, then with smaller caches."""
+"""Going on after the device ran out of memory, from the block that failed: tidied up, then with caches elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WITHOUT_GRAPHS = (
 
 class Fallback:
     """Does a generation's work, and again after the device ran out of memory: first with what nobody uses given back,
-    then with the caches in CPU memory.
+    then with one step's cache in CPU memory, then with all of them there.
 
     Args:
         sampler: whose caches are moved; None where there are none.
@@ -54,14 +54,14 @@ class Fallback:
         Raises:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.
         """
-        for make_room in (self._tidy_up, self._move_caches):
+        for make_room in (self._tidy_up, self._move_a_cache, self._move_caches):
             before = None if self._decoder is None else self._decoder.snapshot()
             try:
                 yield from begin(*args)
                 return
             except torch.OutOfMemoryError:
                 done = self._sampler is None or self._sampler.caches_on_cpu
-                if make_room == self._move_caches and done:
+                if make_room != self._tidy_up and done:
                     raise
             # Outside of the except clause, where the failed work's tensors are gone.
             if self._sampler is not None:
@@ -77,6 +77,14 @@ class Fallback:
         """Give memory back that is reserved but not in use: on a full GPU there may be gigabytes between what is."""
         logger.info("The GPU's memory ran out and was tidied up; the work is done once more.")
         give_back()
+
+    def _move_a_cache(self) -> None:
+        """For a plan that was wrong by little."""
+        give_back()
+        self._sampler.move_caches_to_cpu(self._format, 1)
+        self._say(
+            "The GPU's memory ran out: from this block on a step's cache waits in CPU memory, which is a little slower."
+        )
 
     def _move_caches(self) -> None:
         give_back()

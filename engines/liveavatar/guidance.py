@@ -67,10 +67,10 @@ class GuidedSampler(BlockSampler):
         """See `BlockSampler`."""
         return super().caches_on_cpu and self._unwanted.caches_on_cpu
 
-    def move_caches_to_cpu(self, format: CacheFormat) -> None:
+    def move_caches_to_cpu(self, format: CacheFormat, count: int | None = None) -> None:
         """See `BlockSampler`."""
-        super().move_caches_to_cpu(format)
-        self._unwanted.move_caches_to_cpu(format)
+        super().move_caches_to_cpu(format, count)
+        self._unwanted.move_caches_to_cpu(format, count)
 
     @property
     def replays(self) -> bool:

@@ -301,16 +301,15 @@ class BlockSampler:
         return all(cache.on_cpu for cache in self.caches.values())
 
     @torch.inference_mode()
-    def move_caches_to_cpu(self, format: CacheFormat) -> None:
-        """Take less of the device from the next block on, also after a block that could not be finished.
+    def move_caches_to_cpu(self, format: CacheFormat, count: int | None = None) -> None:
+        """Take less of the device from the next block on, also after a block that could not be finished: the windows of
+        ``count`` more steps, or of all, wait in CPU memory.
 
         Caches in the model's format are kept in ``format`` from then on; others keep theirs.
         """
-        caches, self.caches = (
-            list(self.caches.values()),
-            {},
-        )  # nobody else may hold what is given up one by one
-        self.caches = dict(zip(self.steps, move_to_cpu(caches, format), strict=True))
+        # Nobody else may hold what is given up one by one.
+        caches, self.caches = list(self.caches.values()), {}
+        self.caches = dict(zip(self.steps, move_to_cpu(caches, format, count), strict=True))
         self.drop_unfinished()
 
     def drop_unfinished(self) -> None:

@@ -251,20 +251,21 @@ def caches_bytes(
     return extra + shape.layers * condition + staging + (steps - on_cpu) * shape.layers * ring, waiting
 
 
-def move_to_cpu(caches: list[Cache], format: CacheFormat) -> list[PackedCache]:
-    """Caches with the same contents whose windows wait in CPU memory; the list given is emptied one by one.
+def move_to_cpu(caches: list[Cache], format: CacheFormat, count: int | None = None) -> list[PackedCache]:
+    """Caches with the same contents of which ``count`` more, or all, have windows that wait in CPU memory; the list
+    given is emptied one by one.
 
     Args:
-        format: how the contents of a `StepCache` are kept from now on; a `PackedCache` keeps its format.
+        format: how the contents of each `StepCache` are kept from now on; a `PackedCache` keeps its format.
     """
     if isinstance(caches[0], PackedCache):
-        for cache in caches:
-            if not cache.on_cpu:
-                cache.move_to_cpu()
+        for cache in [cache for cache in caches if not cache.on_cpu][:count]:
+            cache.move_to_cpu()
         caches[0].shared.stage()
         return caches
     shape, device, dtype = caches[0].shape, caches[0].k[0].device, caches[0].k[0].dtype
     before, moved = shape.condition_tokens, []
+    count = len(caches) if count is None else count
     while caches:
         old = caches.pop(0)
         k, v, blocks, time = old.k, old.v, old.blocks, old.reference_time
@@ -276,7 +277,7 @@ def move_to_cpu(caches: list[Cache], format: CacheFormat) -> list[PackedCache]:
             for layer in range(shape.layers):
                 shared.set_condition(layer, k[layer][:, :before].to(device), v[layer][:, :before].to(device))
             shared.reference_time = time
-        new = PackedCache(shared, on_cpu=True)
+        new = PackedCache(shared, on_cpu=len(moved) < count)
         new.blocks = blocks
         for layer, parts in enumerate(new.ring):
             for slot in range(shape.slots):

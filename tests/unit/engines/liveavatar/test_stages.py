@@ -235,9 +235,9 @@ def test_when_memory_runs_out_only_that_stages_caches_move(monkeypatch, step, bl
     expected = torch.cat(list(shared((1, 2), performance=performance)))
     moved, move, said = [], BlockSampler.move_caches_to_cpu, []
 
-    def watched(self, format):
+    def watched(self, format, count=None):
         moved.append(self.steps)
-        move(self, format)
+        move(self, format, count)
 
     monkeypatch.setattr(BlockSampler, "move_caches_to_cpu", watched)
     if step == "decoding":
@@ -251,7 +251,7 @@ def test_when_memory_runs_out_only_that_stages_caches_move(monkeypatch, step, bl
 
 
 def test_when_nothing_is_left_to_make_smaller_it_is_an_error(monkeypatch):
-    running_out(monkeypatch, 1, 2, 3)
+    running_out(monkeypatch, 1, 2, 4)
     found = []
     with pytest.raises(torch.OutOfMemoryError):
         for block in shared((1, 2), say=lambda _: None):

@@ -138,13 +138,15 @@ def test_the_announced_memory_is_what_is_used(format, on_cpu):
         (CacheFormat.INT8, CacheFormat.INT8),
     ],
 )
-def test_caches_move_to_the_cpu_between_blocks(device, blocks, before, after):
+@pytest.mark.parametrize("count", [1, None])
+def test_caches_move_to_the_cpu_between_blocks(device, blocks, before, after, count):
     """As they are in their own format; plain ones may turn to 8 bits, then as if they had always been so."""
     expected = run(make_caches(SHAPE, STEPS, device, torch.float32, after), device, blocks + 3)
     caches = make_caches(SHAPE, STEPS, device, torch.float32, before)
     state, seen = run(caches, device, blocks), None
-    moved = move_to_cpu(caches, after)
-    assert len(moved) == STEPS and all(cache.on_cpu and cache.blocks == blocks for cache in moved)
+    moved = move_to_cpu(caches, after, count)
+    assert len(moved) == STEPS and all(cache.blocks == blocks for cache in moved)
+    assert [cache.on_cpu for cache in moved] == [step < (count or STEPS) for step in range(STEPS)]
     seen = state + more(moved, device, blocks, 3)
     error = torch.stack([(a - b).norm() / b.norm() for a, b in zip(seen, expected, strict=True)]).max()
     assert error == 0 if before == after else error < 0.03
