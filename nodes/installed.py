@@ -1,13 +1,18 @@
-"""Notices when the pack is installed twice."""
+"""Notices installations that cannot work: the pack twice, or packages that do not fit together."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import logging
 import sys
 from pathlib import Path
 
+import torch
 from comfy_api.latest import io
 
 import nodes  # the host's
+
+logger = logging.getLogger(__name__)
 
 
 def refuse_second_copy(node: type[io.ComfyNode]) -> None:
@@ -23,6 +28,22 @@ def refuse_second_copy(node: type[io.ComfyNode]) -> None:
         raise RuntimeError(
             f"Remove {here} or {there} and restart ComfyUI: ComfyUI-LiveAvatar is installed twice, and only the second "
             "of these folders is used."
+        )
+
+
+def tell_of_old_torch() -> None:
+    """A warning in the log where diffusers cannot be imported: from 0.41 on it uses what came with torch 2.6, and asks
+    pip for no version of torch."""
+    try:
+        version = importlib.metadata.version("diffusers")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if not hasattr(torch, "accelerator") and tuple(map(int, version.split(".")[:2])) >= (0, 41):
+        logger.warning(
+            "LiveAvatar: run pip install 'diffusers<0.41' in ComfyUI's Python, or update torch to 2.6 or newer: "
+            "diffusers %s does not work with torch %s.",
+            version,
+            torch.__version__,
         )
 
 
