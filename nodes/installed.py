@@ -32,19 +32,25 @@ def refuse_second_copy(node: type[io.ComfyNode]) -> None:
 
 
 def tell_of_old_torch() -> None:
-    """A warning in the log where diffusers cannot be imported: from 0.41 on it uses what came with torch 2.6, and asks
-    pip for no version of torch."""
+    """A warning in the log where diffusers cannot be imported: newer ones use what came with torch 2.5 (from 0.37 on)
+    and 2.6 (from 0.41 on), and ask pip for no version of torch."""
     try:
-        version = importlib.metadata.version("diffusers")
+        diffusers = importlib.metadata.version("diffusers")
     except importlib.metadata.PackageNotFoundError:
         return
-    if not hasattr(torch, "accelerator") and tuple(map(int, version.split(".")[:2])) >= (0, 41):
+    installed = _numbers(torch.__version__)
+    if installed < (2, 6) and _numbers(diffusers) >= ((0, 41) if installed >= (2, 5) else (0, 37)):
         logger.warning(
-            "LiveAvatar: run pip install 'diffusers<0.41' in ComfyUI's Python, or update torch to 2.6 or newer: "
+            "LiveAvatar: run pip install 'diffusers<0.37' in ComfyUI's Python, or update torch to 2.6 or newer: "
             "diffusers %s does not work with torch %s.",
-            version,
+            diffusers,
             torch.__version__,
         )
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
 
 
 def _folder(node: type[io.ComfyNode]) -> Path:

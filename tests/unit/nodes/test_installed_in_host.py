@@ -18,14 +18,19 @@ import tools.pack
 installed = importlib.import_module("avatar.nodes.installed")
 told = []
 installed.logger.warning = lambda line, *values: told.append(line % values)
-old = types.SimpleNamespace(__version__="2.5.1")
-new = types.SimpleNamespace(__version__="2.6.0", accelerator=None)
-for torch, version, lines in ((old, "0.42.1", 1), (old, "0.41.0.dev0", 1), (old, "0.40.0", 0), (new, "0.42.1", 0)):
-    installed.torch = torch
-    importlib.metadata.version = lambda name: version
+for torch, diffusers, lines in (
+    ("2.4.1+cu121", "0.36.0", 0),
+    ("2.4.1+cu121", "0.37.0", 1),
+    ("2.5.1", "0.40.0", 0),
+    ("2.5.1", "0.41.0.dev0", 1),
+    ("2.6.0", "0.42.1", 0),
+    ("2.14.1", "0.42.1", 0),
+):
+    installed.torch = types.SimpleNamespace(__version__=torch)
+    importlib.metadata.version = lambda name: diffusers
     installed.tell_of_old_torch()
-    assert len(told) == lines, (torch, version, told)
-    assert all("diffusers<0.41" in line and version in line and "2.5.1" in line for line in told), told
+    assert len(told) == lines, (torch, diffusers, told)
+    assert all("diffusers<0.37" in line and diffusers in line and torch in line for line in told), told
     told.clear()
 print("fine")
 """
