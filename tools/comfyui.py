@@ -25,6 +25,8 @@ PAGE_IN_WHEEL = "comfyui_frontend_package/static/"
 NOT_INSTALLED = {*TRIO, "comfyui-workflow-templates"}
 NOT_LISTED = ["requests"]  # the host imports it without naming it
 PACK_LINK = "ComfyUI-LiveAvatar"
+SETTLED = {"Comfy.TutorialCompleted": True, "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"]}
+"""Settings of somebody to whom the page has shown itself already: first dialogs lie over the Run button."""
 
 
 def find_host(environment: Environment) -> Path:
@@ -112,7 +114,7 @@ def prepare_base(base: Path, host: Path, packs: Sequence[Path] = (ROOT,)) -> Non
             r"comfyui-frontend-package==(\S+)", (host / "requirements.txt").read_text(encoding="utf-8")
         )
         version = {"Comfy.InstalledVersion": page[1]} if page else {}
-        settings.write_text(json.dumps({"Comfy.TutorialCompleted": True, **version}))
+        settings.write_text(json.dumps({**SETTLED, **version}))
 
 
 def link_folder(target: Path, link: Path) -> None:

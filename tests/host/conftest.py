@@ -96,6 +96,12 @@ class Site(NamedTuple):
     nodes_2: bool
 
 
+IN_TWO_SITES = pytest.mark.parametrize(
+    "site", [("own", "canvas"), ("newest", "nodes2")], ids="-page-".join, indirect=True
+)
+"""For tests of what depends on the age of a page and hardly on its renderer."""
+
+
 @pytest.fixture(
     params=[(page, renderer) for page in ("own", "newest") for renderer in ("canvas", "nodes2")],
     ids="-page-".join,

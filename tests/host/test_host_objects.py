@@ -74,5 +74,9 @@ def test_the_lora_is_not_ignored(pictures):
 
 @pytest.mark.parametrize("variant", ["fp8", "fp8, scaled", "fp8 by metadata"])
 def test_fp8_weights_of_the_host_give_a_picture_near_the_full_one(pictures, variant):
-    full = pictures["the host's LoRA on the host's model"]
-    assert 0 < difference(pictures[variant], full)[0] < 3.2 < difference(pictures["no LoRA"], full)[0]
+    # The host rounds patched weights up or down at random, hosts of different ages with other numbers: how near one
+    # draw comes is luck (2.4 or 3.2 of 255 for "fp8"), but not which of the two pictures it is near.
+    full, without = pictures["the host's LoRA on the host's model"], pictures["no LoRA"]
+    to_full, to_without = (difference(pictures[variant], picture)[0] for picture in (full, without))
+    assert 0 < to_full < difference(without, full)[0]
+    assert to_full < 0.7 * to_without

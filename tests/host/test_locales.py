@@ -8,10 +8,20 @@ import pytest
 
 from tools.make_locales import FOLDER, LANGUAGES, english, paths, read
 
+from .browser import wait_ready
+from .conftest import IN_TWO_SITES
+
 # Words that stay as they are in every language: choices of widgets, placeholders, names of files and models.
 FIXED = re.compile(r"%[^%]+%|[\w/.-]*models/\w+|\b(?:taew2_1|fp8|bf16|GGUF|\.pth|\.safetensors)\b", re.ASCII)
 # The page's translations read these as their own syntax.
 SYNTAX = re.compile(r"[{}@|]")
+IS_NAMED = """
+([title, speech]) => {
+    const node = window.LiteGraph.createNode("LiveAvatarSampler");
+    const input = node.inputs.find(({ name }) => name === "speech");
+    return node.title === title && (input.label ?? input.localized_name) === speech;
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +57,19 @@ def test_pages_are_given_all_languages(host):
     assert {path.name for path in FOLDER.iterdir()} == set(LANGUAGES)
 
 
-def test_a_page_in_another_language_shows_the_node_in_it(host, browser):
-    host.post("/settings/Comfy.Locale", "de")
+@IN_TWO_SITES
+def test_a_page_in_another_language_shows_the_node_in_it(site):
     try:
-        with browser.page_with_graph("LiveAvatarSampler") as page:
-            title = page.evaluate(
-                """() => {
-                    const node = window.LiteGraph.createNode("LiveAvatarSampler");
-                    window.app.graph.add(node);
-                    return [node.title, node.inputs.find(({ name }) => name === "speech").label
-                        ?? node.inputs.find(({ name }) => name === "speech").localized_name];
-                }"""
-            )
-            assert title == ["LiveAvatar: Sampler", "Sprache"]
+        with site.browser.page_with_graph("LiveAvatarSampler") as page:
+            version = page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__").split(".")
+            # Older pages write their own texts of a language over those of packs; newer ones have no German.
+            language = "de" if int(version[1]) < 40 else "fr"
+            wanted = read(language)["LiveAvatarSampler"]
+            site.host.post("/settings/Comfy.Locale", language)
+            page.reload()
+            wait_ready(page, "LiveAvatarSampler")
+            texts = [wanted["display_name"], wanted["inputs"]["speech"]["name"]]
+            page.wait_for_function(IS_NAMED, arg=texts)
             assert [line for line in page.complaints if "intlify" in line] == []
     finally:
-        host.post("/settings/Comfy.Locale", "en")
+        site.host.post("/settings/Comfy.Locale", "en")

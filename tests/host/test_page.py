@@ -95,19 +95,32 @@ def wiring(workflow: Api) -> Api:
 
 
 def close_offer(page: Page, name: str) -> None:
-    """Close the dialog that offers the models of a workflow; any other dialog, as of missing nodes, is an error."""
-    page.wait_for_timeout(500)
+    """Close what offers the models of a workflow; anything else that is told, as of missing nodes, is an error.
+
+    Older pages open a dialog. Newer ones show a note, which opens a panel with a group for each kind of trouble.
+    """
     missing = {
         model["name"]
         for node in json.loads(ui_file(name).read_text(encoding="utf-8"))["nodes"]
         for model in node["properties"].get("models", ())
     }
-    told = page.get_by_role("dialog").all_inner_texts()
-    assert len(told) == bool(missing)
-    assert all(model in told[0] for model in missing)
+    dialog, note = page.get_by_role("dialog"), page.get_by_test_id("error-overlay")
+    if missing:
+        dialog.or_(note).first.wait_for()
+    page.wait_for_timeout(500)
+    told = dialog.all_inner_texts()
     if told:
         page.keyboard.press("Escape")
-        page.get_by_role("dialog").wait_for(state="hidden")
+        dialog.wait_for(state="hidden")
+    if note.is_visible():
+        page.get_by_test_id("error-overlay-see-errors").click()
+        panel = page.get_by_test_id("properties-panel")
+        panel.get_by_test_id("error-group-missing-model").wait_for()
+        told += panel.locator("section[data-testid^='error-group-']").all_inner_texts()
+        panel.get_by_role("button", name="Toggle properties panel").click()
+        panel.wait_for(state="hidden")
+    assert len(told) == bool(missing)
+    assert all(model in told[0] for model in missing)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -225,7 +225,7 @@ def test_the_base_directory_links_the_pack_and_can_be_made_twice(tmp_path):
         comfyui.prepare_base(base, host)
     assert (base / "custom_nodes" / "ComfyUI-LiveAvatar" / "run.py").samefile(ROOT / "run.py")
     settings = json.loads((base / "user" / "default" / "comfy.settings.json").read_text())
-    assert settings == {"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": "1.32.9"}
+    assert settings == {**comfyui.SETTLED, "Comfy.InstalledVersion": "1.32.9"}
 
 
 def test_a_link_to_another_place_is_replaced_and_a_folder_is_not(tmp_path):
