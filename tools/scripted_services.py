@@ -75,11 +75,11 @@ class Script:
         return self.answers.get(question, self.answer)
 
 
-def tone(text: str) -> bytes:
-    """The sound of a text: 16-bit mono samples at 24 kHz."""
+def tone(text: str, pitch: float = 220.0) -> bytes:
+    """The sound of a text: 16-bit mono samples at 24 kHz, at a pitch in Hz."""
     count = max(1, round(len(text) * LETTER_SECONDS * RATE))
     values = (
-        0.3 * min(1.0, at / FADE, (count - at) / FADE) * math.sin(2 * math.pi * 220 * at / RATE)
+        0.3 * min(1.0, at / FADE, (count - at) / FADE) * math.sin(2 * math.pi * pitch * at / RATE)
         for at in range(count)
     )
     return b"".join(struct.pack("<h", int(32767 * value)) for value in values)

@@ -1,13 +1,15 @@
 """A custom node pack for `benchmarks.player`: a stream whose frames carry their number, at a given pace, with a beep at
 every 25th frame.
 
-``GET /player_probe`` gives the first frame of every block and the time (Unix, seconds) at which it was complete.
+``GET /player_probe`` gives the first frame of every block and the time (Unix, seconds) at which it was complete,
+``GET /player_probe/webrtc`` what pages hold by WebRTC.
 """
 
 from __future__ import annotations
 
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -124,3 +126,17 @@ NODE_CLASS_MAPPINGS = {"NumberedStream": NumberedStream}
 @PromptServer.instance.routes.get("/player_probe")
 async def blocks_completed(_: web.Request) -> web.Response:
     return web.json_response(completed)
+
+
+@PromptServer.instance.routes.get("/player_probe/webrtc")
+async def held_for_pages(_: web.Request) -> web.Response:
+    """What pages that watch by WebRTC and speak keep in this process: their sockets, who is sent frames, how many
+    threads encode, and conversations somebody's microphone has."""
+    broadcasts = list(pack_module("serving.webrtc.broadcast").broadcasts.values())
+    held = {
+        "pages": pack_module("serving.webrtc.route")._viewers,
+        "viewers": sum(len(broadcast._viewers) for broadcast in broadcasts),
+        "encoding": sum(thread.name == "live video" for thread in threading.enumerate()),
+        "microphones": len(pack_module("serving.talk")._speaking),
+    }
+    return web.json_response(held)

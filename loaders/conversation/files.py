@@ -44,6 +44,7 @@ EARS = (
     Weights("openai/whisper-base", WHISPER, 293_000_000, "Apache-2.0"),
     Weights("openai/whisper-small", WHISPER, 970_000_000, "Apache-2.0"),
     Weights("openai/whisper-large-v3-turbo", WHISPER, 1_621_000_000, "MIT"),
+    Weights("Systran/faster-whisper-base", FASTER, 148_000_000, "MIT", "faster_whisper"),
     Weights("Systran/faster-whisper-small", FASTER, 486_000_000, "MIT", "faster_whisper"),
     Weights("Systran/faster-whisper-large-v3", FASTER, 3_090_000_000, "MIT", "faster_whisper"),
 )

@@ -1,7 +1,8 @@
 """Ten conversations with a caller's voice, in three languages. Optional: they need espeak-ng.
 
-English is heard and answered by small real models where their packages are installed (`tools/small_models.py`). There
-are none for Spanish and Mandarin: for these, and without the packages, the scripted services stand in.
+Small real models hear all three languages and answer in English where their packages are installed
+(`tools/small_models.py`). There is no such mind for Spanish and Mandarin: for these, and without the packages, the
+scripted services stand in.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.conversations.scenarios import PARTS, SCENARIOS, SCRIPTED, Cast, hold
+from benchmarks.conversations.scenarios import ANSWERS, PARTS, SCENARIOS, SCRIPTED, Cast, hold
 from tools.host import Host
 from tools.scripted_services import running_services
 
 from .test_live_speech import loudness
+
+UNDERSTOOD = 0.6
+"""How much of a question real ears have to hear. Another question of these has at most 0.25 in common."""
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +42,15 @@ def test_a_voice_is_heard_and_answered_in_its_language(ready: Host, cast: Cast, 
     rows, video = asyncio.run(hold(ready, url, cast, name))
     spoken = 0.0
     for row, turn in zip(rows, SCENARIOS[name], strict=True):
-        print(f"{turn.language}: ears {row['hears']}, mind {row['thinks']}, {row['right']:.0%} right")
-        assert row["right"] >= (1.0 if row["hears"] == SCRIPTED else 0.6), row
+        print(
+            f"{turn.language}: ears {row['hears']}, mind {row['thinks']}, {row['right']:.0%} right:",
+            row["heard"],
+        )
+        assert row["right"] >= (1.0 if row["hears"] == SCRIPTED else UNDERSTOOD), row
         if row["thinks"] == SCRIPTED:
             assert row["said"].replace(" ", "") == turn.answer.replace(" ", "")
         times = [row["seconds"][part] for part in PARTS]
         assert None not in times and times[3:] == sorted(times[3:]), row  # voice, written, block, lips
-        spoken += len(cast.say(row["said"], turn.language, "+f2")) / 48_000
+        spoken += len(cast.say(row["said"], turn.language, ANSWERS)) / 48_000
     loud, frames = loudness(video)
     assert frames > 25 * spoken and (loud > 0.02).sum() > 0.5 * 25 * spoken

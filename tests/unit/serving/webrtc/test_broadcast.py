@@ -18,9 +18,10 @@ RATE, FPS, BLOCK = 24_000, 25, 12
 
 
 class Made:
-    """A live stream whose blocks come when a test says so."""
+    """A live stream whose blocks, of this grey and one more each, come when a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, grey: int = 100) -> None:
+        self._grey = grey
         self.feed = SpeechFeed(RATE)
         self.feed.direct = True
         self._wanted: queue.Queue[bool] = queue.Queue()
@@ -34,7 +35,7 @@ class Made:
                 size = BLOCK * RATE // FPS
                 self.feed.write(torch.full((size,), 0.25), RATE)
                 self.feed.take(size)
-                yield torch.full((BLOCK, 32, 32, 3), 100 + number, dtype=torch.uint8)
+                yield torch.full((BLOCK, 32, 32, 3), self._grey + number, dtype=torch.uint8)
                 number += 1
         finally:
             self.closed = True

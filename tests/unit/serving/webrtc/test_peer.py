@@ -78,6 +78,53 @@ def test_a_page_gets_pictures_and_sound_and_leaves_no_socket_behind():
     assert sockets() == before
 
 
+def test_two_videos_at_once_keep_apart_and_one_that_is_left_leaves_the_other():
+    """Each page sees its own, also after the page of the other one has left."""
+    greys, before = (60, 180), sockets()
+    made = [Made(grey) for grey in greys]
+    broadcasts = [Broadcast(one.stream) for one in made]
+
+    async def join(broadcast):
+        tracks, other, one = {}, page(), peer.Peer(broadcast, lambda sent: None)
+        other.on("track", lambda track: tracks.update({track.kind: track}))
+        await other.setLocalDescription(await other.createOffer())
+        answer = await peer.apart(one.answer(other.localDescription.sdp))
+        await other.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
+        await connected(other)
+        return one, other, tracks["video"]
+
+    async def leave(one, other):
+        await peer.apart(one.close())
+        await other.close()
+
+    async def look(track):
+        picture = await asyncio.wait_for(track.recv(), SECONDS)
+        return float(picture.to_ndarray(format="rgb24").mean())
+
+    async def watch():
+        pages = [await join(broadcast) for broadcast in broadcasts]
+        threads = [follow(*both) for both in zip(made, broadcasts, strict=True)]
+        for one in made:
+            one.more()
+        seen = [[await look(track) for _ in range(3)] for _, _, track in pages]
+        both = sockets()
+        await leave(*pages[0][:2])
+        one = sockets()
+        made[1].more(2)
+        seen.append([await look(pages[1][2]) for _ in range(15)])
+        for maker in made:
+            maker.end()
+        await leave(*pages[1][:2])
+        for thread in threads:
+            thread.join(SECONDS)
+        return seen, both, one
+
+    (first, second, later), both, one = asyncio.run(watch())
+    for found, grey in ((first, greys[0]), (second, greys[1]), (later, greys[1])):
+        assert all(abs(value - grey) < 10 for value in found), found
+    assert both > one > sockets() == before
+
+
 @pytest.mark.parametrize(
     "offer",
     ["", "nonsense", "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n", "v=0\r\n" + "m=audio\r\n" * 100],
