@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -140,7 +141,10 @@ def _kill(folder: Path, line: Line, stopped: bool) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            _watched(folder, reached)
+            # A thread of its own: from 19 on, PyAV keeps for each thread a converter with helpers that a fork loses.
+            run = threading.Thread(target=_watched, args=(folder, reached))
+            run.start()
+            run.join()
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)
