@@ -119,10 +119,15 @@ def merge_lora(model: nn.Module, lora: Lora, strength: float = 1.0) -> None:
         target_modules="|".join(re.escape(module) for module in sorted(lora.pairs)),
         # exceptions only: peft tries every one of these patterns on every module
         rank_pattern={_exactly(m): a.shape[0] for m, (a, _) in lora.pairs.items() if a.shape[0] != rank},
-        alpha_pattern={_exactly(m): own * strength for m, own in lora.alphas.items() if own != alpha},
+        alpha_pattern={_exactly(m): a * strength for m, a in lora.alphas.items() if a != alpha},
     )
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    tuner = LoraModel(model, config, "default", low_cpu_mem_usage=True)
+    own = vars(model).pop("config", None)  # peft 0.17 reads it as a dictionary, and needs nothing of it
+    try:
+        tuner = LoraModel(model, config, "default", low_cpu_mem_usage=True)
+    finally:
+        if own is not None:
+            model.config = own
     for module, (a, b) in lora.pairs.items():
         layer = model.get_submodule(module)
         device = layer.weight.device

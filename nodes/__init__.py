@@ -19,7 +19,7 @@ from .ditto.animate import DittoAnimate, DittoControls
 from .ditto.load import DittoLoadModel, DittoPortrait
 from .evaluation import AvatarMeasureStream, AvatarMeasureVideo
 from .examples import install_examples
-from .installed import refuse_second_copy, tell_of_old_torch
+from .installed import refuse_second_copy, tell_of_mismatches
 from .liveavatar.condition import (
     LiveAvatarEncodeSpeech,
     LiveAvatarPoseVideo,
@@ -50,7 +50,7 @@ class LiveAvatarExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         refuse_second_copy(LiveAvatarSampler)
-        tell_of_old_torch()
+        tell_of_mismatches()
         conversation_files.register()
         folders.register()  # not in on_load, which ComfyUI 0.3.75 does not call
         routes.register()

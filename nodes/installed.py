@@ -31,21 +31,34 @@ def refuse_second_copy(node: type[io.ComfyNode]) -> None:
         )
 
 
-def tell_of_old_torch() -> None:
-    """A warning in the log where diffusers cannot be imported: newer ones use what came with torch 2.5 (from 0.37 on)
-    and 2.6 (from 0.41 on), and ask pip for no version of torch."""
+def tell_of_mismatches() -> None:
+    """A warning in the log for each pair of packages that cannot be imported together, which pip does not notice:
+    diffusers uses what came with torch 2.5 (from 0.37 on) and 2.6 (from 0.41 on), peft from 0.18 on what came with
+    transformers 4.52."""
+    torch_, diffusers = _numbers(torch.__version__), _installed("diffusers")
+    if diffusers and torch_ < (2, 6) and diffusers >= ((0, 41) if torch_ >= (2, 5) else (0, 37)):
+        _tell("diffusers", "0.37", "torch", "2.6")
+    transformers, peft = _installed("transformers"), _installed("peft")
+    if transformers and peft and transformers < (4, 52) and peft >= (0, 18):
+        _tell("peft", "0.18", "transformers", "4.52")
+
+
+def _tell(package: str, below: str, other: str, newer: str) -> None:
+    logger.warning(
+        "LiveAvatar: run pip install '%s<%s' in ComfyUI's Python, or update %s to %s or newer: as installed, they do not "
+        "work together.",
+        package,
+        below,
+        other,
+        newer,
+    )
+
+
+def _installed(package: str) -> tuple[int, int] | None:
     try:
-        diffusers = importlib.metadata.version("diffusers")
+        return _numbers(importlib.metadata.version(package))
     except importlib.metadata.PackageNotFoundError:
-        return
-    installed = _numbers(torch.__version__)
-    if installed < (2, 6) and _numbers(diffusers) >= ((0, 41) if installed >= (2, 5) else (0, 37)):
-        logger.warning(
-            "LiveAvatar: run pip install 'diffusers<0.37' in ComfyUI's Python, or update torch to 2.6 or newer: "
-            "diffusers %s does not work with torch %s.",
-            diffusers,
-            torch.__version__,
-        )
+        return None
 
 
 def _numbers(version: str) -> tuple[int, int]:

@@ -18,23 +18,24 @@ import tools.pack
 installed = importlib.import_module("avatar.nodes.installed")
 told = []
 installed.logger.warning = lambda line, *values: told.append(line % values)
-for torch, diffusers, lines in (
-    ("2.4.1+cu121", "0.36.0", 0),
-    ("2.4.1+cu121", "0.37.0", 1),
-    ("2.5.1", "0.40.0", 0),
-    ("2.5.1", "0.41.0.dev0", 1),
-    ("2.6.0", "0.42.1", 0),
-    ("2.14.1", "0.42.1", 0),
+for torch, diffusers, transformers, peft, named in (
+    ("2.4.1+cu121", "0.36.0", "4.52.4", "0.18.0", []),
+    ("2.4.1+cu121", "0.37.0", "4.52.4", "0.18.0", ["diffusers<0.37"]),
+    ("2.5.1", "0.40.0", "4.50.3", "0.17.1", []),
+    ("2.5.1", "0.41.0.dev0", "4.50.3", "0.18.0", ["diffusers<0.37", "peft<0.18"]),
+    ("2.6.0", "0.42.1", "4.51.3", "0.21.2", ["peft<0.18"]),
+    ("2.14.1", "0.42.1", "5.17.0", "0.21.2", []),
 ):
     installed.torch = types.SimpleNamespace(__version__=torch)
-    importlib.metadata.version = lambda name: diffusers
-    installed.tell_of_old_torch()
-    assert len(told) == lines, (torch, diffusers, told)
-    assert all("diffusers<0.37" in line and diffusers in line and torch in line for line in told), told
+    versions = dict(diffusers=diffusers, transformers=transformers, peft=peft)
+    importlib.metadata.version = versions.__getitem__
+    installed.tell_of_mismatches()
+    assert len(told) == len(named), (torch, versions, told)
+    assert all(name in line for name, line in zip(named, told)), told
     told.clear()
 print("fine")
 """
 
 
-def test_a_diffusers_that_is_too_new_for_torch_is_told_with_what_to_do():
+def test_a_package_that_is_too_new_for_another_is_told_with_what_to_do():
     run_in_host(TELL)
