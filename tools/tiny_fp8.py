@@ -12,13 +12,15 @@ from torch import Tensor
 DTYPE = torch.float8_e4m3fn
 
 
-def write_scaled_fp8(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The format of files called ``fp8_scaled``; returns the float32 values that ComfyUI 0.3.75 makes of the file.
+def write_scaled_fp8(path: Path, state: dict[str, Tensor], rounds_biases: bool = True) -> dict[str, Tensor]:
+    """The format of files called ``fp8_scaled``; returns the float32 values that ComfyUI makes of the file.
 
-    It rounds the biases of these layers to float8 as well when it reads them.
+    ``rounds_biases``: as 0.3.75, which makes float8 of these layers' biases as well when it reads them; 0.29 does not.
     """
     marker = {"scaled_fp8": torch.empty(0, dtype=DTYPE)}
     held = _write(path, state, "scale_weight", marker, {})
+    if not rounds_biases:
+        return held
     biases = [f"{name.removesuffix('weight')}bias" for name in state if _is_linear(name, state)]
     return held | {name: held[name].to(DTYPE).float() for name in biases}
 

@@ -140,19 +140,26 @@ with torch.inference_mode():  # as the host runs its nodes
 """
 
 OWN_FORMATS = """
+from functools import partial
+
 from tools.tiny_fp8 import write_fp8_with_metadata, write_scaled_fp8
 import comfy.ops
 
 # Newer hosts make bfloat16 of these files' weights before they compute with them.
 exact = 1e-5 if not hasattr(comfy.ops, "cast_modules_with_vbar") else 5e-3
 
+writers = {{
+    "scaled": partial(write_scaled_fp8, rounds_biases=hasattr(comfy.ops, "scaled_fp8_ops")),
+    "metadata": write_fp8_with_metadata,
+}}
+
 with torch.inference_mode():
-    for write in (write_scaled_fp8, write_fp8_with_metadata):
-        file = folder / f"{{write.__name__}}.safetensors"
+    for name, write in writers.items():
+        file = folder / f"{{name}}.safetensors"
         held = write(file, state)
         model = comfy.sd.load_diffusion_model(str(file))
-        check_model(write.__name__, model, held, 0.1, exact, 0.06)
-        check_life(write.__name__, model, held, exact, 0.06)
+        check_model(name, model, held, 0.1, exact, 0.06)
+        check_life(name, model, held, exact, 0.06)
 print("fine")
 """
 
