@@ -45,8 +45,8 @@ def tell_of_mismatches() -> None:
 
 def _tell(package: str, below: str, other: str, newer: str) -> None:
     logger.warning(
-        "LiveAvatar: run pip install '%s<%s' in ComfyUI's Python, or update %s to %s or newer: as installed, they do not "
-        "work together.",
+        "LiveAvatar: run pip install '%s<%s' in ComfyUI's Python, or update %s to %s or newer: as installed, they do "
+        "not work together.",
         package,
         below,
         other,

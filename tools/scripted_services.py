@@ -105,7 +105,10 @@ class Services:
     async def _admit(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if self.script.key and request.headers.get("Authorization") != f"Bearer {self.script.key}":
             return web.json_response({"error": {"message": "Incorrect API key provided"}}, status=401)
-        return await handler(request)
+        try:
+            return await handler(request)
+        except ConnectionResetError:  # a person has gone on speaking: nobody wants the answer any more
+            return web.Response()
 
     def _unknown(self, model: Any) -> web.Response | None:
         if model in self.script.models:

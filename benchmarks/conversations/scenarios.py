@@ -38,6 +38,7 @@ QUIET = bytes(2 * RATE)  # a second
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PARTS = ("turn_end", "ears", "mind", "voice", "written", "block", "lips")
 SCRIPTED = "scripted"
+RUN = 3  # letters
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Turn:
 
 SHORT = {
     "English": Turn("English", "What time is it?", "It is half past three."),
-    "Spanish": Turn("Spanish", "¿Dónde está la estación?", "Está detrás de la plaza."),
+    "Spanish": Turn("Spanish", "Por favor, ¿dónde está la estación?", "Está detrás de la plaza."),
     "Mandarin": Turn("Mandarin", "明天会下雨吗?", "明天是晴天。"),
 }
 """Whisper base understands these from espeak-ng; of "¿Qué hora es?" it makes "Ok", of "现在几点了?" "先开键键"."""
@@ -152,7 +153,8 @@ async def hold(host: Host, url: str, cast: Cast, name: str) -> tuple[list[dict[s
             heard = [message["text"] for message in caller.of("heard") if message["final"]][-1]
             answer = " ".join(message["text"] for message in caller.of("said")[said:])
             about = {"scenario": name, "turn": number, "language": turn.language, **who}
-            about |= {"asked": turn.words, "heard": heard, "right": right(turn.words, heard), "said": answer}
+            about |= {"asked": turn.words, "heard": heard, "said": answer}
+            about |= {"right": right(turn.words, heard), "alike": alike(turn.words, heard)}
             timings = {part: caller.of("timings")[-1][part] for part in PARTS}
             found.append(about | {"question s": len(sound) / (2 * RATE), "seconds": timings})
         if watching.done():
@@ -188,6 +190,14 @@ def right(asked: str, heard: str) -> float:
     return round(same / len(one), 3)
 
 
+def alike(asked: str, heard: str) -> float:
+    """How much of the sound of what was asked was heard, from 0 to 1: letters in common runs of three or more, wherever
+    words begin. Ears that write "donde estará estaión" have heard "dónde está la estación"."""
+    one, other = ("".join(spoken(text)) for text in (asked, heard))
+    blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+    return round(sum(block.size for block in blocks if block.size >= RUN) / len(one), 3)
+
+
 def spoken(text: str) -> list[str]:
     """The words of a text, and the syllables of its Chinese characters, as they are compared."""
     if CHINESE.search(text) and installed("pypinyin"):
@@ -217,7 +227,7 @@ def main() -> None:
     ):
         for name in args.only:
             rows += asyncio.run(hold(host, url, cast, name))[0]
-    columns = ("scenario", "turn", "hears", "thinks", "right")
+    columns = ("scenario", "turn", "hears", "thinks", "right", "alike")
     table = [[*(row[column] for column in columns), *row["seconds"].values()] for row in rows]
     print_table((*columns, *PARTS), table)
     if args.json:

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from benchmarks.conversations.scenarios import CALLERS, PINYIN, SHORT, right
+from benchmarks.conversations.scenarios import CALLERS, PINYIN, SHORT, alike
 from tools.caller import RATE, Caller
 from tools.host import Host
 from tools.small_models import HALVES, Voice, installed, join_whisper_base, smart_turn_file
@@ -97,7 +97,7 @@ def test_ears_of_this_process_hear_other_languages(ears, talk, voice, language, 
     sound = voice.say(text, name, CALLERS[name])
     ((heard, _),) = converse(ears, talk, hears_here(talk, language), [sound])
     print(heard)
-    assert right(words, heard) >= 0.6, heard
+    assert alike(words, heard) >= 0.6, heard
 
 
 @pytest.mark.slow
@@ -108,5 +108,5 @@ def test_smart_turn_ends_a_whole_sentence_early_and_waits_after_a_cut_one(turns,
         turns, talk, id_, [voice.say(text, "English") for text in (WHOLE, CUT)]
     )
     print(whole, early, cut, late)
-    assert right(WHOLE, whole) >= 0.6 and right(CUT, cut) >= 0.6
+    assert alike(WHOLE, whole) >= 0.6 and alike(CUT, cut) >= 0.6
     assert early["turn_end"] < 2.0 and late["turn_end"] >= LONGEST - 0.1

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from benchmarks.conversations.scenarios import PINYIN, SCENARIOS, right
+from benchmarks.conversations.scenarios import PINYIN, SCENARIOS, alike, right
 
 QUESTIONS = {turn.words for turns in SCENARIOS.values() for turn in turns}
 
@@ -31,6 +31,14 @@ def test_nothing_but_the_question_itself_is_right():
     for asked in QUESTIONS:
         assert right(asked, asked) == 1.0 and right(asked, "") == 0.0
         assert max(right(asked, other) for other in QUESTIONS - {asked}) <= 0.25
+        assert alike(asked, asked) == 1.0 and alike(asked, "") == 0.0
+        assert max(alike(asked, other) for other in QUESTIONS - {asked}) <= 0.42
+
+
+def test_what_sounds_alike_is_alike_wherever_words_begin():
+    asked = "Por favor, ¿dónde está la estación?"
+    assert alike(asked, "Por favor, donde estará estaión?") > 0.9
+    assert alike(asked, "por favor, dime la hora") < 0.4 and alike(asked, "ok") == 0.0
 
 
 def test_accents_and_marks_do_not_count_and_words_do():
