@@ -220,6 +220,16 @@ def figures(
     }
 
 
+def prepared(work: Path, host: Path) -> tuple[Path, Path, Path]:
+    """The browser, the host's base directory, which is made ready, and its folder; SystemExit where no browser is."""
+    program = find_chromium()
+    if program is None:
+        raise SystemExit(MISSING)
+    base, folder = work.expanduser().resolve(), host.expanduser().resolve()
+    prepare_base(base, folder, [ROOT])
+    return program, base, folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -234,12 +244,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="where to write the results")
     args = parser.parse_args()
-    program = find_chromium()
-    if program is None:
-        raise SystemExit(MISSING)
-
-    base, folder = args.work.expanduser().resolve(), args.host.expanduser().resolve()
-    prepare_base(base, folder, [ROOT])
+    program, base, folder = prepared(args.work, args.host)
     probe = base / "custom_nodes" / "player_probe"
     shutil.copytree(Path(__file__).parent / "player_probe", probe, dirs_exist_ok=True)
     further = ["--front-end-root", str(args.page.resolve())] if args.page else []

@@ -5,13 +5,13 @@
     python -m benchmarks.several --gpus 2 --config tiny --size 64x64 --device cpu --calls-only    # a dry run
 
 Each number of GPUs gets two processes of `benchmarks.choices`, one that replays steps as CUDA graphs and one that calls
-them; graphs and many GPUs come first. Rows that are done when the time is over are kept.
+them; graphs and many GPUs come first. Rows that are done when the
+time is over, or a process fails, are kept; then it ends with an error.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import subprocess
 import sys
@@ -25,7 +25,7 @@ import torch
 from .choices import ROWS
 from .common import print_table
 
-FIRST = ("fast", "fast, without the last forward", "auto", "quality")
+TABLE = ("fast", "fast, without the last forward", "auto", "quality")
 COLUMNS = (
     "GPUs",
     "row",
@@ -45,9 +45,20 @@ def measure(gpus: int, graphs: bool, args: argparse.Namespace, limit: float) -> 
         command = [sys.executable, "-m", "benchmarks.choices", "--gpus", str(gpus), "--json", str(file)]
         command += [*(["--graphs"] if graphs else []), "--size", args.size, "--config", args.config]
         command += ["--device", args.device, "--only", *args.rows]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, timeout=limit, check=False)
-        return json.loads(file.read_text()) if file.exists() else {"rows": {}}
+        try:
+            subprocess.run(command, timeout=limit, check=True)
+            error = ""
+        except subprocess.TimeoutExpired:
+            error = "the time was over"
+        except subprocess.CalledProcessError as failed:
+            error = f"benchmarks.choices ended with {failed.returncode}: see above"
+        found = json.loads(file.read_text()) if file.exists() else {"rows": {}}
+        return {**found, "error": error}
+
+
+def steps_of(part: dict[str, Any]) -> str:
+    """How a process did its steps, for people."""
+    return "graphs" if part["graphs"] else "calls"
 
 
 def table(found: list[dict[str, Any]]) -> list[list[Any]]:
@@ -59,10 +70,18 @@ def table(found: list[dict[str, Any]]) -> list[list[Any]]:
                 row["times_ms"][key]["median"] for key in ("end to end per block", "first frames")
             )
             peak = row.get("memory_GB", {}).get("peak allocated", "")
-            steps = "graphs" if part["graphs"] else "calls"
             shared = row["gpus"] or "one GPU"
             rows.append(
-                [part["gpus"], name, steps, shared, block, row["fps"]["end to end"], first / 1e3, peak]
+                [
+                    part["gpus"],
+                    name,
+                    steps_of(part),
+                    shared,
+                    block,
+                    row["fps"]["end to end"],
+                    first / 1e3,
+                    peak,
+                ]
             )
     return rows
 
@@ -73,7 +92,7 @@ def main() -> None:
     )
     there = torch.cuda.device_count()
     parser.add_argument("--gpus", type=int, nargs="+", default=list(range(there, 0, -1)) or [1])
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(FIRST), metavar="ROW")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(TABLE), metavar="ROW")
     parser.add_argument("--size", default="704x384")
     parser.add_argument("--config", choices=["14b", "tiny"], default="14b")
     parser.add_argument("--device", default="cuda" if there else "cpu")
@@ -90,6 +109,9 @@ def main() -> None:
                 if args.json:
                     args.json.write_text(json.dumps(found, indent=1))
     print_table(list(COLUMNS), table(found))
+    errors = [f"{part['gpus']} GPUs, {steps_of(part)}: {part['error']}" for part in found if part["error"]]
+    if errors:
+        raise SystemExit("Not all was measured. " + "; ".join(errors))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_torch_thread() -> None:
     """The tensors of the tests are tiny: more threads only make them slower."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def voice() -> Any:
+    """`tools.small_models.Voice`, where espeak-ng is installed."""
+    from tools.small_models import Voice
+
+    try:
+        return Voice()
+    except RuntimeError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

@@ -66,28 +66,31 @@ def lora_state(added: dict[str, LowRank]) -> dict[str, Tensor]:
     return state
 
 
-def fine_sigmas(most: float) -> tuple[Tensor, Tensor, list[int]]:
-    """A fine schedule through the noise levels of both samplers, no step longer than `most`; those levels, falling,
-    the last of them 0; and where they lie in the schedule."""
-    levels = torch.cat([schedule(steps) for steps in STEPS]).unique().flip(0)
+def levels() -> Tensor:
+    """The noise levels of both samplers, falling; the last one is 0."""
+    return torch.cat([schedule(steps) for steps in STEPS]).unique().flip(0)
+
+
+def fine_sigmas(most: float) -> tuple[Tensor, list[int]]:
+    """A fine schedule through `levels`, no step longer than `most`, and where those lie in it."""
     fine, places = [], []
-    for now, then in pairwise(levels.tolist()):
+    for now, then in pairwise(levels().tolist()):
         places.append(len(fine))
         fine += torch.linspace(now, then, math.ceil((now - then) / most) + 1)[:-1].tolist()
-    return torch.tensor([*fine, 0.0]), levels, [*places, len(fine)]
+    return torch.tensor([*fine, 0.0]), [*places, len(fine)]
 
 
-def jumps(levels: Tensor) -> Tensor:
+def jumps() -> Tensor:
     """The steps of both samplers that move anything: [jumps, 2] places in `levels`, from and to."""
     pairs = {pair for steps in STEPS for pair in pairwise(schedule(steps).tolist()) if pair[0] > 0.1}
-    places = {level: place for place, level in enumerate(levels.tolist())}
+    places = {level: place for place, level in enumerate(levels().tolist())}
     return torch.tensor(sorted((places[now], places[then]) for now, then in pairs))
 
 
 @torch.no_grad()
 def trajectory(model, given: Condition, shape: torch.Size, most: float, window: int, device: str) -> Tensor:
     """The teacher's latents at the samplers' noise levels: [levels, B, 16, f, h, w]."""
-    sigmas, _, places = fine_sigmas(most)
+    sigmas, places = fine_sigmas(most)
     with torch.autocast(device, torch.bfloat16):
         states = sample(model, torch.randn(shape, device=device), given, sigmas, window)
     return torch.stack([states[i] for i in places])
@@ -122,8 +125,7 @@ def main() -> None:
     added = add_lora(model)
     weights = [p for pair in added.values() for p in pair.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    _, sigmas, _ = fine_sigmas(args.most)
-    pairs, sigmas = jumps(sigmas).to(device), sigmas.to(device)
+    pairs, sigmas = jumps().to(device), levels().to(device)
     step, begin = 0, clock.progress
     while clock.progress < 1:
         loop.set_rate(

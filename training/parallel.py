@@ -128,7 +128,7 @@ def _norm(x: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """The norm, scaled and shifted: one pass over memory, of which this training is made for the most part."""
+    """The norm, scaled and shifted in one pass over memory."""
     return torch.addcmul(shift, _norm(x), 1 + scale)
 
 

@@ -29,9 +29,8 @@ def build() -> S2VTransformer:
     """Untrained weights: small modulations, and a head that predicts nothing yet."""
     model = S2VTransformer(CONFIG)
     for module in model.modules():
-        if isinstance(
-            module, nn.RMSNorm
-        ):  # of one format with its weight it is one kernel, under autocast too
+        # PyTorch's fused norm wants input and weight of one format, which autocast does not see to.
+        if isinstance(module, nn.RMSNorm):
             module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     for name, parameter in model.named_parameters():
         if name.endswith("modulation"):

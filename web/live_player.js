@@ -13,7 +13,8 @@ const TICK_MS = 500; // between two looks at what no event tells of
 const SILENCE_MS = 2000; // without news for so long, the player asks
 const RETRY_MS = 5000;
 const CONNECT_MS = 3000; // in which WebRTC has to connect, once there is something to see
-const LAST_MS = 1500; // in which what was made last is shown by WebRTC, and the file is closed
+const CLOSE_MS = 1500; // in which the file is closed where WebRTC ended first
+const REST_MS = 4000; // in which the server shows by WebRTC what was made last, of which it keeps 3 s at most
 const BEHIND = 0.5; // seconds behind what is made at which the file goes on where WebRTC ended
 
 const CROWDED = "Close another tab that plays this, or wait: the video is shown here when it is finished.";
@@ -189,7 +190,8 @@ export class LivePlayer {
     #mayLeaveDirect() {
         const direct = this.#direct;
         if (direct?.over && !this.live) this.#leaveDirect(direct);
-        else if (direct?.over || !this.live) setTimeout(() => this.#leaveDirect(direct), LAST_MS);
+        else if (direct?.over || !this.live)
+            setTimeout(() => this.#leaveDirect(direct), this.live ? CLOSE_MS : REST_MS);
         else if (!direct?.connected && this.#status.frames)
             setTimeout(() => direct?.connected || this.#leaveDirect(direct), CONNECT_MS);
     }

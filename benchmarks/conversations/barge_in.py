@@ -22,15 +22,12 @@ import torch
 from playwright.sync_api import Page, sync_playwright
 
 from tools.caller import conversation_workflow
-from tools.chromium import MISSING, find_chromium
-from tools.comfyui import prepare_base
-from tools.environment import ROOT
 from tools.host import Host
 from tools.scripted_services import Script, running_services
 from tools.small_models import RATE, Voice
 
 from ..common import environment, print_table
-from ..player import FLAGS, QUEUE, load, open_page
+from ..player import FLAGS, QUEUE, load, open_page, prepared
 
 NODE = "AvatarConversation"
 SIZE, EVERY = (64, 64), 12.0
@@ -68,13 +65,17 @@ MARK = f"""
 SAYS = "(word) => document.querySelector('.liveavatar-talk .word')?.textContent === word"
 
 
-def microphone(path: Path) -> Path:
-    """Write what the microphone hears: silence, and a sentence at its end."""
+def microphone(path: Path) -> list[str]:
+    """Write what the microphone hears: silence, and a sentence at its end. The browser's flags for it."""
     sound = Voice().say(SENTENCE, "English")
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes(bytes(round(EVERY * RATE) * 2 - len(sound)) + sound)
-    return path
+    return [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={path}",
+    ]
 
 
 def interruptions(page: Page, times: int) -> list[dict[str, float]]:
@@ -108,23 +109,14 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--json", type=Path, help="where to write the results")
     args = parser.parse_args()
-    program = find_chromium()
-    if program is None:
-        raise SystemExit(MISSING)
-    base, folder = args.work.expanduser().resolve(), args.host.expanduser().resolve()
-    prepare_base(base, folder, [ROOT])
-    sound = microphone(base / "microphone.wav")
+    program, base, folder = prepared(args.work, args.host)
+    flags = [*FLAGS, *microphone(base / "microphone.wav")]
     with (
         running_services(Script(((60.0, SENTENCE),), {}, ANSWER)) as url,
         Host(Path(sys.executable), folder, base, cpu=True) as host,
         sync_playwright() as playwright,
     ):
-        fake = [
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-            f"--use-file-for-fake-audio-capture={sound}",
-        ]
-        browser = playwright.chromium.launch(executable_path=str(program), args=[*FLAGS, *fake])
+        browser = playwright.chromium.launch(executable_path=str(program), args=flags)
         page = open_page(browser, host.url, NODE)
         page.evaluate(MARK)
         load(page, conversation_workflow(url, "", SIZE), NODE)

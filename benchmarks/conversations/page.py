@@ -28,14 +28,11 @@ import tools.pack  # noqa: F401  (registers the package `avatar`)
 from avatar.conversation.timings import PARTS
 
 from tools.caller import conversation_workflow
-from tools.chromium import MISSING, find_chromium
-from tools.comfyui import prepare_base
-from tools.environment import ROOT
 from tools.host import Host
 from tools.scripted_services import Script, running_services
 
 from ..common import environment, print_table
-from ..player import FLAGS, QUEUE, SHOW, WRITER, load, open_page
+from ..player import FLAGS, QUEUE, SHOW, WRITER, load, open_page, prepared
 from .barge_in import EVERY, LOUD, NODE, SAYS, SENTENCE, SIZE, microphone
 
 PLAYERS = {"file": "growing file", "webrtc": "WebRTC"}
@@ -109,9 +106,7 @@ def answers(
         page.wait_for_function("(times) => window.timings.length > times", arg=times, timeout=wait)
         if player == "webrtc" and not page.evaluate(CONNECTED):
             raise SystemExit("The page has lost its connection by WebRTC, and went on with the growing file.")
-        found = page.evaluate("() => window.timings")[
-            1:
-        ]  # the microphone may have begun in the first sentence
+        _, *found = page.evaluate("() => window.timings")  # the first sentence may have been heard in part
     finally:
         page.context.close()
         host.interrupt()
@@ -132,17 +127,8 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="where to write the results")
     args = parser.parse_args()
-    program = find_chromium()
-    if program is None:
-        raise SystemExit(MISSING)
-    base, folder = args.work.expanduser().resolve(), args.host.expanduser().resolve()
-    prepare_base(base, folder, [ROOT])
-    flags = [
-        *FLAGS,
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={microphone(base / 'microphone.wav')}",
-    ]
+    program, base, folder = prepared(args.work, args.host)
+    flags = [*FLAGS, *microphone(base / "microphone.wav")]
     script = Script(((60.0, SENTENCE),), {}, ANSWER, tuple(args.services))
     rows: list[dict[str, Any]] = []
     with (

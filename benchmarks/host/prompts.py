@@ -137,10 +137,10 @@ class Prompts:
         }
         for node in graph.values():
             node["inputs"].update(settings.get(node["class_type"], {}))
-        for node in [node for node in graph.values() if node["class_type"] == "LiveAvatarSampler"]:
-            if self.options:
-                graph["30"] = {"class_type": "LiveAvatarPerformanceOptions", "inputs": OPTIONS | self.options}
+            if self.options and node["class_type"] == "LiveAvatarSampler":
                 node["inputs"]["options"] = ["30", 0]
+        if self.options:
+            graph["30"] = {"class_type": "LiveAvatarPerformanceOptions", "inputs": OPTIONS | self.options}
         changed: dict[str, Callable[[Graph, str], None]] = {
             **dict.fromkeys(HOST_LOADERS, _host_loaders),
             **dict.fromkeys(LONGCAT, _narrow_text_encoder),

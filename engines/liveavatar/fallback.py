@@ -54,41 +54,32 @@ class Fallback:
         Raises:
             torch.OutOfMemoryError: it failed again, or there is nothing left to make smaller.
         """
-        for make_room in (self._tidy_up, self._move_a_cache, self._move_caches):
+        for count in (0, 1, None):
             before = None if self._decoder is None else self._decoder.snapshot()
             try:
                 yield from begin(*args)
                 return
             except torch.OutOfMemoryError:
                 done = self._sampler is None or self._sampler.caches_on_cpu
-                if make_room != self._tidy_up and done:
+                if count != 0 and done:
                     raise
             # Outside of the except clause, where the failed work's tensors are gone.
             if self._sampler is not None:
                 if self._sampler.replays:
                     self._say(WITHOUT_GRAPHS)
                 self._sampler.drop_unfinished()
-            make_room()
+            self._make_room(count)
             if before is not None:
                 self._decoder.rewind(before)
         yield from begin(*args)
 
-    def _tidy_up(self) -> None:
-        """Give memory back that is reserved but not in use: on a full GPU there may be gigabytes between what is."""
-        logger.info("The GPU's memory ran out and was tidied up; the work is done once more.")
+    def _make_room(self, count: int | None) -> None:
+        """Give memory back that is reserved but not in use: on a full GPU there may be gigabytes between what is. Then
+        move the caches of ``count`` more steps, or all."""
         give_back()
-
-    def _move_a_cache(self) -> None:
-        """For a plan that was wrong by little."""
-        give_back()
-        self._sampler.move_caches_to_cpu(self._format, 1)
-        self._say(
-            "The GPU's memory ran out: from this block on a step's cache waits in CPU memory, which is a little slower."
-        )
-
-    def _move_caches(self) -> None:
-        give_back()
-        self._sampler.move_caches_to_cpu(self._format)
-        self._say(
-            "The GPU's memory ran out: from this block on the caches wait in CPU memory, which is slower."
-        )
+        if count == 0:
+            logger.info("The GPU's memory ran out and was tidied up; the work is done once more.")
+            return
+        self._sampler.move_caches_to_cpu(self._format, count)
+        what = "the caches wait" if count is None else "a step's cache waits"
+        self._say(f"The GPU's memory ran out: from this block on {what} in CPU memory, which is slower.")

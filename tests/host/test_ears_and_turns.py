@@ -9,25 +9,19 @@ import shutil
 import pytest
 
 from benchmarks.conversations.scenarios import CALLERS, PINYIN, SHORT, alike
+from benchmarks.conversations.turn_ends import CUT as UNFINISHED
+from benchmarks.conversations.turn_ends import FINISHED
 from tools.caller import RATE, Caller
 from tools.host import Host
-from tools.small_models import HALVES, Voice, installed, join_whisper_base, smart_turn_file
+from tools.small_models import HALVES, installed, join_whisper_base, smart_turn_file
 
 from .test_conversation import script, talk, url  # noqa: F401
 from .workflows import Api, add, change, only
 
 BASE = "Systran/faster-whisper-base (0.1 GB, MIT)"
-WHOLE = "Can you tell me how old you are?"
-CUT = "I would like to visit the mountains this weekend, but"
+_, CUT, *_ = UNFINISHED["English"]
+_, _, WHOLE, *_ = FINISHED["English"]
 PAUSE, LONGEST = 0.2, 4.0
-
-
-@pytest.fixture(scope="module")
-def voice() -> Voice:
-    try:
-        return Voice()
-    except RuntimeError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

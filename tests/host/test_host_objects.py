@@ -78,5 +78,5 @@ def test_fp8_weights_of_the_host_give_a_picture_near_the_full_one(pictures, vari
     # draw comes is luck (2.4 or 3.2 of 255 for "fp8"), but not which of the two pictures it is near.
     full, without = pictures["the host's LoRA on the host's model"], pictures["no LoRA"]
     to_full, to_without = (difference(pictures[variant], picture)[0] for picture in (full, without))
-    assert 0 < to_full < difference(without, full)[0]
+    assert 0 < to_full < min(4, difference(without, full)[0])
     assert to_full < 0.7 * to_without

@@ -22,8 +22,8 @@ CHOICES = ("auto", "quality", "balanced", "fast", "low memory")
 WORKSPACE_BYTES_PER_PIXEL = 36_000
 """Room besides weights and caches. At 704x384 PyTorch held 8.4 to 9.8 GB, 7.2 of them in use: the rest are gaps."""
 LEAN_BYTES_PER_PIXEL = 30_000
-"""The same for a plan with which all else waits in CPU memory, where nothing fits otherwise: what is in use and a few
-gaps. When they are more, memory is tidied up and a block done once more."""
+"""The same where all blocks wait in CPU memory and nothing fits otherwise: what is in use and a few gaps. When they are
+more, memory is tidied up and a block done once more."""
 AHEAD_BYTES_PER_PIXEL = 17_000
 """More of it where a block is decoded beside the next one: each has its own part of PyTorch's memory then."""
 WITHOUT_GRAPHS = "without CUDA graphs, as {}"
@@ -186,9 +186,11 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
     fits = [plan for plan in plans if plan.needed <= limit and plan.cpu <= machine.free_cpu]
     if fits:
         return _replayed(fits, limit, costs, machine, wish)
-    least = _lean(min(plans, key=lambda plan: plan.needed), costs, machine)
-    if least.performance.fp8 and least.needed <= limit and least.cpu <= machine.free_cpu:
-        return least.without_graphs(NOT_RESIDENT) if wish.graphs else least
+    least = min(plans, key=lambda plan: plan.needed)
+    if least.performance.blocks_on_cpu == costs.layers:
+        least = replace(least, workspace=LEAN_BYTES_PER_PIXEL * costs.height * costs.width)
+        if least.needed <= limit and least.cpu <= machine.free_cpu:
+            return least.without_graphs(NOT_RESIDENT) if wish.graphs else least
     if costs.streams:
         # A window in CPU memory costs less time per byte than weights do, which every step needs anew.
         for plan in reversed(plans):
@@ -203,12 +205,6 @@ def make_plan(costs: Costs, machine: Machine, wish: Wish = NO_WISH) -> Plan:
         + f"; {limit / 1e9:.1f} GB of {machine.total / 1e9:.1f} GB can be taken"
         + (f" and {machine.free_cpu / 1e9:.1f} GB of CPU memory" if least.cpu else "")
     )
-
-
-def _lean(plan: Plan, costs: Costs, machine: Machine) -> Plan:
-    """The same with the least room to work in."""
-    least = LEAN_BYTES_PER_PIXEL * costs.height * costs.width
-    return replace(plan, workspace=least) if machine.gpu else plan
 
 
 def _replayed(fits: Sequence[Plan], limit: float, costs: Costs, machine: Machine, wish: Wish) -> Plan:

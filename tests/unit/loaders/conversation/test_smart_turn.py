@@ -13,11 +13,12 @@ from avatar.conversation.roles import EARS_RATE
 from avatar.conversation.turns import Ended, Turns
 from avatar.loaders.conversation.smart_turn import SECONDS, SmartTurn
 
+from benchmarks.conversations.turn_ends import CUT as UNFINISHED
+from benchmarks.conversations.turn_ends import FINISHED
 from tools.small_models import Voice, for_ears, smart_turn_file
 
-CUT = "I would like to visit the mountains this weekend, but"
-REST = "I do not know what the weather will be like there."
-WHOLE = "Can you tell me how old you are?"
+_, CUT, *_ = UNFINISHED["English"]
+*_, WHOLE, _, REST = FINISHED["English"]
 LONG = "At first I thought that it would rain, then it snowed for many hours, and now the sun shines. "
 PAUSE, LONGEST = 0.2, 3.0
 
@@ -29,14 +30,6 @@ def file() -> Path:
     if found is None:
         pytest.skip("pipecat-ai, which carries Smart Turn's file, is not installed.")
     return found
-
-
-@pytest.fixture(scope="module")
-def voice() -> Voice:
-    try:
-        return Voice()
-    except RuntimeError as error:
-        pytest.skip(str(error))
 
 
 def spoken(voice: Voice, text: str) -> torch.Tensor:
