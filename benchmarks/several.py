@@ -5,8 +5,8 @@
     python -m benchmarks.several --gpus 2 --config tiny --size 64x64 --device cpu --calls-only    # a dry run
 
 Each number of GPUs gets two processes of `benchmarks.choices`, one that replays steps as CUDA graphs and one that calls
-them; graphs and many GPUs come first. Rows that are done when the
-time is over, or a process fails, are kept; then it ends with an error.
+them; graphs and many GPUs come first. Rows that are done when the time is over, or when a process fails, are kept; then
+it ends with an error.
 """
 
 from __future__ import annotations
