@@ -44,7 +44,7 @@ from avatar.engines.liveavatar.pipeline import generate
 from avatar.engines.liveavatar.stages import Stage, generate_in_stages
 from avatar.engines.liveavatar.transformer import S2VTransformer
 from avatar.engines.parts.planning.performance import Performance
-from avatar.engines.parts.planning.sharing import DECODING, DECODING_FAST, Share, partitions
+from avatar.engines.parts.planning.sharing import DECODING, DECODING_FAST, Share, ways
 from avatar.engines.parts.wan.streaming import to_uint8_frames
 from avatar.engines.parts.wan.vae import WanVAE
 from torch import Tensor
@@ -193,6 +193,8 @@ class Benchmark:
         self.shares = self._shares()
         places = [(share.device or self.device, share.steps) for share in self.shares if share.steps]
         self.stages = [Stage(self.models.on(device), steps, device) for device, steps in places]
+        others = [share.device for share in self.shares if share.decodes and share.device is not None]
+        self.decoders = [self.decoder, *map(self.decoder.on, others)] if self.vae is not None else []
 
     def _shares(self) -> list[Share]:
         """Which GPU does what; on a CPU all stages are on it. None on a single one."""
@@ -201,19 +203,22 @@ class Benchmark:
             return []
         if self.clock.cuda and args.gpus > torch.cuda.device_count():
             raise ValueError(f"--gpus is {args.gpus}, and there are {torch.cuda.device_count()}.")
-        ways = partitions(self.sampling.forwards, args.gpus, decoding)
+        found = ways(self.sampling.forwards, args.gpus, decoding)
+        if args.decoders:
+            found = [way for way in found if len(way.decoders) == args.decoders]
         if args.share:
-            ways = [way for way in ways if [len(steps) for steps in way] == args.share]
-            if not ways:
-                raise ValueError(
-                    f"--share does not fit {self.sampling.forwards} forwards on {args.gpus} GPUs."
-                )
-        chosen, last = ways[0], len(ways[0]) - 1
+            found = [way for way in found if [len(steps) for steps in way.steps] == args.share]
+        if not found:
+            raise ValueError(
+                f"--share or --decoders do not fit {self.sampling.forwards} forwards on {args.gpus} GPUs."
+            )
+        chosen, last = found[0], len(found[0].steps) - 1
         others = [torch.device("cuda", index) for index in range(args.gpus)] if self.clock.cuda else []
         others = [device for device in others if device != self.device] or [self.device] * args.gpus
         devices = [*others[:last], None]
         return [
-            Share(device, steps, device is None, 0, 0) for device, steps in zip(devices, chosen, strict=True)
+            Share(device, steps, number in chosen.decoders, 0, 0)
+            for number, (device, steps) in enumerate(zip(devices, chosen.steps, strict=True))
         ]
 
     def _draw_models(self) -> Models:
@@ -230,8 +235,11 @@ class Benchmark:
         """The product's own loop, or, without a VAE, blocks of latents on the host."""
         if self.vae is not None:
             frames = self.args.blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES
-            make = partial(generate_in_stages, self.stages) if self.stages else partial(generate, self.model)
-            yield from make(self.decoder, self.scene, self.sampling, frames, performance=self.performance)
+            if self.stages:
+                make = partial(generate_in_stages, self.stages, self.decoders)
+            else:
+                make = partial(generate, self.model, self.decoder)
+            yield from make(self.scene, self.sampling, frames, performance=self.performance)
             return
         sampler = sampler_for(self.model, self.scene, self.sampling, self.performance)
         for features in itertools.islice(self.scene.speech.blocks(), self.args.blocks):
@@ -409,7 +417,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--graphs", action="store_true", help="replay denoising steps as CUDA graphs")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the steps of a block")
-    parser.add_argument("--share", help="steps of each GPU, such as 3+1; the last one decodes")
+    parser.add_argument("--share", help="steps of each GPU, such as 3+1")
+    parser.add_argument("--decoders", type=int, help="GPUs that decode in turn")
     parser.add_argument(
         "--blocks", type=int, default=12, help="blocks per run; those with a full window count"
     )

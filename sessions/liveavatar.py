@@ -222,11 +222,11 @@ class _Run:
                 self.say(text)
 
             self.say(f"{planned}\n{FIRST_BLOCK}" if device.type == "cuda" else planned)
-            stages = self._stages(placed)
+            stages, decoders = self._stages(placed), self._decoders(decoder)
             with BlockOffload(placed.waiting, device, called_outside):
                 blocks = (generate_in_stages if stages else generate)(
                     stages or placed.transformer,
-                    decoder,
+                    decoders if stages else decoder,
                     self._scene(placed),
                     self.config,
                     self.frames,
@@ -271,6 +271,11 @@ class _Run:
             return replica(placed.transformer, main, share.device)
 
         return [Stage(model(s), s.steps, s.device or main) for s in self.plan.shares if s.steps]
+
+    def _decoders(self, decoder: LatentDecoder) -> list[LatentDecoder]:
+        """The loaded one, and copies on other GPUs that decode in turn with it."""
+        others = [share.device for share in self.plan.shares if share.decodes and share.device is not None]
+        return [decoder, *map(decoder.on, others)]
 
     def _scene(self, placed: Placed) -> Scene:
         condition = self.inputs.condition

@@ -64,20 +64,23 @@ class Crossing:
 
     def send(self, x: Tensor) -> tuple[Tensor, Any]:
         """``x`` on its way, and a mark for `arrive`; call it where ``x`` was computed."""
-        if self._lanes is None:
-            return x.to(self._target), None
-        leaving, coming = self._lanes
-        with leaving.working():
-            leaving.uses(x)
-            with torch.cuda.stream(coming.stream):
-                return x.to(self._target, non_blocking=True), coming.mark()
+        if self._lanes is not None:
+            leaving, coming = self._lanes
+            with leaving.working():
+                leaving.uses(x)
+                with torch.cuda.stream(coming.stream):
+                    return x.to(self._target, non_blocking=True), coming.mark()
+        x = x.to(self._target)
+        return x, torch.cuda.current_stream(x.device).record_event() if x.is_cuda else None
 
-    def arrive(self, x: Tensor, mark: Any) -> Tensor:
-        """What was sent, for computation asked for from now on in the thread of the target."""
-        if mark is not None:
-            self._lanes[1].computation_waits(mark)
-            x.record_stream(torch.cuda.current_stream(x.device))
-        return x
+
+def arrive(x: Tensor, mark: Any) -> Tensor:
+    """What a `Crossing` sent, for computation that is asked for from now on here, where it lies."""
+    if mark is not None:
+        stream = torch.cuda.current_stream(x.device)
+        stream.wait_event(mark)
+        x.record_stream(stream)
+    return x
 
 
 class Prefetcher:

@@ -8,16 +8,20 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-Module = TypeVar("Module", bound=nn.Module)
+Kind = TypeVar("Kind")
 
 
-def replica(module: Module, source: torch.device, target: torch.device) -> Module:
-    """A copy of ``module``, which lies on ``source``, with all weights on ``target``; nothing is shared.
+def replica(given: Kind, source: torch.device, target: torch.device, module: nn.Module | None = None) -> Kind:
+    """A copy of ``given``, whose weights lie on ``source``, with all of them on ``target``; nothing is shared.
+
+    Args:
+        module: which has the weights, where ``given`` is not one itself.
 
     Raises:
         RuntimeError: weights lie elsewhere, as they do where ComfyUI brings them to the GPU layer by layer.
         torch.OutOfMemoryError: ``target`` has no room for them.
     """
+    module = given if module is None else module
     made: dict[int, object] = {}
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.device != source:
@@ -29,4 +33,4 @@ def replica(module: Module, source: torch.device, target: torch.device) -> Modul
         if isinstance(tensor, nn.Parameter):
             moved = nn.Parameter(moved, requires_grad=False)
         made[id(tensor)] = moved
-    return copy.deepcopy(module, made)
+    return copy.deepcopy(given, made)

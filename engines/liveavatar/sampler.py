@@ -207,9 +207,9 @@ class BlockSampler:
             cache.place_reference(time, self._rotated_reference(time))
         if self._pause is not None:
             self._pause()
-        full = cache.blocks >= cache.shape.slots
         # Prompts of moods do not stay on the device.
-        if self._captured is None or not full or inputs.text is not self.prompts.own:
+        own = inputs.text is self.prompts.own
+        if self._captured is None or not own or not self._sees_full_window():
             return self._forward(step, latents, inputs, self._pause)
         try:
             flow = self._captured(step, cache.shape.slot(cache.blocks), latents, inputs)
@@ -283,6 +283,13 @@ class BlockSampler:
             if step == self.steps[-1]:
                 self.finish_block(latents)
             yield latents
+
+    def replays_next(self, mood: str = NEUTRAL) -> bool:
+        """Whether steps of the next block are CUDA graphs, which those made with another mood's prompt are not."""
+        return mood == NEUTRAL and self._captured is not None and self._sees_full_window()
+
+    def _sees_full_window(self) -> bool:
+        return all(self.block_index + 1 >= cache.shape.slots for cache in self.caches.values())
 
     def finish_block(self, latents: Tensor) -> None:
         """Count the block as done, and after the last step of the first one keep its first frame."""

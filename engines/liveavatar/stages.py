@@ -1,7 +1,8 @@
 """One video on several devices: each does some denoising steps of one block while the others do theirs of the next.
 
 The steps of a video can be shared because caches are kept per step (LiveAvatar, section 3.3). A stage is a sampler of
-its own steps in a thread of its own; the last one decodes as well, unless the decoder has a device to itself.
+its own steps in a thread of its own. The last one decodes as well, unless the decoder has a device to itself, or blocks
+are decoded on several devices in turn.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..gpu.chain import Chain, Link, Stop, on
-from ..gpu.lanes import Crossing
+from ..gpu.lanes import Crossing, arrive
 from ..gpu.turns import Turn, Turns
 from ..parts.kv.cache import CacheFormat
 from ..parts.planning.performance import RESIDENT, Performance
@@ -28,6 +29,7 @@ from .config import SamplingConfig
 from .decoding import decode_block, lane_beside
 from .fallback import Fallback
 from .pipeline import Scene, block_count
+from .relay import Relay
 from .sampler import BlockSampler, set_conditions
 from .speech_source import nothing
 from .state import GenerationState
@@ -61,7 +63,7 @@ class Job:
         features: of its speech, on the CPU [speakers, layers, dim, 12].
         mood: its prompt.
         latents: after the steps so far [1, 16, 3, h, w]; None before the first one.
-        mark: when they arrive; see `Crossing`.
+        mark: when they arrive; see `arrive`.
     """
 
     block: int
@@ -102,7 +104,8 @@ class _Denoising:
 
     def __call__(self, job: Job) -> Job:
         sampler, scene = self._sampler, self._scene
-        with self._turn.taken(job.block):
+        # To ask for a graph takes little Python but waits for its latents, and nobody else should wait for that.
+        with nullcontext() if sampler.replays_next(job.mood) else self._turn.taken(job.block):
             self._sink.share(sampler)
             masks = scene.masks_of(job.block, len(sampler.rows), len(sampler.columns))
             steps = self._attempt.each(
@@ -125,9 +128,19 @@ class _Decoding:
             return self._attempt(decode_block, self._decoder, job.block, job.latents)
 
 
+class _DecodingInTurn:
+    """The same on several devices."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def __call__(self, job: Job) -> Callable[[], Tensor]:
+        return self._relay(job.block, job.latents, job.mark)
+
+
 @dataclass
 class _Place:
-    """The works that a device does on a block, and the ways of its latents from and to other devices.
+    """The works that a device does on a block, and the way of its latents to the next one.
 
     Attributes:
         unmet: blocks that may still bring kernels which the device has not met; every length of the window has its own.
@@ -135,7 +148,6 @@ class _Place:
 
     device: torch.device
     works: Sequence[Callable[[Any], Any]]
-    before: Crossing | None
     after: Crossing | None
     unmet: int
 
@@ -146,8 +158,8 @@ class _Place:
         return result
 
     def _done(self, job: Job) -> Any:
-        if self.before is not None:
-            job = replace(job, latents=self.before.arrive(job.latents, job.mark))
+        if job.latents is not None:
+            arrive(job.latents, job.mark)
         for work in self.works:
             job = work(job)
         if self.after is not None:
@@ -158,7 +170,7 @@ class _Place:
 
 def generate_in_stages(
     stages: Sequence[Stage],
-    vae: LatentDecoder,
+    vaes: Sequence[LatentDecoder],
     scene: Scene,
     config: SamplingConfig,
     frames: int | None,
@@ -176,7 +188,8 @@ def generate_in_stages(
 
     Args:
         stages: in the order of their steps, which are together all of the video's.
-        vae: on the device of the last stage, which then decodes as well, or on one of its own.
+        vaes: one on the device of the last stage, which then decodes as well, or on one of its own; or several of the
+            same weights, one on that device and others on those of other stages, which decode in turn.
     """
     if [step for stage in stages for step in stage.steps] != list(range(config.forwards)):
         raise ValueError(f"The stages have to share {config.forwards} steps, each one once and in order.")
@@ -195,6 +208,7 @@ def generate_in_stages(
     ]
     with on(stages[0].device):
         set_conditions(samplers, scenes[0].reference, scenes[0].motion)
+    vae = vaes[0]
     decoder = vae.stream()
     with on(vae.device):
         decoder.prime(scene.motion.to(vae.device)[:, :, :PRIME_LATENTS])
@@ -203,7 +217,7 @@ def generate_in_stages(
         sink.share(sampler)
 
     smaller = CacheFormat.INT8 if performance.fp8 else CacheFormat.MODEL
-    joined = vae.device == stages[-1].device
+    joined = len(vaes) == 1 and vae.device == stages[-1].device
     places = []
     for sampler, there, turn in zip(samplers, scenes, own, strict=True):
         shows = joined and sampler is samplers[-1]
@@ -214,7 +228,11 @@ def generate_in_stages(
         places.append((sampler.device, works))
     if not joined:
         alone = Fallback(None, decoder, smaller, say)
-        places.append((vae.device, [_Decoding(decoder, alone, Turn(turns, vae.device))]))
+        if len(vaes) > 1:
+            in_turn = _DecodingInTurn(Relay(decoder, vaes, alone, turns, say))
+            places.append((stages[-1].device, [in_turn]))
+        else:
+            places.append((vae.device, [_Decoding(decoder, alone, Turn(turns, vae.device))]))
     links = _links(
         places, (performance.fp8, performance.caches, scene.reference.shape), config.clip_blocks + 1
     )
@@ -274,9 +292,9 @@ def _links(
     devices = [device for device, _ in places]
     ways = [Crossing(a, b) for a, b in pairwise(devices)]
     links = []
-    for (device, works), before, after in zip(places, [None, *ways], [*ways, None], strict=True):
+    for (device, works), after in zip(places, [*ways, None], strict=True):
         unmet = 0 if device.type != "cuda" or (device, *kind) in _met else blocks
-        links.append(Link(device, _Place(device, works, before, after, unmet)))
+        links.append(Link(device, _Place(device, works, after, unmet)))
     _met.update((device, *kind) for device in devices)
     return links
 

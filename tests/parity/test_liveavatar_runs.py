@@ -135,7 +135,7 @@ def test_streaming_run_in_stages(counts, monkeypatch):
     steps = [range(end - count, end) for count, end in zip(counts, ends, strict=True)]
     stages = [Stage(transformer(), part, reference.device) for part in steps]
     frames = fixtures()["tpp.latents"].shape[1] * TEMPORAL_STRIDE - PRE_ROLL_FRAMES
-    generated = torch.cat(list(generate_in_stages(stages, vae(), scene, config(), frames)))
+    generated = torch.cat(list(generate_in_stages(stages, [vae()], scene, config(), frames)))
     assert_close(torch.cat(made, 2)[0], fixtures()["tpp.latents"], LATENT_TOLERANCE)
     video = generated.permute(3, 0, 1, 2) / 127.5 - 1
     assert_close(video[:, ::6, ::4, ::4], fixtures()["tpp.frames"], 1 / 127.5)

@@ -10,7 +10,7 @@ from ..kv.cache import CacheFormat
 from .costs import Costs
 from .performance import RESIDENT, Performance
 from .replaying import graph_bytes, pays
-from .sharing import DECODING, DECODING_FAST, Neighbour, Share, partitions
+from .sharing import DECODING, DECODING_FAST, Neighbour, Share, Way, ways
 
 CACHES = {
     CacheFormat.MODEL: "caches",
@@ -214,7 +214,8 @@ def _replayed(fits: Sequence[Plan], limit: float, costs: Costs, machine: Machine
     chosen = first.performance
     if chosen.caches_on_cpu or chosen.blocks_on_cpu:
         return first.without_graphs(NOT_RESIDENT) if wish.graphs else first
-    if not _wants_graphs(costs, machine, wish, chosen, [range(costs.forwards)]):
+    alone = Way((range(costs.forwards),), (0,))
+    if not _wants_graphs(costs, machine, wish, chosen, alone):
         return first
     if machine.no_graphs:
         return first.noted(RESTART)
@@ -227,47 +228,54 @@ def _replayed(fits: Sequence[Plan], limit: float, costs: Costs, machine: Machine
     return first.without_graphs(NO_ROOM) if wish.graphs else first
 
 
-def _wants_graphs(
-    costs: Costs, machine: Machine, wish: Wish, chosen: Performance, shares: Sequence[range]
-) -> bool:
+def _wants_graphs(costs: Costs, machine: Machine, wish: Wish, chosen: Performance, way: Way) -> bool:
     """Whether steps shall be CUDA graphs, or would be if ComfyUI were started in another way."""
     if wish.graphs is not None:
         return wish.graphs
     possible = machine.gpu and machine.no_graphs in ("", ASYNCHRONOUS)
-    return possible and pays(costs, chosen, shares)
+    return possible and pays(costs, chosen, way)
 
 
 def _shared(costs: Costs, machine: Machine, wish: Wish) -> Plan | None:
     """The fastest way on several GPUs, which keep everything that they need; None where none fits.
 
-    The one on which the model and the decoder are loaded comes last, since it decodes.
+    The one on which the model and the decoder are loaded comes last, since it decodes, alone or in turn with others.
     """
     others = machine.others if wish.gpus is None else machine.others[: wish.gpus - 1]
     decoding = DECODING_FAST if wish.fast_decoder else DECODING
-    ways = [way for way in partitions(costs.forwards, 1 + len(others), decoding) if len(way) > 1]
+    shared = [way for way in ways(costs.forwards, 1 + len(others), decoding) if len(way.steps) > 1]
+    beside = AHEAD_BYTES_PER_PIXEL * costs.height * costs.width
     for performance in _candidates(wish, costs, machine):
         if performance.caches_on_cpu or performance.blocks_on_cpu or performance.ahead:
             continue
         plan = _measure(costs, machine, performance)
-        for way in ways:
-            caches = [costs.caches(performance, len(steps))[0] if steps else 0 for steps in way]
-            gpus = [*others[: len(way) - 1], Neighbour(None, machine.free, machine.total)]
-            needed = [plan.weights + plan.workspace + kept for kept in caches]
+        for way in shared:
+            caches = [costs.caches(performance, len(steps))[0] if steps else 0 for steps in way.steps]
+            gpus = [*others[: len(way.steps) - 1], Neighbour(None, machine.free, machine.total)]
+            more = [beside * (len(way.decoders) > 1 and gpu in way.decoders) for gpu in range(len(gpus))]
+            needed = [
+                plan.weights + plan.workspace + kept + extra for kept, extra in zip(caches, more, strict=True)
+            ]
             if plan.cpu > machine.free_cpu or not _have_room(gpus, needed):
                 continue
-            found = replace(plan, caches=caches[-1], shares=_shares(gpus, way, needed))
+            found = replace(
+                plan,
+                caches=caches[-1],
+                workspace=plan.workspace + more[-1],
+                shares=_shares(gpus, way, needed),
+            )
             if not _wants_graphs(costs, machine, wish, performance, way):
                 return found
             if machine.no_graphs:
                 return found.noted(RESTART)
-            more = [graph_bytes(costs, len(steps)) if steps else 0 for steps in way]
-            needed = [one + other for one, other in zip(needed, more, strict=True)]
+            graphs = [graph_bytes(costs, len(steps)) if steps else 0 for steps in way.steps]
+            needed = [one + other for one, other in zip(needed, graphs, strict=True)]
             if not _have_room(gpus, needed):
                 return found.without_graphs(NO_ROOM) if wish.graphs else found
             return replace(
                 found,
                 performance=replace(performance, graphs=True),
-                workspace=plan.workspace + more[-1],
+                workspace=found.workspace + graphs[-1],
                 shares=_shares(gpus, way, needed),
             )
     return None
@@ -277,10 +285,10 @@ def _have_room(gpus: Sequence[Neighbour], needed: Sequence[int]) -> bool:
     return all(size <= gpu.free - RESERVE * gpu.total for gpu, size in zip(gpus, needed, strict=True))
 
 
-def _shares(gpus: Sequence[Neighbour], way: Sequence[range], needed: Sequence[int]) -> tuple[Share, ...]:
+def _shares(gpus: Sequence[Neighbour], way: Way, needed: Sequence[int]) -> tuple[Share, ...]:
     return tuple(
-        Share(gpu.device, steps, gpu is gpus[-1], size, gpu.total)
-        for gpu, steps, size in zip(gpus, way, needed, strict=True)
+        Share(gpu.device, steps, number in way.decoders, size, gpu.total)
+        for number, (gpu, steps, size) in enumerate(zip(gpus, way.steps, needed, strict=True))
     )
 
 

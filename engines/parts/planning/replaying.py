@@ -6,12 +6,10 @@ steps as the GPUs to do them: on several GPUs, whose threads share Python's lock
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..kv.cache import CacheFormat
 from .costs import Costs
 from .performance import Performance
-from .sharing import DECODING, DECODING_FAST
+from .sharing import DECODING, DECODING_FAST, Way
 
 ASKING_MS = 60.0
 """To ask for a step of the 14B model took Python 45 ms on one machine and 75 on the others."""
@@ -19,7 +17,8 @@ OWN_NS_PER_PIXEL, FP8_NS_PER_PIXEL, EIGHT_BIT_NS_PER_PIXEL = 758.0, 547.0, 462.0
 """To do it took an H200 205 ms at 704x384 with `quality`, 148 with `auto`, 125 with `fast`."""
 WORTH = 0.7
 """Part of the busiest GPU's time from which on asking counts. On two H200 at 704x384 it was 0.47 with `quality` and
-0.65 with `auto`, where graphs brought nothing, and 0.77 with `fast`, where they brought 7 to 22 %. On one with
+0.65 with `auto`, where graphs brought nothing, and 0.77 with `fast`, where they brought 7 to 22 %, while one of them
+decoded alone; since they take turns it is 0.53, 0.72 and 0.86. On one with
 `fast` it was 0.43 at 704x384, where they brought nothing, and 1.2 at 384x256: 173 ms per block instead of 406."""
 WINDOWS = 5
 """Lengths of the window that a video needs to pay for the captures, which take the second of them. On one H200 with
@@ -31,13 +30,11 @@ BYTES_PER_GRAPH = 4_000_000
 """What the driver keeps of one, about 3 kB for each of its kernels; estimated."""
 
 
-def pays(costs: Costs, performance: Performance, shares: Sequence[range]) -> bool:
-    """Whether graphs make a video faster whose steps are shared in this way; the last GPU decodes."""
+def pays(costs: Costs, performance: Performance, way: Way) -> bool:
+    """Whether graphs make a video faster whose steps are shared in this way."""
     if costs.blocks is not None and costs.blocks < WINDOWS * costs.window_blocks:
         return False
-    decoding = DECODING_FAST if performance.fast_decoder else DECODING
-    *others, last = map(len, shares)
-    busiest = max([*others, last + decoding])
+    busiest = way.busiest(DECODING_FAST if performance.fast_decoder else DECODING)
     if not performance.fp8:
         pace = OWN_NS_PER_PIXEL
     else:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...gpu.replica import replica
 from .geometry import TEMPORAL_STRIDE
 from .streaming import StreamingDecoder
 
@@ -106,6 +107,13 @@ class FastDecoder:
 
         lay_out_for_gpu(self.network)
         return StreamingDecoder(self)
+
+    def on(self, device: torch.device) -> FastDecoder:
+        """As `WanVAE.on`."""
+        from .vae_layers import lay_out_for_gpu
+
+        lay_out_for_gpu(self.network)
+        return replica(self, self.device, device, self.network)
 
     def decode_next(
         self, latent: Tensor, past: list[Tensor | None], done: int

@@ -33,6 +33,9 @@ class LatentDecoder(Protocol):
     def stream(self) -> StreamingDecoder:
         """A decoder at the beginning of a video."""
 
+    def on(self, device: torch.device) -> LatentDecoder:
+        """A copy with all weights on another device."""
+
     def decode_next(self, latent: Tensor, past: list, done: int) -> tuple[Tensor, list]:
         """Unclamped pixels of one latent frame [B,16,1,h,w], and the past after it; ``done`` latents came before.
 
@@ -97,6 +100,11 @@ class StreamingDecoder:
         """Go back to where `snapshot` was taken."""
         cache, self._shape, self._latents = snapshot
         self._cache = list(cache)
+
+    def go_to(self, vae: LatentDecoder) -> None:
+        """Go on with a decoder of the same weights on another device, to which the past is copied."""
+        self._cache = [None if x is None else x.to(vae.device, non_blocking=True) for x in self._cache]
+        self._vae = vae
 
     @torch.no_grad()
     def prime(self, latents: Tensor) -> None:

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from ...gpu.replica import replica
 from ...gpu.swap import replace_layers
 from .geometry import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from .streaming import Cache, StreamingDecoder
@@ -126,6 +127,11 @@ class WanVAE:
         """A decoder at the beginning of a video, independent of all others and of encode calls."""
         self._lay_out()
         return StreamingDecoder(self)
+
+    def on(self, device: torch.device) -> WanVAE:
+        """A copy with all weights on another device."""
+        self._lay_out()
+        return replica(self, self.device, device, self.model)
 
     def decode_next(self, latent: Tensor, past: Cache, done: int) -> tuple[Tensor, Cache]:
         """See `LatentDecoder`; the pixels are in the model's dtype."""

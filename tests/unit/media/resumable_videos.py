@@ -135,7 +135,7 @@ def heard(path: Path) -> np.ndarray:
 def in_stages(state: GenerationState | None = None) -> Iterator[torch.Tensor]:
     scene = Scene(**condition(), speech=Tracks([track(6)]))
     stages = [Stage(model(), range(step, step + 1), torch.device("cpu")) for step in range(CONFIG.steps)]
-    return generate_in_stages(stages, vae(), scene, CONFIG, FRAMES, state=state)
+    return generate_in_stages(stages, [vae()], scene, CONFIG, FRAMES, state=state)
 
 
 FRAME = {"width": W, "height": H}

@@ -170,7 +170,7 @@ def test_several_devices_make_the_same_video_and_say_who_does_what(checkpoint, i
     shared = replace(inputs, model=_Beside(checkpoint / "tiny", CPU, torch.float32, lora))
     alone = open_video(inputs, CONFIG)
     said: list[str] = []
-    for gpus, line in ((2, "2 GPUs: step 1 | step 2, VAE"), (None, "3 GPUs: step 1 | step 2 | VAE")):
+    for gpus, line in ((2, "2 GPUs: step 1, VAE | step 2, VAE"), (None, "3 GPUs: step 1 | step 2 | VAE")):
         stream = open_video(shared, CONFIG, Wish(gpus=gpus), say=said.append)
         assert stream.resumable.fingerprint() == alone.resumable.fingerprint()
         with torch.inference_mode():

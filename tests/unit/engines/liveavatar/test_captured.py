@@ -183,7 +183,7 @@ def test_stages_in_threads_replay_their_steps_and_notice_moves(recorded, moved):
     expected = torch.cat(list(generate(model(), vae(), scene(), VIDEO, FRAMES)))
     stages = [Stage(copy.deepcopy(model()), range(step, step + 1), CPU) for step in range(2)]
     said, found = [], []
-    blocks = generate_in_stages(stages, vae(), scene(), VIDEO, FRAMES, performance=GRAPHS, say=said.append)
+    blocks = generate_in_stages(stages, [vae()], scene(), VIDEO, FRAMES, performance=GRAPHS, say=said.append)
     for number, block in enumerate(blocks):
         found.append(block)
         if moved and number == 3:  # while the first stage is ahead

@@ -20,6 +20,7 @@ from avatar.engines.liveavatar.state import GenerationState
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import Performance
 from avatar.engines.parts.wan.streaming import StreamingDecoder
+from avatar.engines.parts.wan.vae import WanVAE
 
 from tests.unit.engines.liveavatar.test_fallback import failing
 from tests.unit.engines.liveavatar.test_pipeline import Failing, scene, vae
@@ -41,8 +42,10 @@ def alone(config: SamplingConfig = CONFIG, frames: int = FRAMES) -> torch.Tensor
     return torch.cat(list(generate(model(), vae(), scene(), config, frames)))
 
 
-def shared(counts: tuple[int, ...], config: SamplingConfig = CONFIG, frames=FRAMES, given=None, **options):
-    return generate_in_stages(stages(*counts), vae(), given or scene(), config, frames, **options)
+def shared(
+    counts: tuple[int, ...], config: SamplingConfig = CONFIG, frames=FRAMES, given=None, vaes=None, **options
+):
+    return generate_in_stages(stages(*counts), vaes or [vae()], given or scene(), config, frames, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,41 @@ def no_thread_is_left():
 def test_any_partition_gives_the_single_samplers_frames_bit_for_bit(steps, counts, clip):
     config = SamplingConfig(steps=steps, frames_per_clip=clip)
     assert torch.equal(torch.cat(list(shared(counts, config))), alone(config))
+
+
+@pytest.mark.parametrize("decoders", [2, 3])
+@pytest.mark.parametrize("take_turns", [False, True])
+def test_decoders_that_take_turns_give_the_same_frames(monkeypatch, decoders, take_turns):
+    monkeypatch.setattr(turns, "answers_at_once", lambda device: not take_turns)
+    asked, decode = [], WanVAE.decode_next
+
+    def watched(self, *args):
+        asked.append(self)
+        return decode(self, *args)
+
+    monkeypatch.setattr(WanVAE, "decode_next", watched)
+    alike = [vae(), *(vae().on(CPU) for _ in range(decoders - 1))]
+    found = torch.cat(list(shared((1, 1, 1), vaes=alike)))
+    assert [one for block in range(6) for one in [alike[block % decoders]] * 3] == asked
+    assert torch.equal(found, alone())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_device_without_room_to_decode_is_passed_over(monkeypatch, times):
+    alike, said, left = [vae(), vae().on(CPU)], [], [times]
+    decode = WanVAE.decode_next
+
+    def full(self, latent, past, done):
+        made = decode(self, latent, past, done)
+        if self is alike[1] and left[0] and done % 3 == 1:  # in the middle of a block
+            left[0] -= 1
+            raise torch.OutOfMemoryError("no memory")
+        return made
+
+    monkeypatch.setattr(WanVAE, "decode_next", full)
+    expected = alone()
+    assert torch.equal(torch.cat(list(shared((1, 2), vaes=alike, say=said.append))), expected)
+    assert [text for text in said if "has no room to decode" in text] == said and len(said) == times - 1
 
 
 @pytest.mark.parametrize(
@@ -317,5 +355,5 @@ def test_on_two_gpus_the_frames_are_those_of_one(counts):
     ends = (range(counts[0]), range(counts[0], 3))
     parts = [Stage(m, steps, d) for m, steps, d in zip(models, ends, (one, other), strict=True)]
     expected = torch.cat(list(generate(models[1], decoder, scene().on(other), CONFIG, FRAMES)))
-    found = torch.cat(list(generate_in_stages(parts, decoder, scene().on(other), CONFIG, FRAMES)))
+    found = torch.cat(list(generate_in_stages(parts, [decoder], scene().on(other), CONFIG, FRAMES)))
     assert (found.int() - expected.int()).abs().max() <= 1

@@ -13,7 +13,7 @@ from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.engines.parts.kv.cache import CacheFormat
 from avatar.engines.parts.planning.performance import RESIDENT
 from avatar.engines.parts.planning.plan import CHOICES, RESERVE, Machine, Wish, make_plan
-from avatar.engines.parts.planning.sharing import DECODING, Neighbour, partitions
+from avatar.engines.parts.planning.sharing import DECODING, Neighbour, ways
 
 from tests.unit import tiny_s2v
 
@@ -282,31 +282,31 @@ def several(*sizes: float, **options) -> Machine:
 
 
 @pytest.mark.parametrize(
-    ("forwards", "gpus", "expected"),
+    ("forwards", "gpus", "expected", "decoders"),
     [
-        (4, 1, [4]),
-        (4, 2, [2, 2]),
-        (4, 3, [2, 1, 1]),
-        (4, 4, [1, 1, 1, 1]),
-        (4, 5, [1, 1, 1, 1, 0]),
-        (4, 8, [1, 1, 1, 1, 0]),
-        (3, 2, [2, 1]),
-        (3, 3, [1, 1, 1]),
-        (3, 4, [1, 1, 1, 0]),
-        (2, 2, [1, 1]),
-        (2, 3, [1, 1, 0]),
-        (1, 2, [1, 0]),
+        (4, 1, [4], [0]),
+        (4, 2, [2, 2], [0, 1]),
+        (4, 3, [2, 1, 1], [2]),
+        (4, 4, [1, 1, 1, 1], [3]),
+        (4, 5, [1, 1, 1, 1, 0], [4]),
+        (4, 8, [1, 1, 1, 1, 0], [4]),
+        (3, 2, [2, 1], [1]),
+        (3, 3, [1, 1, 1], [2]),
+        (3, 4, [1, 1, 1, 0], [3]),
+        (2, 2, [1, 1], [0, 1]),
+        (2, 3, [1, 1, 0], [2]),
+        (1, 2, [1, 0], [1]),
     ],
 )
-def test_steps_are_shared_so_that_the_slowest_gpu_has_the_least_to_do(forwards, gpus, expected):
-    best = partitions(forwards, gpus, DECODING)[0]
-    assert [len(steps) for steps in best] == expected
-    assert [step for steps in best for step in steps] == list(range(forwards))
+def test_steps_are_shared_so_that_the_slowest_gpu_has_the_least_to_do(forwards, gpus, expected, decoders):
+    best = ways(forwards, gpus, DECODING)[0]
+    assert [len(steps) for steps in best.steps] == expected and list(best.decoders) == decoders
+    assert [step for steps in best.steps for step in steps] == list(range(forwards))
 
 
 def test_two_gpus_share_the_steps_and_the_line_says_who_does_what():
     found = plan(several(139.8, 139.8), Wish("fast", gpus=2))
-    assert "2 GPUs: steps 1-2 | steps 3-4, VAE: " in found.text
+    assert "2 GPUs: steps 1-2, VAE | steps 3-4, VAE: " in found.text
     assert [share.device for share in found.shares] == [torch.device("cuda", 1), None]
     alone = plan(card(139.8), "fast")
     assert alone.caches / 2 < found.caches < 0.7 * alone.caches  # each has the condition's
@@ -363,7 +363,7 @@ def lines(machine: Machine, wish: Wish | str = "auto", **options) -> str:
         (1, "auto", SIZE, False),
         (1, "fast", SIZE, False),
         (2, "quality", SIZE, False),
-        (2, "auto", SIZE, False),
+        (2, "auto", SIZE, True),
         (2, "fast", SIZE, True),
         (4, "quality", SIZE, True),
         (4, "auto", SIZE, True),
