@@ -144,7 +144,8 @@ def _set_apart(video: Path) -> None:
 
 
 def clear_orphans(folder: Path) -> None:
-    """Remove what killed runs have left in a folder and nobody can use: drafts, and snapshots of finished videos."""
+    """Remove what killed runs have left in a folder and nobody can use: drafts, videos without a frame, and snapshots
+    of finished videos."""
     endings = [JOURNAL, STATE, FINISHING, JOURNAL + DRAFT, STATE + DRAFT]
     names = [path.name for path in folder.iterdir()]
     videos = {name.removesuffix(end) for name in names for end in endings if name.endswith(".mp4" + end)}
@@ -158,7 +159,11 @@ def clear_orphans(folder: Path) -> None:
                 continue
             for draft in (draft_of(journal_path(video)), draft_of(state_path(video)), finishing_path(video)):
                 draft.unlink(missing_ok=True)
-            if not growing.is_file() and (not journal_path(video).is_file() or _finished(video)):
+            if growing.is_file():
+                continue
+            if journal_path(video).is_file() and video.is_file() and not video.stat().st_size:
+                video.unlink()  # which Windows refuses while it is looked at; the same run goes on with it
+            if not journal_path(video).is_file() or _finished(video):
                 forget(video)
 
 

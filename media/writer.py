@@ -68,10 +68,12 @@ class VideoWriter:
             raise OSError(f"Cannot write the video {self.path}: that is no ordinary file.")
         claimed = None if fingerprint is None else claim(self.path, fingerprint)
         begun = claimed and claimed.journal
-        self._journal = begun or (None if fingerprint is None else Journal(fingerprint, about=about or {}))
+        self._digest = claimed.digest if claimed else hashlib.sha256()
+        self._journal = begun
+        if fingerprint is not None and begun is None:
+            self._journal = Journal(fingerprint, digest=self._digest.hexdigest(), about=about or {})
         self.frames_written = begun.frames if begun else 0
         self._size = begun.size if begun else 0
-        self._digest = claimed.digest if claimed else hashlib.sha256()
         with ExitStack() as stack:
             if claimed:
                 stack.callback(claimed.file.close)
@@ -180,15 +182,23 @@ class VideoWriter:
 
     def _open(self, claimed: Claim | None) -> BinaryIO:
         try:
-            file = take_back(self.path, claimed) if claimed else self.path.open("xb", buffering=0)
-            if not claimed and not lock(file):
-                file.close()
-                raise FileExistsError(errno.EEXIST, "another run is writing it")
+            file = take_back(self.path, claimed) if claimed else self._create()
             file.truncate(self._size)
             file.seek(self._size)
         except OSError as error:
             kind = FileExistsError if isinstance(error, FileExistsError) else OSError
             raise kind(f"Cannot write the video {self.path}: {error.strerror}.") from error
+        return file
+
+    def _create(self) -> BinaryIO:
+        """A new file. The journal is there before it, so that whatever a killed run leaves can be told from files of
+        others, and gone on with or removed."""
+        if self._journal and not self.path.exists():
+            self._journal.write(self.path)
+        file = self.path.open("xb", buffering=0)
+        if not lock(file) or not self.path.exists():  # another run may have cleared it away before the lock
+            file.close()
+            raise FileExistsError(errno.EEXIST, "another run is writing it")
         return file
 
     def _check_still_there(self) -> None:
@@ -228,6 +238,8 @@ class VideoWriter:
         if os.name == "nt":
             self._file.close()
         self.path.unlink(missing_ok=True)
+        if self._journal:
+            forget(self.path)
 
     def _made(self) -> str:
         return f"the first {self.seconds_written:.1f} s ({self.frames_written} frames)"

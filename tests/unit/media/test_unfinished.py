@@ -155,6 +155,19 @@ def test_what_killed_runs_have_left_is_cleared_by_the_next_one(tmp_path):
     assert names(tmp_path) == ["model.safetensors", "v_00001_.mp4", *useful]
 
 
+@pytest.mark.parametrize("fingerprint", ["f", "another"])
+def test_a_video_without_a_frame_is_cleared_by_the_next_run_of_any_kind(tmp_path, fingerprint):
+    options = {"width": W, "height": H}
+    killed = begin(tmp_path, "v", 1, "f", **options)
+    (tmp_path / "w_00001_.mp4").touch()  # somebody else's, who may be about to write it
+    begin(tmp_path, "w", 2, fingerprint, **options).close()
+    assert killed.path.is_file() and journal_path(killed.path).is_file()  # it is being written
+    killed._file.close()  # as the end of its process does
+    with begin(tmp_path, "v", 1, fingerprint, **options) as writer:
+        grey(writer)
+    assert names(tmp_path) == ["v_00001_.mp4", "w_00001_.mp4"]
+
+
 def test_nothing_of_a_running_host_is_cleared(tmp_path):
     running = begin(tmp_path, "v", 1, "f", **FRAME)
     grey(running)
