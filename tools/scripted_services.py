@@ -309,6 +309,8 @@ def running_services(script: Script, port: int = 0) -> Iterator[str]:
         address.append(f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
         ready.set()
         await stopped.wait()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # answers to somebody who has gone without a word would be waited for
         await runner.cleanup()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(begin()), daemon=True)

@@ -43,16 +43,20 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     outcomes: list[Outcome] = []
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        for outcome in _outcomes(Path(folder), options.kinds, options.only):
-            outcomes.append(outcome)
-            if not outcome.survived:
-                print(f"{outcome.verdict}: {outcome.name}: {outcome.said[:400]}", flush=True)
-    _print_table(outcomes)
-    print(f"{time.monotonic() - began:.0f} s on {platform.platform()}, Python {platform.python_version()}")
-    if options.json:
-        rows = [[one.kind, one.name, one.verdict, one.said, one.seconds] for one in outcomes]
-        options.json.write_text(json.dumps(rows, indent=0))
+    try:
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            for outcome in _outcomes(Path(folder), options.kinds, options.only):
+                outcomes.append(outcome)
+                if not outcome.survived:
+                    print(f"{outcome.verdict}: {outcome.name}: {outcome.said[:400]}", flush=True)
+    finally:
+        _print_table(outcomes)
+        print(
+            f"{time.monotonic() - began:.0f} s on {platform.platform()}, Python {platform.python_version()}"
+        )
+        if options.json:
+            rows = [[one.kind, one.name, one.verdict, one.said, one.seconds] for one in outcomes]
+            options.json.write_text(json.dumps(rows, indent=0))
     return 0 if all(outcome.survived for outcome in outcomes) else 1
 
 
