@@ -155,7 +155,7 @@ class Benchmark:
 
     def measure(self) -> dict[str, Any]:
         """Cold and warm times, and the peak of memory."""
-        report: dict[str, Any] = {"cold_ms": self._first_use()}
+        report: dict[str, Any] = {"cold_ms": self.first_use()}
         used = {self.device, *(stage.device for stage in self.stages)}
         if self.clock.cuda:
             for device in used:
@@ -231,7 +231,7 @@ class Benchmark:
             return contextlib.nullcontext()
         return sdpa_kernel([ATTENTION[self.args.attention], *ATTENTION.values()], set_priority=True)
 
-    def _video(self) -> Iterator[Tensor]:
+    def video(self) -> Iterator[Tensor]:
         """The product's own loop, or, without a VAE, blocks of latents on the host."""
         if self.vae is not None:
             frames = self.args.blocks * BLOCK_FRAMES - PRE_ROLL_FRAMES
@@ -249,11 +249,11 @@ class Benchmark:
         """Milliseconds from the start to the first block, then from block to block."""
         self.clock.synchronize()
         times = [time.perf_counter()]
-        for _ in self._video():
+        for _ in self.video():
             times.append(time.perf_counter())
         return [(b - a) * 1e3 for a, b in itertools.pairwise(times)]
 
-    def _first_use(self) -> dict[str, float]:
+    def first_use(self) -> dict[str, float]:
         """The process's first run: it loads kernels, chooses algorithms, compiles and allocates."""
         found = {}
         if self.vae is not None:
@@ -273,7 +273,7 @@ class Benchmark:
         first, *later = self._timed_video()
         firsts = [first]
         for _ in range(2):
-            video = self._video()
+            video = self.video()
             firsts.append(self.clock.wall(lambda video=video: next(video))[0])
             video.close()
         found["first frames"] = Figure.of(firsts)
