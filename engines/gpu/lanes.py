@@ -12,11 +12,15 @@ from torch import Tensor
 
 
 class Lane:
-    """A queue of work beside the one in which the device computes; on a CPU everything happens at once."""
+    """A queue of work beside the one in which the device computes; on a CPU everything happens at once.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        urgent: the GPU prefers its work to what it was told elsewhere.
+    """
+
+    def __init__(self, device: torch.device, urgent: bool = False) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = torch.cuda.Stream(device, priority=-int(urgent)) if device.type == "cuda" else None
 
     def working(self) -> AbstractContextManager:
         """Inside this, work goes to the lane; it starts after all computation asked for before."""

@@ -77,5 +77,5 @@ class Relay:
 @cache
 def _lane(device: torch.device) -> Lane:
     """One for all runs, since PyTorch keeps memory for every stream. Not the one in which speech is encoded, which
-    would wait for the pictures."""
-    return Lane(device)
+    would wait for the pictures. Urgent, since the oldest block holds up the others and their steps fill a GPU."""
+    return Lane(device, urgent=True)
