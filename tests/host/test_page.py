@@ -67,7 +67,8 @@ PLAYED = """
 (type) => {
     const node = window.app.graph.nodes.find((node) => node.type === type);
     const player = node?.widgets.find((w) => w.name === "liveavatar-player")?.element ?? node?.videoContainer;
-    const film = player?.querySelector("video") ?? node?.widgets.find((w) => w.videoEl)?.videoEl;
+    const film = player?.querySelector("video") ?? node?.widgets.find((w) => w.videoEl)?.videoEl
+        ?? document.querySelector(`[data-node-id="${node?.id}"] video`);  // the page's own, of a cached result
     return film?.videoWidth ? [film.videoWidth, film.videoHeight] : null;
 }
 """
