@@ -97,21 +97,21 @@ def test_two_videos_at_once_keep_apart_and_one_that_is_left_leaves_the_other():
         await peer.apart(one.close())
         await other.close()
 
-    async def look(track):
-        picture = await asyncio.wait_for(track.recv(), SECONDS)
-        return float(picture.to_ndarray(format="rgb24").mean())
+    async def look(track, times):
+        pictures = [await asyncio.wait_for(track.recv(), SECONDS) for _ in range(times)]
+        return [float(picture.to_ndarray(format="rgb24").mean()) for picture in pictures]
 
     async def watch():
         pages = [await join(broadcast) for broadcast in broadcasts]
         threads = [follow(*both) for both in zip(made, broadcasts, strict=True)]
         for one in made:
             one.more()
-        seen = [[await look(track) for _ in range(3)] for _, _, track in pages]
+        seen = [await look(track, 3) for _, _, track in pages]
         both = sockets()
         await leave(*pages[0][:2])
         one = sockets()
         made[1].more(2)
-        seen.append([await look(pages[1][2]) for _ in range(15)])
+        seen.append(await look(pages[1][2], 15))
         for maker in made:
             maker.end()
         await leave(*pages[1][:2])
