@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,22 +123,29 @@ def merge_lora(model: nn.Module, lora: Lora, strength: float = 1.0) -> None:
         alpha_pattern={_exactly(m): a * strength for m, a in lora.alphas.items() if a != alpha},
     )
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    own = vars(model).pop("config", None)  # peft 0.17 reads it as a dictionary, and needs nothing of it
-    try:
+    with _without_config(model):
         tuner = LoraModel(model, config, "default", low_cpu_mem_usage=True)
-    finally:
-        if own is not None:
-            model.config = own
-    for module, (a, b) in lora.pairs.items():
-        layer = model.get_submodule(module)
-        device = layer.weight.device
-        # set directly: peft's loader would cast the pair to the base's dtype and so round the product as well
-        layer.lora_A["default"].weight = nn.Parameter(a.to(device, torch.float32), requires_grad=False)
-        layer.lora_B["default"].weight = nn.Parameter(b.to(device, torch.float32), requires_grad=False)
-    tuner.merge_and_unload()
+        for module, (a, b) in lora.pairs.items():
+            layer = model.get_submodule(module)
+            device = layer.weight.device
+            # set directly: peft's loader would cast the pair to the base's dtype and so round the product as well
+            layer.lora_A["default"].weight = nn.Parameter(a.to(device, torch.float32), requires_grad=False)
+            layer.lora_B["default"].weight = nn.Parameter(b.to(device, torch.float32), requires_grad=False)
+        tuner.merge_and_unload()
     vars(model).pop("peft_config", None)  # older versions of peft leave it on the model
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable[name])
+
+
+@contextmanager
+def _without_config(model: nn.Module) -> Iterator[None]:
+    """Inside this a model has no ``config``: peft 0.17 reads it as a dictionary, and needs nothing of it."""
+    own = vars(model).pop("config", None)
+    try:
+        yield
+    finally:
+        if own is not None:
+            model.config = own
 
 
 def host_state_dict(lora: Lora) -> dict[str, torch.Tensor]:
