@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from avatar.loaders.lora import ALPHA_OVER_RANK, host_state_dict, merge_lora, read_lora
+from peft import LoraModel
 from safetensors.torch import save_file
 from torch import nn
 
@@ -106,6 +107,22 @@ def test_nothing_of_the_adapter_is_left_behind(tmp_path, pairs):
     assert [type(module) for module in model.modules()] == classes
     assert [parameter.requires_grad for parameter in model.parameters()] == flags
     assert set(vars(model)) == attributes
+
+
+@pytest.mark.parametrize("method", ["inject_adapter", "merge_and_unload"])
+def test_peft_meets_no_config_of_ours_which_its_oldest_version_takes_for_a_dictionary(
+    tmp_path, pairs, monkeypatch, method
+):
+    model, seen, whole = Network(), [], getattr(LoraModel, method)
+    model.config = own = object()
+
+    def watched(self, *args, **options):
+        seen.append(hasattr(model, "config"))
+        return whole(self, *args, **options)
+
+    monkeypatch.setattr(LoraModel, method, watched)
+    merge_lora(model, read_lora(write(tmp_path / "a.safetensors", pairs)))
+    assert seen == [False] and model.config is own
 
 
 def test_a_lora_of_another_model_is_refused_before_anything_changes(tmp_path, pairs):
