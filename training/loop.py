@@ -34,6 +34,11 @@ class Clock:
         return min(self.elapsed / self.seconds, 1.0)
 
 
+def cores() -> int:
+    """Cores for each process of one training on this machine."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 class Peers:
     """The processes of one training, a GPU each, as `torchrun` starts them; alone without it.
 

@@ -13,7 +13,6 @@ and talker.jpg.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
@@ -67,7 +66,7 @@ def arguments(description: str, seconds: float, rate: float) -> argparse.Argumen
     parser.add_argument("--pool", type=int, default=400, help="clips kept on the device")
     parser.add_argument("--chunk", type=int, default=8, help="clips drawn at once")
     parser.add_argument("--size", type=int, default=SIZE)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw")
+    parser.add_argument("--workers", type=int, default=loop.cores(), help="processes that draw")
     parser.add_argument("--rate", type=float, default=rate)
     parser.add_argument("--seed", type=int, default=1)
     return parser

@@ -12,7 +12,6 @@ Writes vae.safetensors (float16, original key names) and vae.jpg.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
@@ -114,7 +113,7 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=4, help="clips drawn at once, every --renew steps")
     parser.add_argument("--renew", type=int, default=12)
     parser.add_argument("--size", type=int, default=SIZE)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw")
+    parser.add_argument("--workers", type=int, default=loop.cores(), help="processes that draw")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
