@@ -44,7 +44,7 @@ from avatar.engines.liveavatar.pipeline import generate
 from avatar.engines.liveavatar.stages import Stage, generate_in_stages
 from avatar.engines.liveavatar.transformer import S2VTransformer
 from avatar.engines.parts.planning.performance import Performance
-from avatar.engines.parts.planning.sharing import DECODING, DECODING_FAST, Share, ways
+from avatar.engines.parts.planning.sharing import DECODING, DECODING_FAST, IN_TURN, Share, ways
 from avatar.engines.parts.wan.streaming import to_uint8_frames
 from avatar.engines.parts.wan.vae import WanVAE
 from torch import Tensor
@@ -203,7 +203,7 @@ class Benchmark:
             return []
         if self.clock.cuda and args.gpus > torch.cuda.device_count():
             raise ValueError(f"--gpus is {args.gpus}, and there are {torch.cuda.device_count()}.")
-        found = ways(self.sampling.forwards, args.gpus, decoding)
+        found = ways(self.sampling.forwards, args.gpus, decoding, args.decoders or IN_TURN)
         if args.decoders:
             found = [way for way in found if len(way.decoders) == args.decoders]
         if args.share:

@@ -69,8 +69,9 @@ class Way:
         return max(len(steps) + part * (gpu in self.decoders) for gpu, steps in enumerate(self.steps))
 
 
-def ways(forwards: int, gpus: int, decoding: float) -> list[Way]:
-    """All ways to share ``forwards`` steps among up to ``gpus`` GPUs; the fastest first.
+def ways(forwards: int, gpus: int, decoding: float, in_turn: int = IN_TURN) -> list[Way]:
+    """All ways to share ``forwards`` steps among up to ``gpus`` GPUs, of which up to ``in_turn`` decode; the fastest
+    first.
 
     Of those that are equally fast, few GPUs come first, then those where fewer decode, and those that decode beside
     steps.
@@ -86,7 +87,7 @@ def ways(forwards: int, gpus: int, decoding: float) -> list[Way]:
             last = stages - 1
             found.append(Way(shared, (last,)))
             alike = tuple(gpu for gpu, steps in enumerate(shared) if len(steps) == len(shared[last]))
-            if 1 < len(alike) <= IN_TURN:
+            if 1 < len(alike) <= in_turn:
                 found.append(Way(shared, alike))
             if stages < gpus:
                 found.append(Way((*shared, range(forwards, forwards)), (stages,)))
