@@ -41,6 +41,7 @@ from avatar.engines.liveavatar.condition import PRE_ROLL_FRAMES, PRIME_LATENTS, 
 from avatar.engines.liveavatar.config import BLOCK_FRAMES, BLOCK_LATENTS, S2VConfig, SamplingConfig
 from avatar.engines.liveavatar.fp8_blocks import quantise_transformer
 from avatar.engines.liveavatar.pipeline import generate
+from avatar.engines.liveavatar.relay import decoders
 from avatar.engines.liveavatar.stages import Stage, generate_in_stages
 from avatar.engines.liveavatar.transformer import S2VTransformer
 from avatar.engines.parts.planning.performance import Performance
@@ -193,8 +194,7 @@ class Benchmark:
         self.shares = self._shares()
         places = [(share.device or self.device, share.steps) for share in self.shares if share.steps]
         self.stages = [Stage(self.models.on(device), steps, device) for device, steps in places]
-        others = [share.device for share in self.shares if share.decodes and share.device is not None]
-        self.decoders = [self.decoder, *map(self.decoder.on, others)] if self.vae is not None else []
+        self.decoders = decoders(self.decoder, self.shares) if self.stages else []
 
     def _shares(self) -> list[Share]:
         """Which GPU does what; on a CPU all stages are on it. None on a single one."""

@@ -16,6 +16,7 @@ from ..engines.liveavatar.config import FPS, SamplingConfig
 from ..engines.liveavatar.costs import Model, VideoCosts
 from ..engines.liveavatar.moods import NEUTRAL
 from ..engines.liveavatar.pipeline import Scene, block_count, generate
+from ..engines.liveavatar.relay import decoders
 from ..engines.liveavatar.speech_source import SpeechSource, nothing
 from ..engines.liveavatar.stages import Stage, generate_in_stages
 from ..engines.liveavatar.state import GenerationState
@@ -222,11 +223,11 @@ class _Run:
                 self.say(text)
 
             self.say(f"{planned}\n{FIRST_BLOCK}" if device.type == "cuda" else planned)
-            stages, decoders = self._stages(placed), self._decoders(decoder)
+            stages = self._stages(placed)
             with BlockOffload(placed.waiting, device, called_outside):
                 blocks = (generate_in_stages if stages else generate)(
                     stages or placed.transformer,
-                    decoders if stages else decoder,
+                    decoders(decoder, plan.shares) if stages else decoder,
                     self._scene(placed),
                     self.config,
                     self.frames,
@@ -271,11 +272,6 @@ class _Run:
             return replica(placed.transformer, main, share.device)
 
         return [Stage(model(s), s.steps, s.device or main) for s in self.plan.shares if s.steps]
-
-    def _decoders(self, decoder: LatentDecoder) -> list[LatentDecoder]:
-        """The loaded one, and copies on other GPUs that decode in turn with it."""
-        others = [share.device for share in self.plan.shares if share.decodes and share.device is not None]
-        return [decoder, *map(decoder.on, others)]
 
     def _scene(self, placed: Placed) -> Scene:
         condition = self.inputs.condition

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 
@@ -12,9 +12,15 @@ from torch import Tensor
 from ..gpu.chain import on
 from ..gpu.lanes import Lane, arrive
 from ..gpu.turns import Turn, Turns
+from ..parts.planning.sharing import Share
 from ..parts.wan.streaming import LatentDecoder, StreamingDecoder
 from .decoding import decode_block
 from .fallback import Fallback
+
+
+def decoders(loaded: LatentDecoder, shares: Iterable[Share]) -> list[LatentDecoder]:
+    """The loaded one, and a copy for every other device whose share of the work has decoding in it."""
+    return [loaded, *(loaded.on(s.device) for s in shares if s.decodes and s.device is not None)]
 
 
 class Relay:

@@ -128,16 +128,6 @@ class _Decoding:
             return self._attempt(decode_block, self._decoder, job.block, job.latents)
 
 
-class _DecodingInTurn:
-    """The same on several devices."""
-
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-
-    def __call__(self, job: Job) -> Callable[[], Tensor]:
-        return self._relay(job.block, job.latents, job.mark)
-
-
 @dataclass
 class _Place:
     """The works that a device does on a block, and the way of its latents to the next one.
@@ -229,8 +219,8 @@ def generate_in_stages(
     if not joined:
         alone = Fallback(None, decoder, smaller, say)
         if len(vaes) > 1:
-            in_turn = _DecodingInTurn(Relay(decoder, vaes, alone, turns, say))
-            places.append((stages[-1].device, [in_turn]))
+            relay = Relay(decoder, vaes, alone, turns, say)
+            places.append((stages[-1].device, [lambda job: relay(job.block, job.latents, job.mark)]))
         else:
             places.append((vae.device, [_Decoding(decoder, alone, Turn(turns, vae.device))]))
     links = _links(

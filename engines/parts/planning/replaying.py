@@ -18,7 +18,7 @@ OWN_NS_PER_PIXEL, FP8_NS_PER_PIXEL, EIGHT_BIT_NS_PER_PIXEL = 758.0, 547.0, 462.0
 WORTH = 0.7
 """Part of the busiest GPU's time from which on asking counts. On two H200 at 704x384 it was 0.47 with `quality` and
 0.65 with `auto`, where graphs brought nothing, and 0.77 with `fast`, where they brought 7 to 22 %, while one of them
-decoded alone; since they take turns it is 0.53, 0.72 and 0.86. On one with
+decoded alone; since they take turns it is 0.52, 0.72 and 0.85, and calls were not measured with turns. On one with
 `fast` it was 0.43 at 704x384, where they brought nothing, and 1.2 at 384x256: 173 ms per block instead of 406."""
 WINDOWS = 5
 """Lengths of the window that a video needs to pay for the captures, which take the second of them. On one H200 with

@@ -15,7 +15,8 @@ DECODING_FAST = 0.1
 
 IN_TURN = 2
 """GPUs that may decode in turn. On two H200 at 704x384 it brought 4 to 14 %: 27.8 FPS with `quality`, 42.8 with `fast`.
-On four, where each has one step, frames came in bursts and were fewer: 36.8 and 53.6 FPS, 43.1 and 62.1 before."""
+On four, where each has one step, frames came in bursts and were fewer: 36.8 and 53.6 FPS, 43.1 and 62.1 before. Both
+were measured before decoding went first on a GPU (see `Lane`)."""
 
 
 @dataclass(frozen=True)

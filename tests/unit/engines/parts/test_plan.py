@@ -373,7 +373,7 @@ def lines(machine: Machine, wish: Wish | str = "auto", **options) -> str:
         (1, "quality", (64, 128), True),
     ],
 )
-def test_steps_are_cuda_graphs_where_that_was_measured_to_be_faster(gpus, choice, size, expected):
+def test_steps_are_cuda_graphs_where_they_pay_by_what_was_measured(gpus, choice, size, expected):
     found = plan(several(*[139.8] * gpus), Wish(choice, gpus=None if gpus > 1 else 1), size=size)
     assert len(found.shares) == (gpus if gpus > 1 else 0)
     assert found.performance.graphs == ("CUDA graphs" in found.text) == expected
